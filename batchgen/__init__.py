@@ -1,0 +1,90 @@
+"""batchgen: a batch job runner for Gemini-native image generation.
+
+    job file ──> plan ──> pool ──> transport ──> wire ──> store ──> ledger ──> report and cost
+    manifest/    plan     pool     transport     wire/    store/    store/     report/  cost
+                          limits   references    attempt  settle    ledger
+                          retry
+
+Everything that a program may rely on is in `__all__`:
+
+    import batchgen
+
+    summary = batchgen.run("jobs/catalog.yaml", provider="emulator")
+    print(summary.items.done, summary.cost_usd)
+
+Names are imported when they are first used, so that `batchgen --help` does not wait for aiohttp.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from batchgen._version import __version__
+
+if TYPE_CHECKING:
+    from batchgen.errors import (
+        BatchgenError,
+        JobError,
+        OutputHeld,
+        Problem,
+        StoreError,
+        UsageError,
+    )
+    from batchgen.events import AttemptEnded, Event, ItemEnded, RunBegan, Stopping, Warned
+    from batchgen.executors.local import run
+    from batchgen.model import Attempt, ImageFile, Outcome, Result, Tokens
+    from batchgen.plan import Redo
+    from batchgen.report.summary import Summary
+    from batchgen.runner import Runner, RunOptions
+
+__all__ = [
+    "Attempt",
+    "AttemptEnded",
+    "BatchgenError",
+    "Event",
+    "ImageFile",
+    "ItemEnded",
+    "JobError",
+    "Outcome",
+    "OutputHeld",
+    "Problem",
+    "Redo",
+    "Result",
+    "RunBegan",
+    "RunOptions",
+    "Runner",
+    "Stopping",
+    "StoreError",
+    "Summary",
+    "Tokens",
+    "UsageError",
+    "Warned",
+    "__version__",
+    "run",
+]
+
+_HOMES = {
+    "batchgen.errors": (
+        *("BatchgenError", "JobError", "OutputHeld", "Problem", "StoreError", "UsageError"),
+    ),
+    "batchgen.events": ("AttemptEnded", "Event", "ItemEnded", "RunBegan", "Stopping", "Warned"),
+    "batchgen.executors.local": ("run",),
+    "batchgen.model": ("Attempt", "ImageFile", "Outcome", "Result", "Tokens"),
+    "batchgen.plan": ("Redo",),
+    "batchgen.report.summary": ("Summary",),
+    "batchgen.runner": ("RunOptions", "Runner"),
+}
+_HOME = {name: module for module, names in _HOMES.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name from its module when it is first asked for."""
+    if name not in _HOME:
+        raise AttributeError(f"module 'batchgen' has no attribute {name!r}")
+    value = getattr(import_module(_HOME[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    """The public names, imported or not."""
+    return sorted(__all__)

@@ -1,0 +1,192 @@
+"""One call, from the durable announcement to the ended answer.
+
+attempt(item, n)        a value in every case; cancelled, it says so
+  └── _paced            waits for the pace, then announces: `sent` is durable before it leaves
+        └── _exchange   transport.post -> wire.stream -> part files
+              └── settle.Settler, once the answer is whole; not to be cancelled any more
+"""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from batchgen.clock import Clock
+from batchgen.cost import PriceBook, estimate
+from batchgen.errors import AttemptError, Cancelled, MissingReference, Unterminated
+from batchgen.limits import Limiter
+from batchgen.model import Item, ReferenceFile
+from batchgen.pool import to_the_end
+from batchgen.references import ReferenceLibrary, UnusableReferenceError, read_reference
+from batchgen.settle import CallEnd, Settler
+from batchgen.store.ledger import Ledger, Sent
+from batchgen.store.parts import PartImage, Writer
+from batchgen.store.receipts import Receipt, ReceivedImage, part_name
+from batchgen.transport import Response, Transport
+from batchgen.wire.fault import MAX_FAULT_BYTES, read_fault, request_id
+from batchgen.wire.request import RequestBody, build_body, endpoint_path
+from batchgen.wire.stream import ReplyStream
+
+
+@dataclass(slots=True)
+class _Answer:
+    """What has arrived of an answer so far."""
+
+    started_s: float
+    parts: list[PartImage] = field(default_factory=list)
+    response: Response | None = None
+    request_id: str | None = None
+
+    def known(self, now_s: float) -> dict[str, Any]:
+        """What the ledger should know of it, whole or not."""
+        response = self.response
+        return {
+            "http_status": response.status if response else None,
+            "latency_s": round(now_s - self.started_s, 3),
+            "bytes_in": response.n_bytes if response else 0,
+            "request_id": self.request_id,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Makes the calls of one run; all its parts are open while it is used."""
+
+    run_id: str
+    transport: Transport
+    limiter: Limiter
+    ledger: Ledger
+    writer: Writer
+    settler: Settler
+    references: ReferenceLibrary
+    book: PriceBook
+    clock: Clock
+
+    async def attempt(self, item: Item, n: int) -> CallEnd:
+        """Make call number n of an item.
+
+        Raises:
+            StoreError: The disk failed. A failed call is no exception but a value.
+        """
+        try:
+            files = [self.references.open(ref.path) for ref in item.references]
+        except UnusableReferenceError as unusable:
+            return self._unsent(item, MissingReference(f"a reference {unusable}"))
+        return await self._paced(item, n, files)
+
+    async def _paced(self, item: Item, n: int, files: Sequence[ReferenceFile]) -> CallEnd:
+        sent: Sent | None = None
+        try:
+            async with self.limiter.paced(item.model):
+                sent = self._announcement(item, n)
+                await self.ledger.append(sent)
+                return await self._exchange(sent, item, build_body(item, files))
+        except asyncio.CancelledError:
+            if sent is None:
+                return CallEnd(item, None, Cancelled("given up before it was sent", billed="no"))
+            gone = Cancelled("given up when the run was told to stop at once; it may be billed")
+            return self.settler.failed(sent, item, gone, {})
+
+    def _announcement(self, item: Item, n: int) -> Sent:
+        expected = estimate(
+            self.book.find(item.model),
+            n_prompt_chars=len(item.prompt),
+            n_references=len(item.references),
+            size=item.image_size,
+        )
+        return Sent(
+            run_id=self.run_id,
+            item=item.id,
+            key=item.key,
+            turn=1,
+            attempt=n,
+            at=self.clock.stamp(),
+            model=item.model,
+            est_usd=expected,
+        )
+
+    def _unsent(self, item: Item, error: AttemptError) -> CallEnd:
+        sent = self._announcement(item, 0)
+        return self.settler.failed(sent, item, error, {})
+
+    async def _exchange(self, sent: Sent, item: Item, body: RequestBody) -> CallEnd:
+        answer = _Answer(self.clock.monotonic_s())
+        stream = ReplyStream(lambda n: self._open_part(answer, sent, n))
+        try:
+            await self._receive(answer, stream, item, body)
+        except (AttemptError, asyncio.CancelledError) as error:
+            leftovers = await to_the_end(self._drop(answer))
+            if isinstance(error, asyncio.CancelledError):
+                raise
+            known = answer.known(self.clock.monotonic_s())
+            known["request_id"] = error.request_id or answer.request_id
+            end = self.settler.failed(sent, item, error, known)
+            return CallEnd(item, end.line, error, leftovers)
+        return await to_the_end(self._settle(answer, stream, sent, item))
+
+    async def _receive(
+        self, answer: _Answer, stream: ReplyStream, item: Item, body: RequestBody
+    ) -> None:
+        """Send the request and stream the answer; returns only if the answer is a whole 200."""
+        path = endpoint_path(item.model)
+        chunks = body.chunks(read_reference)
+        async with self.transport.post(path, body.length_bytes, chunks) as response:
+            answer.response = response
+            answer.request_id = request_id(response.headers)
+            if response.status != 200:  # noqa: PLR2004 - every other status is a refusal
+                refusal = await _beginning(response)
+                raise read_fault(response.status, response.headers, refusal, self.clock.now())
+            try:
+                async for chunk in response.body:
+                    stream.feed(chunk)
+                    await self.writer.room()
+            except Unterminated:
+                if not stream.is_whole:
+                    raise
+
+    async def _settle(
+        self, answer: _Answer, stream: ReplyStream, sent: Sent, item: Item
+    ) -> CallEnd:
+        known = answer.known(self.clock.monotonic_s())
+        images = [await part.finish() for part in answer.parts]
+        receipt = Receipt(
+            sent=sent,
+            item=item,
+            skeleton=stream.skeleton().decode("utf-8", "replace"),
+            images=tuple(
+                ReceivedImage(
+                    part=image.path.name,
+                    sha256=image.sha256,
+                    size_bytes=image.size_bytes,
+                    fault=image.fault,
+                )
+                for image in images
+            ),
+            **known,
+        )
+        return await asyncio.to_thread(self.settler.settle, receipt)
+
+    async def _drop(self, answer: _Answer) -> tuple[Path, ...]:
+        """Close the parts of an answer that did not become whole."""
+        images = [await part.finish() for part in answer.parts]
+        return tuple(image.path for image in images)
+
+    def _open_part(self, answer: _Answer, sent: Sent, n: int) -> PartImage:
+        path = self.settler.layout.parts / f"{part_name(sent)}.{n}.part"
+        part = PartImage(path, self.writer)
+        answer.parts.append(part)
+        return part
+
+
+async def _beginning(response: Response) -> bytes:
+    """The first part of a refusal's body; what cannot be read of it does not matter."""
+    body = bytearray()
+    try:
+        async for chunk in response.body:
+            body += chunk
+            if len(body) >= MAX_FAULT_BYTES:
+                break
+    except AttemptError:
+        pass
+    return bytes(body[:MAX_FAULT_BYTES])

@@ -1,0 +1,19 @@
+"""The command line: flags become options, errors become exit codes.
+
+stdout carries data only; progress, messages and errors go to stderr. Heavy modules are imported
+inside the commands that need them.
+"""
+
+import sys
+
+
+def main() -> None:
+    """Run the command line and exit with its code."""
+    if sys.argv[1:] == ["--version"]:  # answered before anything else is imported
+        from batchgen._version import __version__
+
+        sys.stdout.write(f"batchgen {__version__}\n")
+        return
+    from batchgen.cli.commands import invoke
+
+    sys.exit(invoke(sys.argv[1:]))

@@ -1,0 +1,112 @@
+"""The command group, and what every command has in common: environment, errors, exit codes."""
+
+import os
+import sys
+from collections.abc import Sequence
+from typing import Final
+
+import click
+
+from batchgen._version import __version__
+from batchgen.cli.emulate import emulate
+from batchgen.cli.report import report
+from batchgen.cli.run import run
+from batchgen.cli.validate import validate
+from batchgen.errors import BatchgenError
+from batchgen.sanitize import printable
+
+_BUG: Final = 1
+_ENVIRONMENT: Final = "BATCHGEN_"
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, message="batchgen %(version)s")
+def cli() -> None:
+    """Render pictures in bulk with Gemini's image models.
+
+    A job file names prompts and reference images; batchgen makes what is not done yet, and keeps
+    pictures, token counts and costs in an output directory. Run it again and only what is missing
+    is made.
+    """
+
+
+for command in (run, validate, report, emulate):
+    cli.add_command(command)
+
+
+def invoke(arguments: Sequence[str]) -> int:
+    """Run a command line and return its exit code; every message goes to stderr.
+
+    A flag `--some-flag` may be set as BATCHGEN_SOME_FLAG; the flag wins.
+    """
+    _use_environment(cli)
+    _warn_unknown_environment(cli)
+    try:
+        code = cli.main(list(arguments), prog_name="batchgen", standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except click.Abort:
+        return 130
+    except BatchgenError as error:
+        lines = [printable(line, 2000) for line in str(error).splitlines()]
+        click.echo("\n".join(lines), err=True)
+        return error.exit_code
+    except BrokenPipeError:
+        # Whoever read our output has gone; there is nobody left to tell.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except Exception as error:  # noqa: BLE001 - the last line of defence
+        _tell_bug(error)
+        return _BUG
+    return code if isinstance(code, int) else 0
+
+
+def _tell_bug(error: Exception) -> None:
+    where = _where(error)
+    click.echo(
+        f"a bug in batchgen: {type(error).__name__} in {where}: {printable(str(error))}\n"
+        "what was received is kept; please report this line with the version "
+        f"({__version__})",
+        err=True,
+    )
+
+
+def _where(error: BaseException) -> str:
+    """The innermost place in our own code."""
+    trace = error.__traceback__
+    where = "?"
+    while trace is not None:
+        module = trace.tb_frame.f_globals.get("__name__", "?")
+        if str(module).startswith("batchgen"):
+            where = f"{module}:{trace.tb_lineno}"
+        trace = trace.tb_next
+    return where
+
+
+def _options(group: click.Group) -> list[click.Option]:
+    return [
+        parameter
+        for command in group.commands.values()
+        for parameter in command.params
+        if isinstance(parameter, click.Option) and parameter.name
+    ]
+
+
+def _use_environment(group: click.Group) -> None:
+    """Name the environment variable of every option after its flag."""
+    for option in _options(group):
+        option.envvar = _variable(option)
+        option.show_envvar = False
+
+
+def _variable(option: click.Option) -> str:
+    flag = next(name for name in option.opts if name.startswith("--"))
+    return _ENVIRONMENT + flag.removeprefix("--").replace("-", "_").upper()
+
+
+def _warn_unknown_environment(group: click.Group) -> None:
+    known = {_variable(option) for option in _options(group)}
+    for name in sorted(os.environ):
+        if name.startswith(_ENVIRONMENT) and name not in known:
+            click.echo(f"warning: {name} is set and means nothing to batchgen", err=True)

@@ -1,0 +1,168 @@
+"""`batchgen run`."""
+
+from decimal import Decimal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from batchgen.sanitize import printable
+from batchgen.wording import duration, usd
+
+if TYPE_CHECKING:
+    from batchgen.report import Summary
+
+
+def _concurrency(
+    _context: click.Context, _option: click.Parameter, value: str | None
+) -> int | None:
+    """`auto` or a whole number of at least 1."""
+    if value is None or value == "auto":
+        return None
+    if not value.isdigit() or int(value) < 1:
+        raise click.BadParameter("expected auto or a whole number of at least 1")
+    return int(value)
+
+
+def _redo_outcomes(
+    _context: click.Context, _option: click.Parameter, value: str | None
+) -> "frozenset[Any] | None":
+    """`--retry-failed` alone means every outcome."""
+    from batchgen.model import Outcome
+
+    if value is None:
+        return None
+    words = [word for word in value.split(",") if word]
+    unknown = sorted(set(words) - set(Outcome))
+    if unknown:
+        raise click.BadParameter(f"{', '.join(unknown)}: expected {', '.join(Outcome)}")
+    return frozenset(map(Outcome, words))
+
+
+@click.command()
+@click.argument("job", type=click.Path(path_type=Path))
+@click.option(
+    *("-o", "--output"),
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path("output"),
+    show_default=True,
+    help="Parent of the job's directory.",
+)
+@click.option("--provider", help="cometapi, google or emulator, instead of the job's.")
+@click.option("--base-url", help="Another address; key and auth stay the provider's.")
+@click.option("--model", help="For items that name none.")
+@click.option("--concurrency", callback=_concurrency, help="Requests in flight: auto or a number.")
+@click.option("--rpm", type=click.FloatRange(min=0.01), help="Requests a minute for each model.")
+@click.option(
+    "--retry-failed",
+    is_flag=False,
+    flag_value="",
+    metavar="[OUTCOME,…]",
+    callback=_redo_outcomes,
+    help="Send failed items again, those refused for good too; or only these outcomes.",
+)
+@click.option("--force", is_flag=True, help="Send done items again as well; they are paid again.")
+@click.option(
+    "--api-key-file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Read the key from here instead of the environment.",
+)
+@click.option("--ca-file", type=click.Path(path_type=Path), help="Trust these certificates.")
+@click.option("--proxy", help="http://HOST:PORT, instead of the environment's.")
+@click.option(
+    "--grace",
+    type=click.FloatRange(min=0),
+    default=120.0,
+    show_default=True,
+    help="Seconds for what is under way, after the first Ctrl-C.",
+)
+@click.option(
+    "--progress",
+    type=click.Choice(["auto", "bar", "plain", "none"]),
+    default="auto",
+    show_default=True,
+    help="How to tell how it goes.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON on stdout.")
+@click.option("-q", "--quiet", is_flag=True, help="Only errors and the last line.")
+@click.option("-v", "--verbose", is_flag=True, help="A line for each call.")
+def run(  # noqa: PLR0913 - one parameter a flag
+    job: Path,
+    output: Path,
+    progress: str,
+    grace: float,
+    *,
+    retry_failed: "frozenset[Any] | None",
+    force: bool,
+    as_json: bool,
+    quiet: bool,
+    verbose: bool,
+    **options: Any,
+) -> int:
+    """Make what JOB asks for and is not done yet.
+
+    Pictures, results, the ledger and a report land in OUTPUT/NAME. Running it again sends only
+    what is missing.
+
+    Exit codes: 0 all done, 1 a bug, 2 wrong usage or no key, 3 errors in the job, 4 some items
+    failed, 7 stopped and running again will not help, 11 the directory is in use, 12 disk failed,
+    130 and 143 stopped by a signal with items left.
+    """
+    from batchgen.executors.local import run_local
+    from batchgen.plan import Redo
+    from batchgen.progress import VerboseObserver, observer
+    from batchgen.runner import Runner
+
+    watch = observer("none" if quiet else progress)  # type: ignore[arg-type]
+    runner = Runner(
+        job,
+        on_event=VerboseObserver(watch) if verbose else watch,
+        output=output,
+        redo=Redo(failed=retry_failed, done=force),
+        **options,
+    )
+    try:
+        summary = run_local(runner, grace_s=grace)
+    finally:
+        watch.close()
+    if as_json:
+        _print_json(summary)
+    _print_end(summary, runner.directory, runner.planned_usd)
+    return summary.exit_code or 0
+
+
+def _print_json(summary: "Summary") -> None:
+    import msgspec
+
+    click.echo(msgspec.json.encode(summary).decode())
+
+
+def _print_end(summary: "Summary", directory: Path, planned_usd: Decimal | None) -> None:
+    """Why it stopped early, what failed, where things are, and the last line."""
+    for group in summary.failures[:5]:
+        cause = f"{group.outcome} × {group.count}, for example {group.item}: {group.example}"
+        click.echo(printable(cause, 400), err=True)
+    if summary.stop_reason not in (None, "finished"):
+        click.echo(f"stopped early: {summary.stop_reason}", err=True)
+    click.echo(f"pictures  {directory / 'images'}", err=True)
+    click.echo(f"summary   {directory / 'summary.md'}", err=True)
+    click.echo(f"report    {directory / 'report.html'}", err=True)
+    click.echo(closing(summary, directory, planned_usd), err=True)
+
+
+def closing(summary: "Summary", directory: Path, planned_usd: Decimal | None) -> str:
+    """The last line: `998/1000 done (412 reused), 2 failed · $61.12 (planned $60.40) · …`."""
+    items = summary.items
+    told = f"{items.done}/{items.total} done"
+    if items.reused:
+        told += f" ({items.reused} reused)"
+    told += f", {items.failed} failed"
+    told += f", {items.skipped} skipped" if items.skipped else ""
+    told += f", {items.pending} left" if items.pending else ""
+    cost = usd(summary.cost_usd)
+    if summary.attempts.total:
+        cost += f" (planned {usd(planned_usd)})"
+    words = [told, cost]
+    if summary.images:
+        words.append(f"{summary.attempts.total / summary.images:.2f} attempts/image")
+    return " · ".join([*words, duration(summary.wall_s)]) + f" → {directory}"

@@ -1,0 +1,38 @@
+"""Time as an argument: everything that waits or stamps gets its clock handed in."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+
+def _utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Clock:
+    """Wall time for stamps, monotonic time for durations, and a way to wait.
+
+    Durations are never taken from `now`: a clock that is set back at night must not shorten a
+    wait that a server asked for.
+    """
+
+    now: Callable[[], datetime] = _utc_now
+    monotonic_s: Callable[[], float] = time.monotonic
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+
+    def stamp(self) -> str:
+        """Now as the ledger writes it: `2026-11-21T03:00:04.120Z`."""
+        return stamp(self.now())
+
+
+def stamp(at: datetime) -> str:
+    """Write a moment the way the ledger does: UTC, milliseconds, `Z`."""
+    return at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.") + f"{at.microsecond // 1000:03d}Z"
+
+
+def parse_stamp(text: str) -> datetime:
+    """Read a ledger stamp back; raises ValueError for anything else."""
+    return datetime.fromisoformat(text)

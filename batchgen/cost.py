@@ -1,0 +1,205 @@
+"""What a call cost: the service's token counts times dated prices, in Decimal.
+
+The rule (fact sheet of the API, 3.4): image output is what the details by modality say; the rest
+of the candidates and the thoughts are text. Where no details came, the image tokens are inferred
+from the number and size of the images and the figure is marked `inferred`, because pricing image
+tokens as text would be ten times too low. A price that nobody knows gives no figure, never zero.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from decimal import Decimal, InvalidOperation
+from importlib import resources
+from typing import Any, Final, Protocol
+
+import yaml
+
+from batchgen.model import CostBasis, Tokens
+
+_MICRO: Final = Decimal("0.000001")
+_PER: Final = Decimal(1_000_000)
+# A prompt's text is about four characters a token; the spread of text beside an image is 88-650.
+_CHARS_PER_TOKEN: Final = 4
+_TEXT_ALLOWANCE_TOKENS: Final = 650
+
+
+class UsageCounts(Protocol):
+    """The counts of a usageMetadata, as `wire.usage.Usage` has them; None where unknown."""
+
+    @property
+    def prompt(self) -> int | None: ...  # noqa: D102
+    @property
+    def prompt_image(self) -> int | None: ...  # noqa: D102
+    @property
+    def candidates(self) -> int | None: ...  # noqa: D102
+    @property
+    def candidates_image(self) -> int | None: ...  # noqa: D102
+    @property
+    def thoughts(self) -> int | None: ...  # noqa: D102
+    @property
+    def tool_use(self) -> int | None: ...  # noqa: D102
+    @property
+    def total(self) -> int | None: ...  # noqa: D102
+
+
+@dataclass(frozen=True, slots=True)
+class Price:
+    """One model's rates, USD per million tokens, and how many tokens its images take.
+
+    Attributes:
+        image_tokens: Output tokens an image by size; `default_size` is what no size means.
+        reference_tokens: Input tokens a reference image.
+    """
+
+    input: Decimal
+    text_output: Decimal
+    image_output: Decimal
+    image_tokens: Mapping[str, int]
+    default_size: str
+    reference_tokens: int
+
+    def tokens_an_image(self, size: str | None) -> int:
+        """Output tokens of one image of this size; the dearest where the size is unknown."""
+        asked = self.image_tokens.get(size or self.default_size)
+        return asked if asked is not None else max(self.image_tokens.values())
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What one attempt cost. `usd` is None when, and only when, `basis` is `unknown`."""
+
+    usd: Decimal | None
+    basis: CostBasis
+
+
+UNKNOWN: Final = Cost(None, "unknown")
+NOTHING: Final = Cost(Decimal(0).quantize(_MICRO), "inferred")
+
+
+class PriceBook:
+    """Prices by model name; a name without an entry has no price.
+
+    The shipped book is `batchgen/prices.yaml`, with the source and date of every figure.
+    """
+
+    def __init__(self, prices: Mapping[str, Price]) -> None:
+        """Keep prices by model, without `models/` in front."""
+        self._prices = dict(prices)
+
+    @classmethod
+    def shipped(cls) -> "PriceBook":
+        """Load the book that comes with batchgen."""
+        text = resources.files("batchgen").joinpath("prices.yaml").read_text("utf-8")
+        prices: dict[str, Price] = {}
+        for model, entry in yaml.load(text, Loader=yaml.BaseLoader)["models"].items():  # noqa: S506 - BaseLoader makes text only
+            price = _price(entry)
+            prices.update(dict.fromkeys([model, *entry.get("aliases", ())], price))
+        return cls(prices)
+
+    def find(self, *models: str | None) -> Price | None:
+        """The price of the first of these names that has one."""
+        for model in models:
+            if model and (price := self._prices.get(model.removeprefix("models/"))):
+                return price
+        return None
+
+    def with_multiplier(self, multiplier: Decimal) -> "PriceBook":
+        """The same book at a gateway's discount or surcharge."""
+        return PriceBook({name: _times(price, multiplier) for name, price in self._prices.items()})
+
+
+def count_tokens(
+    usage: UsageCounts | None, price: Price | None, *, n_images: int, size: str | None
+) -> tuple[Tokens | None, CostBasis]:
+    """Sort a usage into price classes.
+
+    Args:
+        usage: The service's counts; None gives None.
+        price: For the tokens of an image, where the details do not tell.
+        n_images: Image parts in the answer, drafts and thoughts included.
+        size: The size that was asked for.
+
+    Returns:
+        The tokens, and `inferred` where the image tokens are not the service's own figure.
+    """
+    if usage is None:
+        return None, "unknown"
+    prompt, tool_use = usage.prompt or 0, usage.tool_use or 0
+    input_image = min(usage.prompt_image or 0, prompt)
+    inputs = {"input_text": prompt + tool_use - input_image, "input_image": input_image}
+    thoughts = usage.thoughts or 0
+    if n_images == 0:
+        # On a refusal the candidates mirror the thoughts; the total counts them once.
+        known_total = usage.total if usage.total is not None else prompt + tool_use + thoughts
+        output = max(known_total - prompt - tool_use, 0)
+        thoughts = min(thoughts, output)
+        return Tokens(**inputs, output_text=output - thoughts, thoughts=thoughts), "reported"
+    candidates = usage.candidates or 0
+    if usage.candidates_image:
+        image, basis = usage.candidates_image, "reported"
+    elif price is not None:
+        image, basis = min(candidates, n_images * price.tokens_an_image(size)), "inferred"
+    else:
+        image, basis = candidates, "inferred"
+    text = max(candidates - image, 0)
+    tokens = Tokens(**inputs, output_text=text, output_image=image, thoughts=thoughts)
+    return tokens, "reported" if basis == "reported" else "inferred"
+
+
+def price_tokens(tokens: Tokens | None, basis: CostBasis, price: Price | None) -> Cost:
+    """Put a price on tokens, rounded to the micro-dollar."""
+    if tokens is None or price is None:
+        return UNKNOWN
+    usd = (
+        (tokens.input_text + tokens.input_image) * price.input
+        + (tokens.output_text + tokens.thoughts) * price.text_output
+        + tokens.output_image * price.image_output
+    ) / _PER
+    return Cost(usd.quantize(_MICRO), basis)
+
+
+def estimate(
+    price: Price | None, *, n_prompt_chars: int, n_references: int, size: str | None
+) -> Decimal | None:
+    """The most that one image of this size should cost; None without a price.
+
+    Drafts that nobody asked for are not in it.
+    """
+    if price is None:
+        return None
+    tokens = Tokens(
+        input_text=-(-n_prompt_chars // _CHARS_PER_TOKEN),
+        input_image=n_references * price.reference_tokens,
+        output_text=_TEXT_ALLOWANCE_TOKENS,
+        output_image=price.tokens_an_image(size),
+    )
+    return price_tokens(tokens, "inferred", price).usd
+
+
+def _price(entry: Mapping[str, Any]) -> Price:
+    """The newest rates of a model of the book."""
+    rates = max(entry["rates"], key=lambda rate: str(rate["valid_from"]))
+    return Price(
+        input=_usd(rates["input"]),
+        text_output=_usd(rates["text_output"]),
+        image_output=_usd(rates["image_output"]),
+        image_tokens={size: int(count) for size, count in entry["image_tokens"].items()},
+        default_size=entry["default_size"],
+        reference_tokens=int(entry["reference_tokens"]),
+    )
+
+
+def _usd(text: str) -> Decimal:
+    try:
+        return Decimal(text)
+    except InvalidOperation as error:
+        raise ValueError(f"{text!r} is no price") from error
+
+
+def _times(price: Price, factor: Decimal) -> Price:
+    return replace(
+        price,
+        input=price.input * factor,
+        text_output=price.text_output * factor,
+        image_output=price.image_output * factor,
+    )

@@ -1,0 +1,328 @@
+"""Everything that can go wrong, as one tree.
+
+Each class says how far it reaches and, for an attempt, whether the call may have been billed and
+which budget a retry would come from. Messages say what happened, to what, and what to do.
+
+    BatchgenError
+    ├── UsageError            wrong usage or a missing key                      exit 2
+    ├── JobError              the job file has errors; carries every Problem    exit 3
+    ├── OutputHeld            another run holds the output directory            exit 11
+    ├── StoreError            the disk failed                                   exit 12
+    └── AttemptError          one call failed
+        ├── Unreachable       never connected                     no     transport
+        ├── TlsFailed         certificate or protocol             no     stops the run
+        ├── ConnectionDropped gone before an answer               maybe  unsure
+        ├── NoAnswer          no answer, or a stalled one         maybe  unsure
+        ├── BadReply          a cut or nonsensical 200            maybe  unsure
+        │   └── Unterminated  its frame broke off; whole if its JSON is
+        ├── NotTheApi         a redirect or a web page            no     stops the run
+        ├── ServerRefused     busy, surely not executed           no     transport
+        ├── ServerError       may have been executed              maybe  unsure
+        ├── RateLimited       429, with the wait if one was told  no     rate_limit
+        ├── QuotaExhausted    429 until tomorrow, or no quota     no     stops the run
+        ├── BadRequest        the request is wrong                no     never
+        ├── Unauthorized      the key is wrong                    no     stops the run
+        ├── Forbidden         not allowed for this request        no     never
+        ├── OutOfCredit       nothing left to pay with            no     stops the run
+        ├── ModelUnavailable  gone, or no route to it             no     never
+        ├── Blocked           refused prompt or picture           varies never
+        ├── TextOnly, NoImage a whole answer without a picture    yes    no_image
+        ├── BrokenImage       data that is no whole image         yes    unsure
+        ├── MissingReference  a file changed or went away         no     never
+        ├── Cancelled         given up by us while under way      maybe  never (stays to be done)
+        ├── Interrupted       sent by a run that was killed       maybe  never (stays to be done)
+        └── Bug               our own fault                       maybe  never
+
+The classes survive pickling, so that an executor may carry them from another process.
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal, TypeAlias
+
+from batchgen.model import Billed, Outcome
+
+RetryFamily: TypeAlias = Literal["transport", "unsure", "rate_limit", "no_image", "never"]
+
+MAX_SHOWN_PROBLEMS = 50
+
+
+class BatchgenError(Exception):
+    """The root: whatever batchgen raises on purpose. The message is meant for a person."""
+
+    exit_code: ClassVar[int] = 1
+
+
+class UsageError(BatchgenError):
+    """Wrong usage, or a missing or odd key. Nothing was sent."""
+
+    exit_code = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One error or warning in a job file, with its place (lines and columns count from 1)."""
+
+    path: str
+    line: int
+    column: int
+    field: str
+    message: str
+
+    def __str__(self) -> str:
+        """`PATH:LINE:COL: FIELD: what is wrong`."""
+        subject = f"{self.field}: " if self.field else ""
+        return f"{self.path}:{self.line}:{self.column}: {subject}{self.message}"
+
+
+class JobError(BatchgenError):
+    """The job file has errors. Nothing was sent; every problem found is in `problems`."""
+
+    exit_code = 3
+
+    def __init__(self, problems: tuple[Problem, ...]) -> None:
+        """Keep all problems; the message shows the first 50 and counts the rest."""
+        super().__init__(problems)
+        self.problems = problems
+
+    def __str__(self) -> str:
+        """Return the problems, a line each."""
+        lines = [str(problem) for problem in self.problems[:MAX_SHOWN_PROBLEMS]]
+        hidden = len(self.problems) - len(lines)
+        if hidden > 0:
+            lines.append(f"… and {hidden} more")
+        return "\n".join(lines)
+
+
+class OutputHeld(BatchgenError):
+    """Another run holds the output directory. Nothing was sent."""
+
+    exit_code = 11
+
+
+class StoreError(BatchgenError):
+    """The disk could not take what it was given; the run stops with what it has."""
+
+    exit_code = 12
+
+
+class AttemptError(BatchgenError):
+    """One call failed.
+
+    Class attributes give the rule; `billed` may be narrowed for a single case, where the answer
+    itself said so.
+    """
+
+    outcome: ClassVar[Outcome]
+    family: ClassVar[RetryFamily] = "never"
+    stops_run: ClassVar[bool] = False
+    billed: Billed = "no"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        billed: Billed | None = None,
+        http_status: int | None = None,
+        request_id: str | None = None,
+    ) -> None:
+        """Set the sentence for a person, and what the answer told besides."""
+        super().__init__(message)
+        self.message = message
+        if billed is not None:
+            self.billed = billed
+        self.http_status = http_status
+        self.request_id = request_id
+
+    @property
+    def kind(self) -> str:
+        """The class's name, as the ledger's `error.kind`."""
+        return type(self).__name__
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Survive pickling with all attributes."""
+        return (_rebuild, (type(self), self.message, self.__dict__.copy()))
+
+
+def _rebuild(kind: type[AttemptError], message: str, attributes: dict[str, object]) -> AttemptError:
+    error = kind(message)
+    error.__dict__.update(attributes)
+    return error
+
+
+class Unreachable(AttemptError):
+    """No connection came about; nothing was sent, nothing billed, retried freely."""
+
+    outcome = Outcome.CONNECTION
+    family = "transport"
+
+
+class TlsFailed(AttemptError):
+    """The certificate or the TLS exchange failed; the run stops, there is no way around it."""
+
+    outcome = Outcome.CONNECTION
+    stops_run = True
+
+
+class ConnectionDropped(AttemptError):
+    """The connection was lost after sending and before a whole answer; may be billed."""
+
+    outcome = Outcome.CONNECTION
+    family = "unsure"
+    billed: Billed = "maybe"
+
+
+class NoAnswer(AttemptError):
+    """No answer within the time allowed, or one that stalled; may be billed."""
+
+    outcome = Outcome.TIMEOUT
+    family = "unsure"
+    billed: Billed = "maybe"
+
+
+class BadReply(AttemptError):
+    """A 200 that was cut, malformed or nonsensical; may be billed."""
+
+    outcome = Outcome.BAD_REPLY
+    family = "unsure"
+    billed: Billed = "maybe"
+
+
+class Unterminated(BadReply):
+    """The frame of an answer broke off. If its JSON is whole nothing is lost, and it is kept."""
+
+
+class NotTheApi(AttemptError):
+    """A redirect or a web page where the API should be: the address is wrong; the run stops."""
+
+    outcome = Outcome.BAD_REPLY
+    stops_run = True
+
+
+class ServerRefused(AttemptError):
+    """A 5xx, 409 or 425 that says the call was not executed; retried freely."""
+
+    outcome = Outcome.SERVER_ERROR
+    family: ClassVar[RetryFamily] = "transport"
+
+    def __init__(self, message: str, *, wait_s: float | None = None, **known: object) -> None:
+        """Keep the wait that the server asked for, if it did."""
+        super().__init__(message, **known)  # type: ignore[arg-type]
+        self.wait_s = wait_s
+
+
+class ServerError(AttemptError):
+    """A 5xx, 408 or 499 behind which the call may have been executed and billed."""
+
+    outcome = Outcome.SERVER_ERROR
+    family = "unsure"
+    billed: Billed = "maybe"
+
+
+class RateLimited(ServerRefused):
+    """A 429 that passes. `wait_s` is what the server told, if it did; never sooner than that."""
+
+    outcome = Outcome.RATE_LIMITED
+    family = "rate_limit"
+
+
+class QuotaExhausted(AttemptError):
+    """A quota that will not come back during this run; the run stops, items stay to be done."""
+
+    outcome = Outcome.QUOTA_EXHAUSTED
+    stops_run = True
+
+
+class BadRequest(AttemptError):
+    """The service refused the request as wrong; the same request would be refused again."""
+
+    outcome = Outcome.BAD_REQUEST
+
+
+class Unauthorized(AttemptError):
+    """The key is missing, wrong or suspended; the run stops."""
+
+    outcome = Outcome.UNAUTHORIZED
+    stops_run = True
+
+
+class Forbidden(AttemptError):
+    """This request is not allowed for this key; its item fails."""
+
+    outcome = Outcome.UNAUTHORIZED
+
+
+class OutOfCredit(AttemptError):
+    """There is nothing left to pay with; the run stops."""
+
+    outcome = Outcome.OUT_OF_CREDIT
+    stops_run = True
+
+
+class ModelUnavailable(AttemptError):
+    """The model is gone, unknown or has no route; its items fail."""
+
+    outcome = Outcome.MODEL_UNAVAILABLE
+
+
+class Blocked(AttemptError):
+    """The prompt or the picture was refused; the same prompt meets the same refusal."""
+
+    outcome = Outcome.BLOCKED
+    billed: Billed = "yes"
+
+
+class NoImage(AttemptError):
+    """A whole answer without a final image, paid; often random, so worth a few more tries.
+
+    `tries` narrows how many: some finish reasons deserve one more, a full MAX_TOKENS none.
+    """
+
+    outcome = Outcome.NO_IMAGE
+    family = "no_image"
+    billed: Billed = "yes"
+
+    def __init__(self, message: str, *, tries: int | None = None, **known: object) -> None:
+        """Keep the upper bound on further tries; None leaves it to the policy."""
+        super().__init__(message, **known)  # type: ignore[arg-type]
+        self.tries = tries
+
+
+class TextOnly(NoImage):
+    """The model wrote instead of drawing; random, so worth a few more tries."""
+
+    outcome = Outcome.TEXT_ONLY
+
+
+class BrokenImage(AttemptError):
+    """Image data that is no whole image; paid, and kept in quarantine."""
+
+    outcome = Outcome.BROKEN_IMAGE
+    family = "unsure"
+    billed: Billed = "yes"
+
+
+class MissingReference(AttemptError):
+    """A reference changed or went away since the run began; nothing was sent."""
+
+    outcome = Outcome.MISSING_REFERENCE
+
+
+class Cancelled(AttemptError):
+    """We gave the call up while it was under way; may be billed, the item stays to be done."""
+
+    outcome = Outcome.CANCELLED
+    billed: Billed = "maybe"
+
+
+class Interrupted(AttemptError):
+    """A run that was killed had sent this; may be billed, the item stays to be done."""
+
+    outcome = Outcome.INTERRUPTED
+    billed: Billed = "maybe"
+
+
+class Bug(AttemptError):
+    """An error of our own while handling one item; recorded, and the run ends with exit 1."""
+
+    outcome = Outcome.BUG
+    billed: Billed = "maybe"

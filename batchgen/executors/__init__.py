@@ -1,0 +1,1 @@
+"""Where a run takes place. `local`: in this process, on one event loop."""

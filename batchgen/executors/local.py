@@ -1,0 +1,92 @@
+"""A run in this process: one event loop, and what signals mean to it."""
+
+import asyncio
+import resource
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final, Unpack
+
+from batchgen.events import Event
+from batchgen.report import Summary
+from batchgen.runner import Runner, RunOptions
+
+GRACE_S: Final = 120.0
+
+
+def run_local(runner: Runner, *, grace_s: float = GRACE_S) -> Summary:
+    """Run to the end and return the summary.
+
+    The first SIGINT or SIGTERM asks the run to stop: nothing new is sent, and what is under way
+    may end within `grace_s`. The second gives up at once. Either way everything is recorded.
+    """
+    raise_file_limit()
+    return asyncio.run(_run(runner, grace_s))
+
+
+def raise_file_limit() -> None:
+    """Raise the soft limit of open files to the hard one: each call in flight needs a socket."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft < hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+async def _run(runner: Runner, grace_s: float) -> Summary:
+    async with runner:
+        with _signals(runner, grace_s):
+            async for _ in runner.results():
+                pass
+    return runner.summary
+
+
+@contextmanager
+def _signals(runner: Runner, grace_s: float) -> Iterator[None]:
+    """First signal asks, second insists; the handlers that were there come back afterwards."""
+    loop = asyncio.get_running_loop()
+    asked: list[asyncio.TimerHandle] = []
+
+    def handle(number: signal.Signals) -> None:
+        if asked:
+            runner.cancel()
+            return
+        runner.request_stop(number.name.lower())
+        asked.append(loop.call_later(grace_s, runner.cancel))
+
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = {number: signal.getsignal(number) for number in numbers}
+    for number in numbers:
+        loop.add_signal_handler(number, handle, number)
+    try:
+        yield
+    finally:
+        for timer in asked:
+            timer.cancel()
+        for number in numbers:
+            loop.remove_signal_handler(number)
+            signal.signal(number, before[number])
+
+
+def run(
+    job: str | Path,
+    *,
+    on_event: Callable[[Event], None] | None = None,
+    **options: Unpack[RunOptions],
+) -> Summary:
+    """Make what a job asks for and is not done yet; block until it is.
+
+    Args:
+        job: The job file.
+        on_event: Told of everything that happens, on the event loop; must not block.
+        **options: As in `RunOptions`; what is left out is the job's to say.
+
+    Returns:
+        The figures of the run. A failed item is no exception: see `Summary.failures`.
+
+    Raises:
+        UsageError: Wrong usage or a missing key. Nothing was sent.
+        JobError: The job has errors; all of them are in `problems`. Nothing was sent.
+        OutputHeld: Another run writes to the same directory. Nothing was sent.
+        StoreError: The disk failed. What was received before is kept.
+    """
+    return run_local(Runner(job, on_event=on_event, **options))

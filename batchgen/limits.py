@@ -1,0 +1,81 @@
+"""How much may be under way at once, and how fast it may leave."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Final
+
+from aiolimiter import AsyncLimiter
+
+# With nothing configured: enough to hide a picture's 10-120 s, too little to upset a service.
+AUTO_CONCURRENCY: Final = 8
+# Paced just below the limit, so that jitter on the way never makes a minute too full.
+_SAFETY: Final = 0.99
+_MINUTE_S: Final = 60.0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Limits:
+    """What a run may ask of the service.
+
+    Attributes:
+        concurrency: Requests in flight; None leaves it to batchgen.
+        rpm: Requests a minute for each model; None means no pacing.
+    """
+
+    concurrency: int | None = None
+    rpm: float | None = None
+
+
+class Limiter:
+    """Hands out slots, and lets requests leave one at a time at an even pace.
+
+    A slot is taken before the pace is waited for, so nothing gathers behind the pace and leaves
+    in a burst. Created inside the running loop.
+    """
+
+    def __init__(self, limits: Limits) -> None:
+        """Start with every slot free."""
+        self.concurrency = limits.concurrency or AUTO_CONCURRENCY
+        self._rpm = limits.rpm
+        self._slots = asyncio.Semaphore(self.concurrency)
+        self._paces: dict[str, AsyncLimiter] = {}
+        self.n_in_flight = 0
+        self.peak = 0
+
+    @property
+    def max_open(self) -> int:
+        """How many items may be open, waiting retries included."""
+        return 4 * self.concurrency + 16
+
+    async def take_slot(self) -> None:
+        """Wait for a slot, in order of arrival."""
+        await self._slots.acquire()
+
+    def free_slot(self) -> None:
+        """Give a slot back."""
+        self._slots.release()
+
+    @asynccontextmanager
+    async def paced(self, model: str) -> AsyncIterator[None]:
+        """Wait until a request to this model may leave, and count it while it is under way."""
+        if self._rpm is not None:
+            await self._pace(model, self._rpm).acquire()
+        self.n_in_flight += 1
+        self.peak = max(self.peak, self.n_in_flight)
+        try:
+            yield
+        finally:
+            self.n_in_flight -= 1
+
+    def _pace(self, model: str, rpm: float) -> AsyncLimiter:
+        """A bucket of one: `AsyncLimiter(60, 60)` would let 119 through in the first minute."""
+        pace = self._paces.get(model)
+        if pace is None:
+            pace = self._paces[model] = AsyncLimiter(1, _MINUTE_S / (rpm * _SAFETY))
+        return pace
+
+    def __repr__(self) -> str:
+        """Show what is under way."""
+        return f"<Limiter {self.n_in_flight}/{self.concurrency}, peak {self.peak}>"

@@ -1,0 +1,139 @@
+"""The head of a job: everything but its items."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+from batchgen.errors import UsageError
+from batchgen.limits import Limits
+from batchgen.manifest.fields import Checker, nearest, shown
+from batchgen.manifest.items import read_settings
+from batchgen.manifest.nodes import Steps
+from batchgen.retry import Retries
+from batchgen.transport import PROVIDERS, Auth, Provider, Timeouts, clean_base_url
+
+HEAD: Final = ("name", "provider", "defaults", "limits", "retries", "timeouts")
+LATER_HEAD: Final = frozenset({"budget", "prices", "references", "output", "notify"})
+_LATER_LIMITS: Final = frozenset({"tpm", "ipm", "rpd", "usd_per_10min"})
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Settings:
+    """What a job says besides its items; None and empty where it says nothing.
+
+    Attributes:
+        written: The same as it stands in the job, without the defaults.
+    """
+
+    name: str | None = None
+    provider: Provider = PROVIDERS["cometapi"]
+    defaults: Mapping[str, Any] = field(default_factory=dict)
+    limits: Limits = Limits()
+    retries: Retries = Retries()
+    timeouts: Timeouts = Timeouts()
+    written: Mapping[str, Any] = field(default_factory=dict)
+
+
+def read_head(check: Checker, written: Any, steps: Steps = ()) -> Settings:
+    """Read the top-level fields of a job; `items` is looked after elsewhere."""
+    fields = check.mapping(written, steps, HEAD, LATER_HEAD)
+    name = fields.get("name")
+    provider = fields.get("provider")
+    return Settings(
+        name=None if name is None else check.job_name(name, (*steps, "name")),
+        provider=(
+            PROVIDERS["cometapi"]
+            if provider is None
+            else _provider(check, provider, (*steps, "provider"))
+        ),
+        defaults=read_settings(check, fields.get("defaults"), (*steps, "defaults")),
+        limits=_limits(check, fields.get("limits"), (*steps, "limits")),
+        retries=_retries(check, fields.get("retries"), (*steps, "retries")),
+        timeouts=_timeouts(check, fields.get("timeouts"), (*steps, "timeouts")),
+        written={name: one for name, one in fields.items() if name != "defaults"},
+    )
+
+
+def _provider(check: Checker, value: Any, steps: Steps) -> Provider:
+    fallback = PROVIDERS["cometapi"]
+    if isinstance(value, str):
+        if value not in PROVIDERS:
+            words = ", ".join(PROVIDERS)
+            check.wrong(
+                steps,
+                f"{shown(value)} is not one of {words}{nearest(value, PROVIDERS)}; "
+                "or write {base_url: …, api_key_env: …}",
+            )
+        return PROVIDERS.get(value, fallback)
+    fields = check.mapping(value, steps, ("base_url", "api_key_env", "auth", "allow_http"))
+    given = {name: one for name, one in fields.items() if one is not None}
+    url = check.text(given["base_url"], (*steps, "base_url")) if "base_url" in given else None
+    if "base_url" not in given and isinstance(value, dict):
+        check.wrong(steps, "base_url: it is missing")
+    if url is None:
+        return fallback
+    try:
+        base_url = clean_base_url(url)
+    except UsageError as error:
+        check.wrong((*steps, "base_url"), str(error))
+        return fallback
+    env = check.text(given.get("api_key_env", "COMETAPI_KEY"), (*steps, "api_key_env"))
+    auth = check.choice(
+        given.get("auth", "x-goog-api-key"), (*steps, "auth"), ("x-goog-api-key", "bearer")
+    )
+    plain = check.switch(given.get("allow_http", False), (*steps, "allow_http"))
+    kind: Auth = "bearer" if auth == "bearer" else "x-goog-api-key"
+    return Provider(
+        name=urlsplit(base_url).netloc,
+        base_url=base_url,
+        key_env=(env,) if env else (),
+        auth=kind,
+        allow_http=bool(plain),
+    )
+
+
+def _limits(check: Checker, value: Any, steps: Steps) -> Limits:
+    fields = check.mapping(value, steps, ("concurrency", "rpm"), _LATER_LIMITS)
+    rpm = fields.get("rpm")
+    return Limits(
+        concurrency=read_concurrency(check, fields.get("concurrency"), (*steps, "concurrency")),
+        rpm=None if rpm is None else check.number(rpm, (*steps, "rpm"), least=0.01),
+    )
+
+
+def read_concurrency(check: Checker, value: Any, steps: Steps) -> int | None:
+    """Read `auto` (None) or a number of requests in flight."""
+    if value is None or value == "auto":
+        return None
+    if isinstance(value, str) and value.count("-") == 1 and value.replace("-", "").isdigit():
+        check.wrong(steps, "MIN-MAX is not supported by this version yet; write a number or auto")
+        return None
+    number = check.number(value, steps, least=1, whole=True)
+    return None if number is None else int(number)
+
+
+def _retries(check: Checker, value: Any, steps: Steps) -> Retries:
+    counts = ("transport", "unsure", "rate_limit", "no_image")
+    fields = check.mapping(value, steps, (*counts, "max_wait"), {"patience"})
+    read = {
+        name: check.number(one, (*steps, name), whole=name in counts)
+        for name, one in fields.items()
+        if one is not None
+    }
+    given = {
+        name: int(number) if name in counts else number
+        for name, number in read.items()
+        if number is not None
+    }
+    return Retries(**given)  # type: ignore[arg-type]
+
+
+def _timeouts(check: Checker, value: Any, steps: Steps) -> Timeouts:
+    fields = check.mapping(value, steps, ("connect", "attempt", "idle"))
+    read = {
+        name: check.number(one, (*steps, name), least=0.1)
+        for name, one in fields.items()
+        if one is not None
+    }
+    return Timeouts(**{name: number for name, number in read.items() if number is not None})

@@ -1,0 +1,243 @@
+"""The records that move through batchgen: what is asked for, and what came of it.
+
+Everything here is a frozen value without behaviour that needs the outside world; the services
+(transport, limiter, store) live in their own modules. Names follow the words of the job file and
+of the ledger, so a record reads the same in the code and on disk.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from decimal import Decimal
+from enum import StrEnum
+from typing import Any, Literal, TypeAlias
+
+import msgspec
+
+Modality: TypeAlias = Literal["TEXT", "IMAGE"]
+Billed: TypeAlias = Literal["yes", "no", "maybe"]
+CostBasis: TypeAlias = Literal["reported", "inferred", "unknown"]
+Decision: TypeAlias = Literal["done", "retry", "failed", "skipped", "stop"]
+Status: TypeAlias = Literal["done", "failed", "skipped", "pending"]
+ImageRole: TypeAlias = Literal["final", "draft", "thought", "quarantine"]
+
+ASPECT_RATIOS = (
+    *("1:1", "2:3", "3:2", "3:4", "4:3", "4:5", "5:4", "9:16", "16:9", "21:9"),
+    *("1:4", "4:1", "1:8", "8:1"),
+)
+IMAGE_SIZES = ("512", "1K", "2K", "4K")
+MODALITIES: tuple[Modality, ...] = ("TEXT", "IMAGE")
+
+
+class Outcome(StrEnum):
+    """What one attempt came to. The set is closed; the ledger and the reports use these words."""
+
+    IMAGE = "image"
+    TEXT_ONLY = "text_only"
+    NO_IMAGE = "no_image"
+    BLOCKED = "blocked"
+    WRONG_SIZE = "wrong_size"
+    BROKEN_IMAGE = "broken_image"
+    RATE_LIMITED = "rate_limited"
+    QUOTA_EXHAUSTED = "quota_exhausted"
+    SERVER_ERROR = "server_error"
+    TIMEOUT = "timeout"
+    CONNECTION = "connection"
+    BAD_REPLY = "bad_reply"
+    BAD_REQUEST = "bad_request"
+    UNAUTHORIZED = "unauthorized"
+    OUT_OF_CREDIT = "out_of_credit"
+    MODEL_UNAVAILABLE = "model_unavailable"
+    MISSING_REFERENCE = "missing_reference"
+    SKIPPED_DEPENDENCY = "skipped_dependency"
+    INTERRUPTED = "interrupted"
+    CANCELLED = "cancelled"
+    BUG = "bug"
+
+
+class Reference(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """One reference image of an item, in the order in which it is sent.
+
+    `path` is absolute in memory and relative to the job's directory inside `items.jsonl`.
+    """
+
+    path: str
+    label: str | None = None
+
+
+class ReferenceFile(msgspec.Struct, frozen=True, kw_only=True):
+    """A reference as it was when the run opened it: what is sent must still be this file."""
+
+    path: str
+    mime: str
+    size_bytes: int
+    sha256: str
+    mtime_ns: int
+    inode: int
+
+
+class Turn(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """One user message: its text and its references."""
+
+    prompt: str
+    references: tuple[Reference, ...] = ()
+
+
+class Item(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """One picture to make, with every default already merged in.
+
+    Its JSON form is an item of the job file's own syntax plus `key`, so that a line of
+    `items.jsonl` can be run again as it stands.
+    """
+
+    id: str
+    model: str
+    prompt: str
+    key: str = ""
+    references: tuple[Reference, ...] = ()
+    modalities: tuple[Modality, ...] | None = None
+    aspect_ratio: str | None = None
+    image_size: str | None = None
+    tags: dict[str, str] = {}
+
+    @property
+    def turns(self) -> tuple[Turn, ...]:
+        """The conversation to hold; an item without turns of its own has exactly one."""
+        return (Turn(prompt=self.prompt, references=self.references),)
+
+
+class Tokens(msgspec.Struct, frozen=True, kw_only=True):
+    """Token counts of one attempt by price class; `thoughts` are billed at the text rate."""
+
+    input_text: int = 0
+    input_image: int = 0
+    output_text: int = 0
+    output_image: int = 0
+    thoughts: int = 0
+
+    def __add__(self, other: "Tokens") -> "Tokens":
+        """Sum field by field."""
+        return Tokens(
+            input_text=self.input_text + other.input_text,
+            input_image=self.input_image + other.input_image,
+            output_text=self.output_text + other.output_text,
+            output_image=self.output_image + other.output_image,
+            thoughts=self.thoughts + other.thoughts,
+        )
+
+
+class ImageFile(msgspec.Struct, frozen=True, kw_only=True):
+    """An image on disk. `path` is relative to the job's directory, with forward slashes."""
+
+    path: str
+    role: ImageRole
+    sha256: str
+    bytes: int
+    width: int | None
+    height: int | None
+    mime: str | None
+
+
+class Failure(msgspec.Struct, frozen=True, kw_only=True):
+    """What went wrong, in one sentence that a person reads; never a body, never a key."""
+
+    kind: str
+    message: str
+
+
+class Attempt(msgspec.Struct, frozen=True, kw_only=True, tag_field="event", tag="attempt"):
+    """The ledger's `attempt` line: one HTTP call, what it came to and what it cost.
+
+    `at` is when the request left (UTC, milliseconds). `usage` is the service's own count exactly
+    as received. `cost_usd` is null only when nothing is known, never 0 for want of a price.
+    """
+
+    v: int = 1
+    run_id: str
+    item: str
+    key: str
+    turn: int
+    attempt: int
+    at: str
+    model: str
+    model_version: str | None = None
+    provider: str
+    http_status: int | None = None
+    outcome: Outcome
+    decision: Decision
+    finish_reason: str | None = None
+    error: Failure | None = None
+    images: tuple[ImageFile, ...] = ()
+    text: str | None = None
+    grounding: Any = None
+    usage: Any = None
+    tokens: Tokens | None = None
+    cost_usd: Decimal | None = None
+    cost_basis: CostBasis
+    billed: Billed
+    latency_s: float | None = None
+    bytes_in: int = 0
+    request_id: str | None = None
+    response_id: str | None = None
+    tags: dict[str, str] = {}
+    recovered: bool = False
+
+
+class Result(msgspec.Struct, frozen=True, kw_only=True):
+    """A line of `results.jsonl`: where one item stands after all runs so far."""
+
+    id: str
+    key: str
+    status: Status
+    images: tuple[ImageFile, ...] = ()
+    text: str | None = None
+    model: str
+    attempts: int = 0
+    outcome: Outcome | None = None
+    error: Failure | None = None
+    tokens: Tokens | None = None
+    cost_usd: Decimal | None = None
+    tags: dict[str, str] = {}
+    run_id: str | None = None
+    finished_at: str | None = None
+
+
+def content_key(item: Item, reference_sha256: Sequence[str], *, turn: int = 1) -> str:
+    """Name what an item asks for, whatever it is called and wherever its files lie.
+
+    Two items with the same key ask the service for the same thing; changing one byte of a
+    reference, one word of a prompt or one setting changes it, while ids, tags, file names,
+    provider, limits and prices do not. The algorithm is frozen as version 1: a change to it would
+    make every finished picture look new, and be paid for again.
+
+    Args:
+        item: The item, defaults merged and values in their normalised spelling.
+        reference_sha256: The digests of all references, over all turns, in order.
+        turn: The key of turn k covers turns 1 to k.
+
+    Returns:
+        64 lower-case hex digits.
+    """
+    digests = iter(reference_sha256)
+    turns = [
+        {
+            "prompt": one.prompt,
+            "references": [
+                {"sha256": next(digests)} | ({"label": ref.label} if ref.label is not None else {})
+                for ref in one.references
+            ],
+        }
+        for one in item.turns[:turn]
+    ]
+    settings = {
+        "modalities": item.modalities,
+        "aspect_ratio": item.aspect_ratio,
+        "image_size": item.image_size,
+    }
+    asked = {
+        "v": 1,
+        "model": item.model.removeprefix("models/"),
+        "turns": turns,
+        "settings": {name: value for name, value in settings.items() if value is not None},
+        "copy": 1,
+    }
+    return hashlib.sha256(msgspec.json.encode(asked, order="sorted")).hexdigest()

@@ -1,0 +1,231 @@
+"""A bounded pool: takes a slot, then an item, and sees the item through its retries.
+
+    run(items)                 yields each item's end
+      └── _drive(items)        takes a slot before it takes an item
+            └── _finish(item)  never raises; what breaks ends the run, not its neighbours
+                  └── _with_retries(item)      asks retry.decide; a waiting retry holds no slot
+                        └── _call(item, n)     one attempt and its record, cancelled or not
+                              └── journey.attempt, journey.record      injected
+
+The pool knows neither HTTP nor disk. A million items are never a million tasks, nor a million
+waiting retries: no item is taken while `limiter.max_open` are open, and one stays open until its
+end has been taken from `run`.
+"""
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, Generic, Protocol, TypeVar, assert_never
+
+from batchgen.clock import Clock
+from batchgen.errors import AttemptError, Cancelled
+from batchgen.limits import Limiter
+from batchgen.model import Decision, Item
+from batchgen.retry import Again, GiveUp, Retries, StopRun, Tries, Verdict, decide
+
+
+class Attempted(Protocol):
+    """What the pool needs to know of one call that has ended."""
+
+    @property
+    def error(self) -> AttemptError | None:
+        """Why it failed; None if the item has its picture."""
+
+
+AttemptedT = TypeVar("AttemptedT", bound=Attempted)
+FinishedT = TypeVar("FinishedT")
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Journey(Generic[AttemptedT, FinishedT]):
+    """What is done for one item.
+
+    Attributes:
+        attempt: Make call number n of an item. A failed call is a value, a cancelled one too;
+            what is raised is a defect of ours or of the disk, and ends the run.
+        record: Write down an attempt with what was decided, and say where the item stands now.
+            Called exactly once for each attempt.
+    """
+
+    attempt: Callable[[Item, int], Coroutine[Any, Any, AttemptedT]]
+    record: Callable[[AttemptedT, Decision], Coroutine[Any, Any, FinishedT]]
+
+
+class Stop:
+    """Why a run stops early. The first reason stands."""
+
+    def __init__(self) -> None:
+        """Start with no reason to stop."""
+        self._asked = asyncio.Event()
+        self.reason: str | None = None
+        self.cause: BaseException | None = None
+
+    def ask(self, reason: str, cause: BaseException | None = None) -> None:
+        """Ask for no new attempts; those under way may finish."""
+        if not self.asked:
+            self.reason, self.cause = reason, cause
+        self._asked.set()
+
+    @property
+    def asked(self) -> bool:
+        """Whether anyone asked."""
+        return self._asked.is_set()
+
+    async def cuts_short(self, wait: Awaitable[None]) -> bool:
+        """Wait for something, but no longer than until the run stops; True if it stops."""
+        waiting = asyncio.ensure_future(wait)
+        asked = asyncio.ensure_future(self._asked.wait())
+        try:
+            await asyncio.wait({waiting, asked}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            waiting.cancel()
+            asked.cancel()
+        return self.asked
+
+
+class Pool(Generic[AttemptedT, FinishedT]):
+    """Runs items through a journey, so many at once as the limiter has slots."""
+
+    def __init__(
+        self,
+        journey: Journey[AttemptedT, FinishedT],
+        *,
+        limiter: Limiter,
+        retries: Retries,
+        stop: Stop,
+        clock: Clock,
+        rng: random.Random,
+    ) -> None:
+        """Keep the parts; nothing starts before `run`."""
+        self._journey = journey
+        self._limiter = limiter
+        self._retries = retries
+        self._stop = stop
+        self._clock = clock
+        self._rng = rng
+        self._room = asyncio.Semaphore(limiter.max_open)
+        self._ends: asyncio.Queue[FinishedT | None] = asyncio.Queue()
+        self._driver: asyncio.Task[None] | None = None
+
+    async def run(self, items: Iterator[Item]) -> AsyncIterator[FinishedT]:
+        """Yield each item's end, in order of completion.
+
+        Raises:
+            Exception: What broke in a journey, after everything else under way has ended.
+        """
+        self._driver = asyncio.create_task(self._drive(items))
+        try:
+            while (end := await self._ends.get()) is not None:
+                yield end
+                self._room.release()
+        finally:
+            self.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._driver
+        if self._stop.cause is not None and not isinstance(self._stop.cause, AttemptError):
+            raise self._stop.cause
+
+    def cancel(self) -> None:
+        """Give up what is under way; each call still gets its record, and `run` ends."""
+        if self._driver is not None and not self._driver.done():
+            self._stop.ask("cancelled")
+            self._driver.cancel()
+
+    async def _drive(self, items: Iterator[Item]) -> None:
+        try:
+            async with asyncio.TaskGroup() as group:
+                while await self._has_room():
+                    item = next(items, None)
+                    if item is None:
+                        self._limiter.free_slot()
+                        break
+                    group.create_task(self._finish(item))
+        finally:
+            self._ends.put_nowait(None)
+
+    async def _has_room(self) -> bool:
+        """Wait for room and a slot for one more item; False once the run stops."""
+        await self._room.acquire()
+        await self._limiter.take_slot()
+        if self._stop.asked:
+            self._limiter.free_slot()
+        return not self._stop.asked
+
+    async def _finish(self, item: Item) -> None:
+        try:
+            end = await self._with_retries(item)
+        except Exception as defect:  # noqa: BLE001 - raised again by run, when all have ended
+            self._stop.ask(f"{type(defect).__name__}: {defect}", defect)
+            self._room.release()
+        else:
+            self._ends.put_nowait(end)
+
+    async def _with_retries(self, item: Item) -> FinishedT:
+        """Call until the item is done, given up, or the run stops; the first slot is held."""
+        tries, n = Tries(), 0
+        while True:
+            n += 1
+            try:
+                error, verdict, end = await self._call(item, n, tries)
+            finally:
+                self._limiter.free_slot()
+            if error is None or not isinstance(verdict, Again):
+                return end
+            tries = tries.after(error)
+            if await self._stop.cuts_short(self._clock.sleep(verdict.after_s)):
+                return end
+            await self._limiter.take_slot()
+            if self._stop.asked:
+                self._limiter.free_slot()
+                return end
+
+    async def _call(
+        self, item: Item, n: int, tries: Tries
+    ) -> tuple[AttemptError | None, Verdict | None, FinishedT]:
+        """Make one attempt and write it down, even when it is cancelled meanwhile."""
+        call = asyncio.create_task(self._journey.attempt(item, n))
+        cancelled = False
+        try:
+            attempted = await asyncio.shield(call)
+        except asyncio.CancelledError:
+            call.cancel()
+            attempted = await call
+            cancelled = True
+        error = attempted.error
+        verdict = None if error is None else decide(error, tries, self._retries, self._rng)
+        end = await to_the_end(self._journey.record(attempted, self._decision(error, verdict)))
+        if cancelled:
+            raise asyncio.CancelledError
+        return error, verdict, end
+
+    def _decision(self, error: AttemptError | None, verdict: Verdict | None) -> Decision:
+        """The ledger's word for a verdict; a run that must stop is told to."""
+        if isinstance(error, Cancelled):
+            return "stop"
+        match verdict:
+            case None:
+                return "done"
+            case Again():
+                return "retry"
+            case GiveUp():
+                return "failed"
+            case StopRun(why):
+                self._stop.ask(why, error)
+                return "stop"
+            case unknown:
+                assert_never(unknown)
+
+
+async def to_the_end(work: Coroutine[Any, Any, T]) -> T:
+    """Run bookkeeping to its end, however often the caller is cancelled meanwhile.
+
+    The cancellation is not passed on: the caller looks after it when the work is done.
+    """
+    task = asyncio.create_task(work)
+    while not task.done():
+        with suppress(asyncio.CancelledError):
+            await asyncio.shield(task)
+    return task.result()

@@ -1,0 +1,51 @@
+"""summary.md: the figures of a run as a person pastes them into a ticket."""
+
+from collections.abc import Iterator
+
+from batchgen.report.summary import Summary
+from batchgen.sanitize import printable
+from batchgen.wording import duration, usd
+
+
+def summary_markdown(summary: Summary) -> str:
+    """The summary as Markdown: counts, money, causes of failure with an example each."""
+    return "\n".join(_lines(summary)) + "\n"
+
+
+def _lines(summary: Summary) -> Iterator[str]:
+    items, tokens = summary.items, summary.tokens
+    yield f"# {summary.job}: {items.done}/{items.total} done"
+    yield ""
+    ended = summary.stop_reason or "unfinished"
+    yield f"Run {summary.run_id}, {duration(summary.wall_s)}, {ended}."
+    yield ""
+    yield "| what | figure |"
+    yield "|---|---|"
+    yield f"| done | {items.done} ({items.reused} from earlier runs) |"
+    yield f"| failed | {items.failed} |"
+    yield f"| skipped, pending | {items.skipped}, {items.pending} |"
+    yield f"| calls in this run | {summary.attempts.total} |"
+    yield f"| cost of this run | {usd(summary.cost_usd)} |"
+    yield f"| – of it without a picture | {usd(summary.cost_waste_usd)} |"
+    yield f"| may have been billed besides | {usd(summary.cost_maybe_usd)} |"
+    if summary.cost_unknown_attempts:
+        yield f"| calls of unknown cost | {summary.cost_unknown_attempts} |"
+    yield f"| tokens in (text, image) | {tokens.input_text:,}, {tokens.input_image:,} |"
+    yield (
+        f"| tokens out (text, image, thoughts) | {tokens.output_text:,}, "
+        f"{tokens.output_image:,}, {tokens.thoughts:,} |"
+    )
+    latency = summary.latency_s
+    yield f"| a picture takes (p50, p95) | {duration(latency.p50)}, {duration(latency.p95)} |"
+    yield from _failures(summary)
+
+
+def _failures(summary: Summary) -> Iterator[str]:
+    if not summary.failures:
+        return
+    yield ""
+    yield "## What failed"
+    yield ""
+    for group in summary.failures:
+        example = printable(group.example).replace("|", "\\|")
+        yield f"- **{group.outcome}** × {group.count}, for example `{group.item}`: {example}"

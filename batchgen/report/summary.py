@@ -1,0 +1,240 @@
+"""The figures of one run, added up from the ledger."""
+
+from array import array
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Any, Final
+
+import msgspec
+
+from batchgen.model import Attempt, Outcome, Result, Status, Tokens
+
+MAX_LISTED: Final = 100
+NO_USD: Final = Decimal("0.000000")
+
+
+class ItemCounts(msgspec.Struct, frozen=True, kw_only=True):
+    """Items by where they stand; `reused` is part of `done`."""
+
+    total: int = 0
+    done: int = 0
+    reused: int = 0
+    failed: int = 0
+    skipped: int = 0
+    pending: int = 0
+
+
+class AttemptCounts(msgspec.Struct, frozen=True, kw_only=True):
+    """Calls of this run by what they came to."""
+
+    total: int = 0
+    by_outcome: dict[str, int] = {}
+
+
+class Latency(msgspec.Struct, frozen=True, kw_only=True):
+    """Seconds of the calls that brought a picture; None where there was none."""
+
+    p50: float | None = None
+    p95: float | None = None
+    max: float | None = None
+
+
+class Concurrency(msgspec.Struct, frozen=True, kw_only=True):
+    """The most calls in flight at once, and how many were allowed at the end."""
+
+    peak: int = 0
+    final: int = 0
+
+
+class FailureGroup(msgspec.Struct, frozen=True, kw_only=True):
+    """Items that failed for one cause, with one of them as the example."""
+
+    outcome: str
+    count: int
+    example: str
+    item: str
+
+
+class MaybeBilled(msgspec.Struct, frozen=True, kw_only=True):
+    """Calls of this run that may have been billed without a result."""
+
+    count: int = 0
+    attempts: list[dict[str, Any]] = []
+
+
+class Diff(msgspec.Struct, frozen=True, kw_only=True):
+    """What is different from the run before, by item id."""
+
+    new_failures: list[str]
+    fixed: list[str]
+    still_failing: list[str]
+    cost_delta_usd: Decimal | None
+
+
+class Summary(msgspec.Struct, frozen=True, kw_only=True):
+    """The summary of a run; its JSON form is `summary.json`.
+
+    Items are counted over the whole job; attempts, tokens and money are this run's. `cost_usd`
+    counts what was billed for sure, waste included; it is None only when nothing of it is known.
+    """
+
+    v: int = 1
+    job: str
+    run_id: str
+    started_at: str
+    finished_at: str | None
+    wall_s: float | None
+    stop_reason: str | None
+    exit_code: int | None
+    items: ItemCounts
+    attempts: AttemptCounts
+    images: int
+    tokens: Tokens
+    cost_usd: Decimal | None
+    cost_waste_usd: Decimal
+    cost_maybe_usd: Decimal
+    cost_unknown_attempts: int
+    cost_by_model: dict[str, Decimal]
+    cost_by_tag: dict[str, dict[str, Decimal]]
+    latency_s: Latency
+    throughput_per_min: float | None
+    concurrency: Concurrency
+    failures: list[FailureGroup]
+    maybe_billed: MaybeBilled
+    diff: Diff | None
+
+
+@dataclass(slots=True)
+class RunTotals:
+    """Adds up the attempts of one run."""
+
+    by_outcome: dict[str, int] = field(default_factory=dict)
+    images: int = 0
+    tokens: Tokens = Tokens()
+    cost_usd: Decimal = NO_USD
+    waste_usd: Decimal = NO_USD
+    maybe_usd: Decimal = NO_USD
+    n_priced: int = 0
+    n_unknown: int = 0
+    by_model: dict[str, Decimal] = field(default_factory=dict)
+    by_tag: dict[str, dict[str, Decimal]] = field(default_factory=dict)
+    latencies_s: "array[float]" = field(default_factory=lambda: array("d"))
+    n_maybe: int = 0
+    maybe: list[dict[str, Any]] = field(default_factory=list)
+
+    def add(self, attempt: Attempt) -> None:
+        """Count one attempt of this run."""
+        if attempt.attempt == 0:  # nothing was sent
+            return
+        self.by_outcome[attempt.outcome] = self.by_outcome.get(attempt.outcome, 0) + 1
+        if attempt.tokens is not None:
+            self.tokens += attempt.tokens
+        if attempt.outcome is Outcome.IMAGE:
+            self.images += sum(image.role == "final" for image in attempt.images)
+            if attempt.latency_s is not None:
+                self.latencies_s.append(attempt.latency_s)
+        self._bill(attempt)
+
+    def _bill(self, attempt: Attempt) -> None:
+        usd = attempt.cost_usd
+        if attempt.billed == "maybe":
+            self.n_maybe += 1
+            self.maybe_usd += usd or 0
+            if len(self.maybe) < MAX_LISTED:
+                names = ("item", "turn", "attempt", "at", "outcome", "request_id")
+                line = {name: getattr(attempt, name) for name in names}
+                self.maybe.append({**line, "cost_usd": usd})
+        if usd is None:
+            self.n_unknown += attempt.billed != "no"
+            return
+        if attempt.billed != "yes":
+            return
+        self.n_priced += 1
+        self.cost_usd += usd
+        if attempt.outcome is not Outcome.IMAGE:
+            self.waste_usd += usd
+        self.by_model[attempt.model] = self.by_model.get(attempt.model, NO_USD) + usd
+        for name, value in attempt.tags.items():
+            values = self.by_tag.setdefault(name, {})
+            values[value] = values.get(value, NO_USD) + usd
+
+    @property
+    def known_cost_usd(self) -> Decimal | None:
+        """What was billed; None if something was and nothing of it is known."""
+        return None if self.n_unknown and not self.n_priced else self.cost_usd
+
+    @property
+    def latency_s(self) -> Latency:
+        """Quantiles of the calls that brought a picture."""
+        if not self.latencies_s:
+            return Latency()
+        ordered = sorted(self.latencies_s)
+        return Latency(p50=_quantile(ordered, 0.5), p95=_quantile(ordered, 0.95), max=ordered[-1])
+
+
+@dataclass(slots=True)
+class ItemTotals:
+    """Adds up where the items of a job stand."""
+
+    by_status: dict[Status, int] = field(default_factory=dict)
+    n_reused: int = 0
+    failures: dict[Outcome, FailureGroup] = field(default_factory=dict)
+
+    def add(self, result: Result, run_id: str) -> None:
+        """Count one item."""
+        self.by_status[result.status] = self.by_status.get(result.status, 0) + 1
+        if result.status == "done":
+            self.n_reused += result.run_id != run_id
+        elif result.outcome is not None and result.status != "pending":
+            group = self.failures.get(result.outcome)
+            self.failures[result.outcome] = FailureGroup(
+                outcome=result.outcome,
+                count=(group.count if group else 0) + 1,
+                example=group.example if group else _message(result),
+                item=group.item if group else result.id,
+            )
+
+    @property
+    def counts(self) -> ItemCounts:
+        """The counts as the summary has them."""
+        by = self.by_status
+        return ItemCounts(
+            total=sum(by.values()),
+            done=by.get("done", 0),
+            reused=self.n_reused,
+            failed=by.get("failed", 0),
+            skipped=by.get("skipped", 0),
+            pending=by.get("pending", 0),
+        )
+
+    @property
+    def groups(self) -> list[FailureGroup]:
+        """Causes of failure, the commonest first."""
+        return sorted(self.failures.values(), key=lambda group: -group.count)[:MAX_LISTED]
+
+
+def difference(before: Iterable[str], now: Iterable[str], cost_delta_usd: Decimal | None) -> Diff:
+    """Compare the failing items of two runs."""
+    old, new = set(before), set(now)
+    return Diff(
+        new_failures=sorted(new - old)[:MAX_LISTED],
+        fixed=sorted(old - new)[:MAX_LISTED],
+        still_failing=sorted(old & new)[:MAX_LISTED],
+        cost_delta_usd=cost_delta_usd,
+    )
+
+
+def _message(result: Result) -> str:
+    return result.error.message if result.error else ""
+
+
+def _quantile(ordered: list[float], q: float) -> float:
+    """The smallest value that at least a share q of all does not exceed."""
+    return ordered[max(0, -(-len(ordered) * int(q * 100) // 100) - 1)]
+
+
+def sorted_costs(costs: Mapping[str, Decimal]) -> dict[str, Decimal]:
+    """Costs, the highest first, at most as many as a list may hold."""
+    ranked = sorted(costs.items(), key=lambda pair: (-pair[1], pair[0]))
+    return dict(ranked[:MAX_LISTED])

@@ -1,0 +1,119 @@
+"""Whether to try again: one pure function over what happened and what was tried before.
+
+Nothing here sleeps, reads a clock or keeps state; the random source is an argument. Four budgets
+are kept apart, because what they risk differs: a refused call costs nothing, a call that may have
+been executed may be paid twice, an answer without a picture was paid and the next may be fine.
+"""
+
+import random
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import TypeAlias, assert_never
+
+from batchgen.errors import AttemptError, NoImage, RateLimited, RetryFamily, ServerRefused
+
+# Google's client and CometAPI's guide both start at one second and stop growing at a minute.
+_BASE_S = 1.0
+_CAP_S = 60.0
+_CONNECT_BASE_S = 0.2
+_HINT_JITTER = 0.1
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Retries:
+    """How often an item is tried again, per run; every counter starts at zero in each run.
+
+    Attributes:
+        transport: Retries of calls that were surely not executed.
+        unsure: Retries of calls that may have been executed, and so may be paid twice.
+        rate_limit: Retries after a 429.
+        no_image: Retries of paid answers without a picture.
+        max_wait: Seconds; an item that is told to wait longer is given up for this run.
+    """
+
+    transport: int = 4
+    unsure: int = 1
+    rate_limit: int = 20
+    no_image: int = 2
+    max_wait: float = 600.0
+
+    def budget(self, error: AttemptError) -> int:
+        """How many retries an error of this kind may use in all."""
+        match error.family:
+            case "transport":
+                return self.transport
+            case "unsure":
+                return self.unsure
+            case "rate_limit":
+                return self.rate_limit
+            case "no_image":
+                tries = error.tries if isinstance(error, NoImage) else None
+                return self.no_image if tries is None else min(tries, self.no_image)
+            case "never":
+                return 0
+            case unknown:
+                assert_never(unknown)
+
+
+@dataclass(frozen=True, slots=True)
+class Again:
+    """Try the item again after so many seconds."""
+
+    after_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class GiveUp:
+    """The item failed for this run; `why` completes the sentence "given up: …"."""
+
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class StopRun:
+    """No item could do better; the run ends and this item stays to be done."""
+
+    why: str
+
+
+Verdict: TypeAlias = Again | GiveUp | StopRun
+
+
+@dataclass(frozen=True, slots=True)
+class Tries:
+    """The retries that one item has used so far, by budget. A value: `after` returns the next."""
+
+    used: Mapping[RetryFamily, int] = field(default_factory=dict)
+
+    def after(self, error: AttemptError) -> "Tries":
+        """Count one more retry of this error's family."""
+        return replace(self, used={**self.used, error.family: self.used.get(error.family, 0) + 1})
+
+
+def decide(error: AttemptError, tries: Tries, policy: Retries, rng: random.Random) -> Verdict:
+    """Say what follows from a failed attempt.
+
+    A wait that the server asked for is never shortened: jitter is added to it. Without one the
+    wait is full jitter, uniform between zero and a ceiling that doubles up to a minute, so that
+    workers spread out at the ceiling as well.
+    """
+    if error.stops_run:
+        return StopRun(error.message)
+    used = tries.used.get(error.family, 0)
+    budget = policy.budget(error)
+    if used >= budget:
+        return GiveUp("it would fail again" if budget == 0 else f"after {used} retries")
+    told_s = error.wait_s if isinstance(error, ServerRefused) else None
+    if told_s is not None:
+        if told_s > policy.max_wait:
+            return GiveUp(f"the service asks to wait {told_s:.0f} s, more than retries.max_wait")
+        return Again(told_s + rng.uniform(0, _HINT_JITTER * told_s + _BASE_S))
+    return Again(rng.uniform(0, _ceiling_s(error, used)))
+
+
+def _ceiling_s(error: AttemptError, used: int) -> float:
+    """The longest wait before retry number `used` + 1: doubling, up to a minute."""
+    never_connected = error.family == "transport" and not isinstance(error, ServerRefused)
+    base_s = _CONNECT_BASE_S if never_connected else _BASE_S
+    doublings = min(used + (1 if isinstance(error, RateLimited) else 0), 16)
+    return min(_CAP_S, base_s * 2.0**doublings)

@@ -1,0 +1,468 @@
+"""The composition root: the only place where the stages of a run meet.
+
+Runner(job)
+  __aenter__   read the job -> check the key -> lock -> recover -> plan -> open everything
+  results()    the pool's ends, one by one
+  __aexit__    the last line of the ledger, results, summary and page; let go of everything
+"""
+
+import asyncio
+import hashlib
+import os
+import random
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AsyncExitStack, suppress
+from dataclasses import replace
+from decimal import Decimal
+from pathlib import Path
+from typing import Any, Self, TypedDict, Unpack
+
+from batchgen._version import __version__
+from batchgen.attempt import Caller
+from batchgen.clock import Clock, stamp
+from batchgen.cost import PriceBook, estimate
+from batchgen.errors import (
+    AttemptError,
+    BatchgenError,
+    Interrupted,
+    StoreError,
+    UsageError,
+)
+from batchgen.events import AttemptEnded, Event, ItemEnded, RunBegan, Stopping, Warned
+from batchgen.limits import Limiter, Limits
+from batchgen.manifest import Manifest, open_manifest
+from batchgen.model import Attempt, Decision, Item, Outcome, Result
+from batchgen.plan import Redo, Settled, Step, Todo, plan
+from batchgen.pool import Journey, Pool, Stop
+from batchgen.references import ReferenceLibrary
+from batchgen.report import Summary, rebuild
+from batchgen.report.rebuild import result_of
+from batchgen.sanitize import Secrets
+from batchgen.settle import CallEnd, Settler, decided
+from batchgen.store.expanded import read_items, write_items
+from batchgen.store.layout import Layout, new_run_id
+from batchgen.store.ledger import (
+    End,
+    History,
+    Ledger,
+    Run,
+    Sent,
+    move_torn_tail,
+    read_history,
+    segments,
+)
+from batchgen.store.lock import OutputLock
+from batchgen.store.parts import Writer
+from batchgen.store.receipts import load_receipt
+from batchgen.transport import (
+    PROVIDERS,
+    Provider,
+    Timeouts,
+    Transport,
+    check_key,
+    check_plain_http,
+    clean_base_url,
+)
+
+EMULATOR_KEY = "emulator"
+_EXIT_BY_REASON = {"sigint": 130, "sigterm": 143}
+_EXIT_STOPPED = 7
+_EXIT_SOME_FAILED = 4
+_EXIT_BUG = 1
+
+
+class RunOptions(TypedDict, total=False):
+    """What the caller of a run decides; what is left out, or None, is left to the job."""
+
+    output: str | Path
+    """The parent of the job's directory; `output` by default."""
+    provider: str | None
+    base_url: str | None
+    """The address alone; key and auth stay the provider's."""
+    model: str | None
+    """For items that name none; wins over the job's default."""
+    concurrency: int | None
+    rpm: float | None
+    api_key_file: str | Path | None
+    """Holds the key, instead of the environment."""
+    ca_file: str | Path | None
+    proxy: str | None
+    redo: Redo
+    """What to send besides what is not done."""
+
+
+class Runner:
+    """One run of one job.
+
+        async with Runner("jobs/catalog.yaml") as runner:
+            async for result in runner.results():
+                print(result.id, result.status)
+        print(runner.summary.cost_usd)
+
+    Entering raises whatever is wrong before anything is sent: UsageError, JobError, OutputHeld,
+    StoreError. After that a run reports by results and summary, and raises only when the disk
+    fails (StoreError) or for a defect of batchgen itself.
+
+    Attributes:
+        directory: The job's directory.
+        run_id: Names this run in the ledger.
+        summary: The summary, once the run has been left.
+    """
+
+    directory: Path
+    run_id: str
+    summary: Summary
+
+    def __init__(
+        self,
+        job: str | Path,
+        *,
+        on_event: Callable[[Event], None] | None = None,
+        clock: Clock | None = None,
+        rng: random.Random | None = None,
+        **options: Unpack[RunOptions],
+    ) -> None:
+        """Set what to run; nothing is read before the runner is entered."""
+        self._job = Path(job)
+        self._options = options
+        self._redo = options.get("redo", Redo())
+        self._tell = on_event or _tell_nobody
+        self._clock = clock or Clock()
+        self._rng = rng or random.Random()
+
+    async def __aenter__(self) -> Self:
+        """Read, check, lock, recover and plan; see the class for what is raised."""
+        self._began_s = self._clock.monotonic_s()
+        self._began_at = self._clock.now()
+        self.run_id = new_run_id(self._began_at)
+        self.stop = Stop()
+        manifest = open_manifest(self._job)
+        provider = self._provider(manifest)
+        key = self._key(provider)
+        self._secrets = Secrets([] if key == EMULATOR_KEY else [key])
+        self._references = ReferenceLibrary()
+        self._layout = Layout(Path(self._options.get("output", "output")) / manifest.name)
+        self.directory = self._layout.root
+        async with AsyncExitStack() as stack:
+            drafted = self._read_items(manifest, stack)
+            self._make_directories()
+            stack.enter_context(
+                OutputLock(self._layout.lock, run_id=self.run_id, at=self._began_at)
+            )
+            drafted.replace(self._layout.items)
+            provider = self._start_emulator(provider, stack)
+            await self._open(manifest, provider, key, stack)
+            self._stack = stack.pop_all()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: object
+    ) -> None:
+        """Write the end of the ledger, the results, the summary and the page; then let go."""
+        self._pool.cancel()
+        try:
+            await self._ledger.append(self._end(self._exit_code(error)))
+            self.summary = await asyncio.to_thread(rebuild, self.directory)
+        except StoreError:
+            # A disk that is full already has its say in the first error.
+            if not isinstance(error, StoreError):
+                raise
+        finally:
+            await self._stack.aclose()
+
+    async def results(self) -> AsyncIterator[Result]:
+        """Make what is to be made; yield each item as it ends, in order of completion."""
+        todo = (step.item for step in self._plan() if isinstance(step, Todo))
+        async for result in self._pool.run(todo):
+            yield result
+
+    def request_stop(self, reason: str) -> None:
+        """Start no new attempts; `results` ends when those under way have ended."""
+        if not self.stop.asked:
+            self._tell(Stopping(reason))
+        self.stop.ask(reason)
+
+    def cancel(self) -> None:
+        """Give up what is under way; it is recorded as cancelled, and may have been billed."""
+        self._pool.cancel()
+
+    def _plan(self) -> Iterator[Step]:
+        items = read_items(self._layout.items)
+        return plan(items, self._history.items, self.directory, self._redo)
+
+    # --- before anything is sent --------------------------------------------------------------
+
+    def _provider(self, manifest: Manifest) -> Provider:
+        provider = manifest.settings.provider
+        if (name := self._options.get("provider")) is not None:
+            if name not in PROVIDERS:
+                raise UsageError(f"provider {name}: expected one of {', '.join(PROVIDERS)}")
+            provider = PROVIDERS[name]
+        if (url := self._options.get("base_url")) is not None:
+            provider = replace(provider, base_url=clean_base_url(url))
+        if provider.base_url:
+            check_plain_http(provider)
+        return provider
+
+    def _key(self, provider: Provider) -> str:
+        if provider.name == "emulator":
+            return EMULATOR_KEY
+        if (file := self._options.get("api_key_file")) is not None:
+            try:
+                key = Path(file).read_text("utf-8")
+            except (OSError, UnicodeDecodeError) as error:
+                raise UsageError(f"the key file {file} cannot be read") from error
+        else:
+            key = next((os.environ[env] for env in provider.key_env if os.environ.get(env)), "")
+            if not key:
+                names = " or ".join(provider.key_env)
+                raise UsageError(
+                    f"no API key: set {names} for the provider {provider.name}, or try "
+                    "--provider emulator, which needs none"
+                )
+        check_key(key.strip())
+        return key.strip()
+
+    def _read_items(self, manifest: Manifest, stack: AsyncExitStack) -> Path:
+        """Read the whole job into a draft of items.jsonl; raise everything that is wrong."""
+        self._make_root(stack)
+        draft = self.directory / f".items.{self.run_id}.tmp"
+        stack.callback(lambda: draft.unlink(missing_ok=True))
+        items = manifest.items(self._references.open, model=self._options.get("model"))
+        self._n_items = write_items(draft, items)
+        manifest.raise_problems()
+        for warning in manifest.warnings:
+            self._tell(Warned(str(warning)))
+        return draft
+
+    def _make_root(self, stack: AsyncExitStack) -> None:
+        """Make the directory; one that was made for nothing goes away again."""
+        stack.callback(_remove_if_empty, self.directory)
+        try:
+            self.directory.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise StoreError(f"{self.directory}: {error.strerror}") from error
+
+    def _make_directories(self) -> None:
+        for path in (self._layout.ledger, self._layout.parts, self._layout.runs):
+            path.mkdir(exist_ok=True)
+
+    def _start_emulator(self, provider: Provider, stack: AsyncExitStack) -> Provider:
+        if provider.base_url:
+            return provider
+        from batchgen.emulator import Emulator  # noqa: PLC0415 - only a demo needs a server
+
+        emulator = stack.enter_context(Emulator())
+        return replace(provider, base_url=emulator.base_url)
+
+    async def _open(
+        self, manifest: Manifest, provider: Provider, key: str, stack: AsyncExitStack
+    ) -> None:
+        """Open the services of the run, from the ledger to the session."""
+        settings = manifest.settings
+        self._book = PriceBook.shipped()
+        self._settler = Settler(self._layout, self._book, provider.name, self._secrets)
+        self._history = self._read_history()
+        self._ledger = await stack.enter_async_context(
+            Ledger(self._layout.segment(self.run_id), self._secrets)
+        )
+        await self._ledger.append(self._run_line(manifest, provider))
+        await self._recover()
+        limits = Limits(
+            concurrency=self._options.get("concurrency") or settings.limits.concurrency,
+            rpm=self._options.get("rpm") or settings.limits.rpm,
+        )
+        self._limiter = Limiter(limits)
+        caller = Caller(
+            run_id=self.run_id,
+            transport=await stack.enter_async_context(
+                self._transport(provider, key, settings.timeouts)
+            ),
+            limiter=self._limiter,
+            ledger=self._ledger,
+            writer=await stack.enter_async_context(Writer()),
+            settler=self._settler,
+            references=self._references,
+            book=self._book,
+            clock=self._clock,
+        )
+        self._pool = Pool(
+            Journey(caller.attempt, self._record),
+            limiter=self._limiter,
+            retries=settings.retries,
+            stop=self.stop,
+            clock=self._clock,
+            rng=self._rng,
+        )
+        self._announce(manifest, provider)
+
+    def _transport(self, provider: Provider, key: str, timeouts: Timeouts) -> Transport:
+        return Transport(
+            provider,
+            key,
+            timeouts,
+            ca_file=self._options.get("ca_file"),
+            proxy=self._options.get("proxy"),
+            user_agent=f"batchgen/{__version__}",
+        )
+
+    def _run_line(self, manifest: Manifest, provider: Provider) -> Run:
+        return Run(
+            run_id=self.run_id,
+            at=stamp(self._began_at),
+            job=manifest.name,
+            job_sha256=hashlib.sha256(self._job.read_bytes()).hexdigest(),
+            provider=provider.name,
+            version=__version__,
+            head={**manifest.settings.written, **_head(manifest.name, provider)},
+        )
+
+    def _announce(self, manifest: Manifest, provider: Provider) -> None:
+        """Tell what is going to happen: one pass over the plan, which keeps nothing."""
+        n_reused = n_settled = 0
+        planned: Decimal | None = Decimal(0)
+        for step in self._plan():
+            match step:
+                case Settled(_, last):
+                    n_reused += last.outcome is Outcome.IMAGE
+                    n_settled += last.outcome is not Outcome.IMAGE
+                case Todo(item, _):
+                    expected = self._estimate(item)
+                    planned = None if planned is None or expected is None else planned + expected
+        self.planned_usd = planned
+        self._tell(
+            RunBegan(
+                run_id=self.run_id,
+                job=manifest.name,
+                directory=self.directory,
+                provider=provider.name,
+                n_items=self._n_items,
+                n_reused=n_reused,
+                n_settled=n_settled,
+                concurrency=self._limiter.concurrency,
+                planned_usd=planned,
+            )
+        )
+
+    def _estimate(self, item: Item) -> Decimal | None:
+        return estimate(
+            self._book.find(item.model),
+            n_prompt_chars=len(item.prompt),
+            n_references=len(item.references),
+            size=item.image_size,
+        )
+
+    # --- what earlier runs left ---------------------------------------------------------------
+
+    def _read_history(self) -> History:
+        paths = segments(self._layout.ledger)
+        for path in paths:
+            if (aside := move_torn_tail(path)) is not None:
+                self._tell(
+                    Warned(f"{path.name} ended in a torn line, which is now in {aside.name}")
+                )
+        history = read_history(paths)
+        for place in history.unreadable[:10]:
+            self._tell(Warned(f"the ledger has a line that cannot be read: {place}"))
+        return history
+
+    async def _recover(self) -> None:
+        """Finish what a killed run had received, and list what it had sent."""
+        for sent in list(self._history.unfinished.values()):
+            line = self._recovered(sent)
+            await self._ledger.append(line)
+            self._history.apply(line)
+            self._tell(AttemptEnded(line))
+        for left in self._layout.parts.iterdir():
+            left.unlink()
+
+    def _recovered(self, sent: Sent) -> Attempt:
+        receipt = load_receipt(self._layout.parts, sent)
+        if receipt is not None:
+            end = self._settler.settle(receipt, recovered=True)
+            if end.line is not None:
+                return decided(end.line, "done" if end.error is None else "retry")
+        lost = Interrupted("the run was killed before the answer came; it may be billed")
+        item = Item(id=sent.item, model=sent.model, prompt="", key=sent.key)
+        end = self._settler.failed(sent, item, lost, {})
+        if end.line is None:
+            raise AssertionError(sent)
+        return decided(end.line, "retry")
+
+    # --- while it goes on ---------------------------------------------------------------------
+
+    async def _record(self, end: CallEnd, decision: Decision) -> Result:
+        """Make an attempt durable, then clear away what it leaves, then tell."""
+        item = end.item
+        if end.line is None:
+            return result_of(item, self._history.items.get((item.id, item.key)))
+        line = decided(end.line, decision)
+        if decision == "failed" and line.billed != "no":
+            line = await asyncio.to_thread(self._settler.keep_cut, end, line)
+        await self._ledger.append(line)
+        for path in end.leftovers:
+            path.unlink(missing_ok=True)
+        self._history.apply(line)
+        self._tell(AttemptEnded(line))
+        result = result_of(item, self._history.items[item.id, item.key])
+        if decision != "retry":
+            self._tell(ItemEnded(result))
+        return result
+
+    # --- the end ------------------------------------------------------------------------------
+
+    def _end(self, code: int) -> End:
+        limiter = self._limiter
+        concurrency: dict[str, Any] = {"peak": limiter.peak, "final": limiter.concurrency}
+        return End(
+            run_id=self.run_id,
+            at=self._clock.stamp(),
+            stop_reason=self.stop.reason or "finished",
+            exit_code=code,
+            wall_s=round(self._clock.monotonic_s() - self._began_s, 3),
+            concurrency=concurrency,
+        )
+
+    def _exit_code(self, error: BaseException | None) -> int:
+        """What the process should exit with; 1 for a defect, then by the worst that happened."""
+        if isinstance(error, BatchgenError):
+            return error.exit_code
+        if error is not None:
+            return _EXIT_BUG
+        statuses = self._statuses()
+        if self.stop.reason in _EXIT_BY_REASON and statuses["pending"]:
+            return _EXIT_BY_REASON[self.stop.reason]
+        if isinstance(self.stop.cause, AttemptError):
+            return _EXIT_STOPPED
+        return _EXIT_SOME_FAILED if statuses["failed"] or statuses["pending"] else 0
+
+    def _statuses(self) -> dict[str, int]:
+        counts = {"done": 0, "failed": 0, "skipped": 0, "pending": 0}
+        for item in read_items(self._layout.items):
+            past = self._history.items.get((item.id, item.key))
+            counts[past.status if past else "pending"] += 1
+        return counts
+
+
+def _head(name: str, provider: Provider) -> dict[str, Any]:
+    """What a job file must say to reach the same service and the same directory."""
+    if provider.name in PROVIDERS:
+        return {"name": name, "provider": provider.name}
+    return {
+        "name": name,
+        "provider": {
+            "base_url": provider.base_url,
+            "api_key_env": provider.key_env[0] if provider.key_env else "COMETAPI_KEY",
+            "auth": provider.auth,
+            "allow_http": provider.allow_http,
+        },
+    }
+
+
+def _remove_if_empty(directory: Path) -> None:
+    with suppress(OSError):
+        directory.rmdir()
+
+
+def _tell_nobody(_event: Event) -> None:
+    return

@@ -1,0 +1,50 @@
+"""What may be shown: secrets taken out by value, text made fit for a terminal and a log line."""
+
+import re
+import unicodedata
+from collections.abc import Iterable
+
+_REDACTED = "[key]"
+_UNSAFE = re.compile(r"[\s\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]+")
+
+
+class Secrets:
+    """The values that must not leave the process, and the way to take them out of a text.
+
+    Redaction is by value, not by field name: a service quotes keys back in places that nobody
+    listed. `repr()` never shows them.
+    """
+
+    def __init__(self, values: Iterable[str]) -> None:
+        """Keep the non-empty values, longest first, so that none leaves a rest behind."""
+        self._values = sorted({value for value in values if value}, key=len, reverse=True)
+        self._encoded = [value.encode() for value in self._values]
+
+    def redact(self, text: str) -> str:
+        """Replace every secret in a text."""
+        for value in self._values:
+            text = text.replace(value, _REDACTED)
+        return text
+
+    def redact_bytes(self, data: bytes) -> bytes:
+        """Replace every secret in encoded text; what is clean comes back as the same object."""
+        for value in self._encoded:
+            if value in data:
+                data = data.replace(value, _REDACTED.encode())
+        return data
+
+    def __repr__(self) -> str:
+        """Say how many there are and nothing else."""
+        return f"<{type(self).__name__} of {len(self._values)}>"
+
+
+def printable(text: str, max_chars: int = 300) -> str:
+    """Make text from outside safe to print on one line.
+
+    Control codes, line breaks and direction overrides become a space, a lone surrogate becomes
+    U+FFFD, and what is longer than `max_chars` ends in an ellipsis.
+    """
+    text = text[: max_chars * 4].encode("utf-8", "replace").decode("utf-8")
+    text = _UNSAFE.sub(" ", text).strip()
+    text = "".join(ch for ch in text if unicodedata.category(ch) not in {"Cc", "Cs"})
+    return text if len(text) <= max_chars else text[: max_chars - 1].rstrip() + "…"

@@ -1,0 +1,275 @@
+"""A whole answer becomes a picture under its final name and a ledger line.
+
+The same steps finish an answer that has just arrived and one that a killed run left behind:
+
+    receipt -> read the skeleton -> check the image -> commit it -> count and price -> Attempt
+
+Everything here may wait for the disk, so it runs in a thread, never on the event loop.
+"""
+
+import hashlib
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from batchgen.cost import NOTHING, UNKNOWN, Cost, PriceBook, count_tokens, price_tokens
+from batchgen.errors import AttemptError, BrokenImage, StoreError
+from batchgen.model import Attempt, Decision, Failure, ImageFile, ImageRole, Item, Outcome, Tokens
+from batchgen.sanitize import Secrets
+from batchgen.store.images import HEAD_BYTES, TAIL_BYTES, ImageFacts, inspect
+from batchgen.store.layout import Layout
+from batchgen.store.ledger import Sent, sync_directory
+from batchgen.store.receipts import Receipt, ReceivedImage, save_receipt
+from batchgen.wire.reply import Reply, ReplyImage, read_reply, why_no_image
+from batchgen.wire.usage import read_usage
+
+_EXTENSIONS: Final = ("png", "jpg", "webp")
+
+
+@dataclass(frozen=True, slots=True)
+class CallEnd:
+    """One call that has ended: its ledger line, but for the decision, and why it failed.
+
+    Attributes:
+        item: What the call was for.
+        line: None if the call was given up before anything was sent; then nothing is recorded.
+        leftovers: Part files to remove once the line is durable, or to keep in quarantine.
+    """
+
+    item: Item
+    line: Attempt | None
+    error: AttemptError | None
+    leftovers: tuple[Path, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Settler:
+    """Settles calls of one run."""
+
+    layout: Layout
+    book: PriceBook
+    provider: str
+    secrets: Secrets
+
+    def settle(self, receipt: Receipt, *, recovered: bool = False) -> CallEnd:
+        """Finish a whole answer: afterwards the picture is durable under its final name.
+
+        Raises:
+            StoreError: The disk failed; nothing is recorded, and the receipt finishes it later.
+        """
+        try:
+            return self._settle(receipt, recovered=recovered)
+        except OSError as error:
+            raise StoreError(f"{error.filename}: {error.strerror}") from error
+
+    def failed(
+        self, sent: Sent, item: Item, error: AttemptError, known: Mapping[str, Any]
+    ) -> CallEnd:
+        """The end of a call without a whole answer: its cost is nothing, or may be the estimate."""
+        cost = NOTHING if error.billed == "no" else _maybe(sent)
+        line = self._line(sent, item, error=error, cost=cost, **known)
+        return CallEnd(item, line, error)
+
+    def keep_cut(self, end: CallEnd, line: Attempt) -> Attempt:
+        """Keep the cut pictures of a call that may have been billed, when nobody tries again."""
+        kept = []
+        for part in end.leftovers:
+            if part.suffix != ".part" or not part.is_file() or not part.stat().st_size:
+                continue
+            data = part.read_bytes()
+            facts = inspect(data[:HEAD_BYTES], data[-TAIL_BYTES:], len(data))
+            target = self.layout.quarantine(part.stem, facts.extension if facts else "bin")
+            digest = hashlib.sha256(data).hexdigest()
+            received = ReceivedImage(part=part.name, sha256=digest, size_bytes=len(data))
+            _commit(part, target)
+            kept.append(_image_file(self.layout, target, "quarantine", received, facts))
+        return msgspec.structs.replace(line, images=(*line.images, *kept)) if kept else line
+
+    def _settle(self, receipt: Receipt, *, recovered: bool) -> CallEnd:
+        parts = self.layout.parts
+        marker = save_receipt(parts, receipt, self.secrets)
+        leftovers = (marker, *(parts / image.part for image in receipt.images))
+        known: dict[str, Any] = {
+            "http_status": receipt.http_status,
+            "latency_s": receipt.latency_s,
+            "bytes_in": receipt.bytes_in,
+            "request_id": receipt.request_id,
+            "recovered": recovered,
+        }
+        sent, item = receipt.sent, receipt.item
+        try:
+            reply = read_reply(receipt.skeleton.encode())
+        except AttemptError as unread:
+            end = self.failed(sent, item, unread, known)
+            return CallEnd(item, end.line, unread, leftovers)
+        error, images = self._image(receipt, reply)
+        self._text(item, reply)
+        tokens, cost = self._cost(item, reply, error)
+        line = self._line(
+            sent,
+            item,
+            error=error,
+            cost=cost,
+            images=images,
+            tokens=tokens,
+            model_version=reply.model_version,
+            finish_reason=reply.finish_reason,
+            text=reply.text,
+            grounding=reply.grounding,
+            usage=reply.usage,
+            response_id=reply.response_id,
+            **known,
+        )
+        return CallEnd(item, line, error, leftovers)
+
+    def _line(
+        self, sent: Sent, item: Item, *, error: AttemptError | None, cost: Cost, **known: Any
+    ) -> Attempt:
+        failure = None if error is None else Failure(kind=error.kind, message=error.message)
+        return Attempt(
+            run_id=sent.run_id,
+            item=sent.item,
+            key=sent.key,
+            turn=sent.turn,
+            attempt=sent.attempt,
+            at=sent.at,
+            model=sent.model,
+            provider=self.provider,
+            outcome=Outcome.IMAGE if error is None else error.outcome,
+            decision="done" if error is None else "failed",
+            error=failure,
+            cost_usd=cost.usd,
+            cost_basis=cost.basis,
+            billed="yes" if error is None else error.billed,
+            tags=item.tags,
+            **known,
+        )
+
+    # --- the picture --------------------------------------------------------------------------
+
+    def _image(
+        self, receipt: Receipt, reply: Reply
+    ) -> tuple[AttemptError | None, tuple[ImageFile, ...]]:
+        """Commit the final image, or say why there is none and keep what was paid for."""
+        final = reply.final
+        if final is None:
+            kept = self._quarantine(receipt, [image for image in reply.images if image.thought])
+            return why_no_image(reply), kept
+        received = receipt.images[final.index]
+        facts, fault = self._check(received, receipt)
+        if facts is None or fault is not None:
+            said = f" (finish reason {reply.finish_reason})" if reply.finish_reason else ""
+            error = BrokenImage(f"the picture is not whole: {fault}{said}; kept in quarantine/")
+            return error, self._quarantine(receipt, [final])
+        target = self.layout.image(receipt.sent.item, facts.extension)
+        _commit(self.layout.parts / received.part, target)
+        for extension in _EXTENSIONS:
+            if extension != facts.extension:
+                self.layout.image(receipt.sent.item, extension).unlink(missing_ok=True)
+        return None, (_image_file(self.layout, target, "final", received, facts),)
+
+    def _check(
+        self, received: ReceivedImage, receipt: Receipt
+    ) -> tuple[ImageFacts | None, str | None]:
+        if received.fault is not None:
+            return None, f"its base64 holds {received.fault}"
+        path = self._where(received, receipt)
+        if received.size_bytes == 0 or path is None:
+            return None, "it has no bytes"
+        with path.open("rb") as file:
+            head = file.read(HEAD_BYTES)
+            file.seek(max(0, received.size_bytes - TAIL_BYTES))
+            tail = file.read(TAIL_BYTES)
+        facts = inspect(head, tail, received.size_bytes)
+        return facts, "it is no PNG, JPEG or WebP" if facts is None else facts.fault
+
+    def _where(self, received: ReceivedImage, receipt: Receipt) -> Path | None:
+        """The part file, or the final one if a killed run came as far as renaming it."""
+        candidates = [self.layout.parts / received.part]
+        candidates += [self.layout.image(receipt.sent.item, ext) for ext in _EXTENSIONS]
+        for path in candidates:
+            if path.is_file() and path.stat().st_size == received.size_bytes:
+                return path
+        return None
+
+    def _quarantine(self, receipt: Receipt, images: list[ReplyImage]) -> tuple[ImageFile, ...]:
+        kept = []
+        for image in images:
+            received = receipt.images[image.index]
+            part = self.layout.parts / received.part
+            if not part.is_file():
+                continue
+            facts, _ = self._check(received, receipt)
+            target = self.layout.quarantine(part.stem, facts.extension if facts else "bin")
+            _commit(part, target)
+            kept.append(_image_file(self.layout, target, "quarantine", received, facts))
+        return tuple(kept)
+
+    # --- the words and the bill ---------------------------------------------------------------
+
+    def _text(self, item: Item, reply: Reply) -> None:
+        path = self.layout.text(item.id)
+        if reply.text is None:
+            path.unlink(missing_ok=True)
+            return
+        path.parent.mkdir(exist_ok=True)
+        draft = path.with_suffix(".tmp")
+        text = self.secrets.redact(reply.text)
+        draft.write_text(text, encoding="utf-8", errors="replace", newline="\n")
+        draft.replace(path)
+
+    def _cost(
+        self, item: Item, reply: Reply, error: AttemptError | None
+    ) -> tuple[Tokens | None, Cost]:
+        price = self.book.find(reply.model_version, item.model)
+        tokens, basis = count_tokens(
+            read_usage(reply.usage), price, n_images=len(reply.images), size=item.image_size
+        )
+        if error is not None and error.billed == "no":
+            return tokens, NOTHING
+        return tokens, price_tokens(tokens, basis, price)
+
+
+def _maybe(sent: Sent) -> Cost:
+    """What a call that may have been billed is counted with: its estimate."""
+    return UNKNOWN if sent.est_usd is None else Cost(sent.est_usd, "inferred")
+
+
+def _image_file(
+    layout: Layout,
+    path: Path,
+    role: ImageRole,
+    received: ReceivedImage,
+    facts: ImageFacts | None,
+) -> ImageFile:
+    return ImageFile(
+        path=layout.relative(path),
+        role=role,
+        sha256=received.sha256,
+        bytes=received.size_bytes,
+        width=facts.width if facts else None,
+        height=facts.height if facts else None,
+        mime=facts.mime if facts else None,
+    )
+
+
+def _commit(part: Path, target: Path) -> None:
+    """Make a part durable, then visible under its final name, then the name durable."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if part.exists():
+        descriptor = os.open(part, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            os.fdatasync(descriptor)
+        finally:
+            os.close(descriptor)
+        part.replace(target)
+    sync_directory(target.parent)
+
+
+def decided(line: Attempt, decision: Decision) -> Attempt:
+    """The line with the decision that was taken on it."""
+    return msgspec.structs.replace(line, decision=decision)

@@ -1,0 +1,63 @@
+"""`items.jsonl`: the expanded job of the last run, which everything after reading goes by.
+
+Writing it is the last step of reading a job: a file that the user changes while a run goes on
+changes nothing in that run, and the plan and the reports stream over the same lines.
+"""
+
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import msgspec
+
+from batchgen.errors import StoreError
+from batchgen.model import Item, Reference
+
+_decoder = msgspec.json.Decoder(Item)
+
+
+def write_items(path: Path, items: Iterable[Item]) -> int:
+    """Write items, a line each; the file is there whole or not at all.
+
+    Returns:
+        How many there are.
+    """
+    draft = path.with_suffix(".tmp")
+    n = 0
+    with draft.open("wb") as file:
+        for item in items:
+            file.write(msgspec.json.encode(_moved(item, path.parent, to_relative=True)) + b"\n")
+            n += 1
+    draft.replace(path)
+    return n
+
+
+def read_items(path: Path) -> Iterator[Item]:
+    """Yield the items of a job's directory in order, their references absolute again.
+
+    Raises:
+        StoreError: There are none, or a line is none.
+    """
+    try:
+        with path.open("rb") as file:
+            for line in file:
+                yield _moved(_decoder.decode(line), path.parent, to_relative=False)
+    except FileNotFoundError as error:
+        raise StoreError(f"{path.parent} holds no run: {path.name} is missing") from error
+    except msgspec.MsgspecError as error:
+        raise StoreError(f"{path} cannot be read: {error}") from error
+
+
+def _moved(item: Item, base: Path, *, to_relative: bool) -> Item:
+    if not item.references:
+        return item
+    references = tuple(
+        Reference(
+            path=os.path.relpath(ref.path, base)
+            if to_relative
+            else os.path.normpath(base / ref.path),
+            label=ref.label,
+        )
+        for ref in item.references
+    )
+    return msgspec.structs.replace(item, references=references)

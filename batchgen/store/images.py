@@ -1,0 +1,100 @@
+"""Whether bytes are a whole image, told by the bytes themselves, never by a label."""
+
+import struct
+from dataclasses import dataclass
+from typing import Final
+
+_PNG: Final = b"\x89PNG\r\n\x1a\n"
+_PNG_END: Final = b"\x00\x00\x00\x00IEND\xaeB`\x82"
+_JPEG_END: Final = b"\xff\xd9"
+# Start-of-frame markers carry the size; C4, C8 and CC share their range and do not.
+_SOF: Final = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+
+HEAD_BYTES: Final = 64 << 10
+TAIL_BYTES: Final = 64
+
+
+@dataclass(frozen=True, slots=True)
+class ImageFacts:
+    """An image format by its bytes. `fault` says why the file is not whole, if it is not."""
+
+    extension: str
+    mime: str
+    width: int | None
+    height: int | None
+    fault: str | None = None
+
+
+def inspect(head: bytes, tail: bytes, size_bytes: int) -> ImageFacts | None:
+    """Read format, size and end marker; None where the bytes are no image that can be shown.
+
+    Only headers are parsed, so a decompression bomb costs nothing here.
+
+    Args:
+        head: The first `HEAD_BYTES` of the file, or all of it.
+        tail: The last `TAIL_BYTES` of it.
+        size_bytes: Its whole length.
+    """
+    if head.startswith(_PNG):
+        return _png(head, tail)
+    if head.startswith(b"\xff\xd8\xff"):
+        return _jpeg(head, tail)
+    if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
+        return _webp(head, size_bytes)
+    return None
+
+
+def _png(head: bytes, tail: bytes) -> ImageFacts:
+    width = height = None
+    if head[12:16] == b"IHDR" and len(head) >= 24:  # noqa: PLR2004 - the end of the two sizes
+        width, height = struct.unpack(">II", head[16:24])
+    # A few encoders leave bytes behind the end; the marker itself must be there.
+    fault = None if _PNG_END in tail else "the PNG has no end (IEND)"
+    if not width or not height:
+        fault = "the PNG has no size (IHDR)"
+    return ImageFacts("png", "image/png", width, height, fault)
+
+
+def _jpeg(head: bytes, tail: bytes) -> ImageFacts:
+    width, height = _jpeg_size(head)
+    fault = None if _JPEG_END in tail else "the JPEG has no end (EOI)"
+    return ImageFacts("jpg", "image/jpeg", width, height, fault)
+
+
+def _jpeg_size(head: bytes) -> tuple[int | None, int | None]:
+    """Walk the segments to the frame header; a header beyond `head` leaves the size unknown."""
+    at = 2
+    while at + 9 <= len(head) and head[at] == 0xFF:  # noqa: PLR2004 - every marker begins so
+        marker = head[at + 1]
+        if marker == 0xFF:  # noqa: PLR2004 - fill bytes
+            at += 1
+            continue
+        if marker in _SOF:
+            height, width = struct.unpack(">HH", head[at + 5 : at + 9])
+            return width or None, height or None
+        at += 2 + int.from_bytes(head[at + 2 : at + 4], "big")
+    return None, None
+
+
+def _webp(head: bytes, size_bytes: int) -> ImageFacts:
+    declared = int.from_bytes(head[4:8], "little") + 8
+    fault = None if size_bytes >= declared else "the WebP is shorter than it says"
+    width, height = _webp_size(head)
+    return ImageFacts("webp", "image/webp", width, height, fault)
+
+
+def _webp_size(head: bytes) -> tuple[int | None, int | None]:
+    match head[12:16]:
+        case b"VP8X" if len(head) >= 30:  # noqa: PLR2004
+            return (
+                int.from_bytes(head[24:27], "little") + 1,
+                int.from_bytes(head[27:30], "little") + 1,
+            )
+        case b"VP8L" if len(head) >= 25:  # noqa: PLR2004
+            bits = int.from_bytes(head[21:25], "little")
+            return (bits & 0x3FFF) + 1, ((bits >> 14) & 0x3FFF) + 1
+        case b"VP8 " if len(head) >= 30:  # noqa: PLR2004
+            width, height = struct.unpack("<HH", head[26:30])
+            return width & 0x3FFF, height & 0x3FFF
+        case _:
+            return None, None

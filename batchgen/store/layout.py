@@ -1,0 +1,70 @@
+"""Names and places in a job's directory."""
+
+import secrets
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from batchgen.naming import file_stem
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """The files of one job's directory. Paths inside files are relative to `root`."""
+
+    root: Path
+
+    @property
+    def items(self) -> Path:
+        """The expanded job of the last run."""
+        return self.root / "items.jsonl"
+
+    @property
+    def results(self) -> Path:
+        """Where each item stands after the last run."""
+        return self.root / "results.jsonl"
+
+    @property
+    def ledger(self) -> Path:
+        """The directory of the ledger's segments."""
+        return self.root / "ledger"
+
+    @property
+    def parts(self) -> Path:
+        """Answers that are being received."""
+        return self.root / ".parts"
+
+    @property
+    def lock(self) -> Path:
+        """Held by the run that writes here."""
+        return self.root / ".lock"
+
+    @property
+    def runs(self) -> Path:
+        """Each run's summary."""
+        return self.root / "runs"
+
+    def segment(self, run_id: str) -> Path:
+        """The ledger segment of one run."""
+        return self.ledger / f"{run_id}.jsonl"
+
+    def image(self, item_id: str, extension: str) -> Path:
+        """The final place of an item's picture."""
+        return self.root / "images" / f"{file_stem(item_id)}.{extension}"
+
+    def text(self, item_id: str) -> Path:
+        """The words that came with an item's picture."""
+        return self.root / "text" / f"{file_stem(item_id)}.txt"
+
+    def quarantine(self, part_name: str, extension: str) -> Path:
+        """Bytes that were paid for and could not be accepted."""
+        return self.root / "quarantine" / f"{part_name}.{extension}"
+
+    def relative(self, path: Path) -> str:
+        """A path as it is written into files."""
+        return path.relative_to(self.root).as_posix()
+
+
+def new_run_id(at: datetime) -> str:
+    """Name a run by its start: `20261121T030000Z-4f2a9c31`; names sort by time."""
+    return f"{at:%Y%m%dT%H%M%SZ}-{secrets.token_hex(4)}"

@@ -1,0 +1,321 @@
+"""The ledger: an append-only log of what was sent and what came of it; the only truth.
+
+A line is durable before what it announces happens: `sent` before the request leaves, `attempt`
+before the item counts as done. Lines that arrive while the disk is busy share its next sync, so
+durability costs one sync for many calls in flight.
+"""
+
+import asyncio
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from decimal import Decimal
+from pathlib import Path
+from typing import Any, Final, Self, TypeAlias
+
+import msgspec
+
+from batchgen.errors import StoreError
+from batchgen.model import Attempt, Status, Tokens
+from batchgen.sanitize import Secrets
+
+VERSION: Final = 1
+
+
+class Run(msgspec.Struct, frozen=True, kw_only=True, tag_field="event", tag="run"):
+    """The first line of a segment. `head` is what a job file needs to run the same way."""
+
+    v: int = VERSION
+    run_id: str
+    at: str
+    job: str
+    job_sha256: str
+    provider: str
+    version: str
+    shard: str | None = None
+    head: dict[str, Any] = {}
+
+
+class Sent(msgspec.Struct, frozen=True, kw_only=True, tag_field="event", tag="sent"):
+    """A request that is about to leave. Without an `attempt` line after it, it may be billed."""
+
+    v: int = VERSION
+    run_id: str
+    item: str
+    key: str
+    turn: int
+    attempt: int
+    at: str
+    model: str
+    est_usd: Decimal | None = None
+
+    @property
+    def call(self) -> "Call":
+        """What joins it to its `attempt` line."""
+        return (self.run_id, self.item, self.turn, self.attempt)
+
+
+class Filed(msgspec.Struct, frozen=True, kw_only=True, tag_field="event", tag="filed"):
+    """An existing image now belongs to an item."""
+
+    v: int = VERSION
+    run_id: str
+    item: str
+    key: str
+    at: str
+    path: str
+
+
+class End(msgspec.Struct, frozen=True, kw_only=True, tag_field="event", tag="end"):
+    """The last line of a run that ended by itself."""
+
+    v: int = VERSION
+    run_id: str
+    at: str
+    stop_reason: str
+    exit_code: int
+    wall_s: float
+    concurrency: dict[str, Any]
+
+
+Line: TypeAlias = Run | Sent | Attempt | Filed | End
+Call: TypeAlias = tuple[str, str, int, int]
+
+_encoder = msgspec.json.Encoder()
+_decoder = msgspec.json.Decoder(Line)
+
+
+class _Envelope(msgspec.Struct):
+    v: int = VERSION
+    event: str = ""
+
+
+class Ledger:
+    """One run's segment, open for appending; `async with` opens and closes it.
+
+    Cost: about 10 us a line besides the shared sync.
+    """
+
+    def __init__(self, path: Path, secrets: Secrets) -> None:
+        """Set the segment, which must not exist yet, and what must never be written to it."""
+        self._path = path
+        self._secrets = secrets
+        self._lines: list[bytes] = []
+        self._failed: StoreError | None = None
+
+    async def __aenter__(self) -> Self:
+        """Create the segment."""
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC
+        try:
+            self._descriptor = os.open(self._path, flags, 0o644)
+            sync_directory(self._path.parent)
+        except OSError as error:
+            raise StoreError(f"{self._path}: {error.strerror}") from error
+        self._durable: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._wake = asyncio.Event()
+        self._closing = False
+        self._task = asyncio.create_task(self._commit())
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        """Make the last lines durable and close."""
+        self._closing = True
+        self._wake.set()
+        await self._task
+        os.close(self._descriptor)
+
+    async def append(self, *lines: Line) -> None:
+        """Append lines; they are on disk when this returns, and will be even if it is cancelled.
+
+        Raises:
+            StoreError: The disk could not take them. The ledger takes no more after that.
+        """
+        if self._failed is not None:
+            raise self._failed
+        self._lines += [self._secrets.redact_bytes(_encoder.encode(line)) for line in lines]
+        self._wake.set()
+        await asyncio.shield(self._durable)
+
+    async def _commit(self) -> None:
+        """Write and sync whatever has gathered, one sync at a time."""
+        while True:
+            if not self._lines:
+                if self._closing:
+                    return
+                self._wake.clear()
+                await self._wake.wait()
+                continue
+            data = b"".join(line + b"\n" for line in self._lines)
+            self._lines.clear()
+            durable, self._durable = self._durable, asyncio.get_running_loop().create_future()
+            try:
+                await asyncio.to_thread(self._write, data)
+            except OSError as error:
+                self._failed = StoreError(f"{self._path}: {error.strerror}")
+                durable.set_exception(self._failed)
+                durable.exception()  # seen, should nobody be waiting any more
+            else:
+                durable.set_result(None)
+
+    def _write(self, data: bytes) -> None:
+        view = memoryview(data)
+        while view:
+            view = view[os.write(self._descriptor, view) :]
+        os.fdatasync(self._descriptor)
+
+
+def sync_directory(path: Path) -> None:
+    """Make the names in a directory durable."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+# --- reading ----------------------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class ItemHistory:
+    """What all runs did for one item and content key.
+
+    Attributes:
+        last: The last attempt, whose decision says where the item stands.
+    """
+
+    last: Attempt
+    n_attempts: int = 0
+    tokens: Tokens | None = None
+    cost_usd: Decimal | None = None
+
+    @property
+    def status(self) -> Status:
+        """Where the item stands."""
+        match self.last.decision:
+            case "done" | "failed" | "skipped":
+                return self.last.decision
+            case "retry" | "stop":
+                return "pending"
+
+    def add(self, attempt: Attempt) -> None:
+        """Count one more attempt."""
+        self.last = attempt
+        self.n_attempts += 1 if attempt.attempt else 0
+        if attempt.tokens is not None:
+            self.tokens = attempt.tokens if self.tokens is None else self.tokens + attempt.tokens
+        if attempt.cost_usd is not None and attempt.billed == "yes":
+            self.cost_usd = (self.cost_usd or Decimal(0)) + attempt.cost_usd
+
+
+@dataclass(slots=True)
+class History:
+    """All segments of a directory, read in the order of their runs.
+
+    Attributes:
+        items: By item id and content key.
+        unfinished: Requests that left and whose outcome nobody wrote.
+        unreadable: Places (`NAME:LINE`) of lines that are no ledger line.
+    """
+
+    items: dict[tuple[str, str], ItemHistory] = field(default_factory=dict)
+    runs: dict[str, Run] = field(default_factory=dict)
+    ends: dict[str, End] = field(default_factory=dict)
+    unfinished: dict[Call, Sent] = field(default_factory=dict)
+    unreadable: list[str] = field(default_factory=list)
+
+    def apply(self, line: Line) -> None:
+        """Take one line, in the order of the ledger."""
+        match line:
+            case Attempt():
+                self.unfinished.pop((line.run_id, line.item, line.turn, line.attempt), None)
+                self._attempt(line)
+            case Sent():
+                self.unfinished[line.call] = line
+            case Run():
+                self.runs[line.run_id] = line
+            case End():
+                self.ends[line.run_id] = line
+            case Filed():
+                pass
+
+    def _attempt(self, attempt: Attempt) -> None:
+        name = (attempt.item, attempt.key)
+        history = self.items.get(name)
+        if history is None:
+            history = self.items[name] = ItemHistory(attempt)
+        history.add(attempt)
+
+
+def segments(directory: Path) -> list[Path]:
+    """The segments of a ledger, oldest run first."""
+    return sorted(directory.glob("*.jsonl"))
+
+
+def read_history(paths: Iterable[Path], history: History | None = None) -> History:
+    """Read segments into one history.
+
+    Raises:
+        StoreError: A line is of a newer version of batchgen.
+    """
+    history = history or History()
+    for path in paths:
+        for line in read_lines(path, history.unreadable):
+            history.apply(line)
+    return history
+
+
+def read_lines(path: Path, unreadable: list[str] | None = None) -> Iterator[Line]:
+    """Yield the lines of one segment; a last line without its end is left out.
+
+    Args:
+        path: The segment.
+        unreadable: Takes the places of lines that do not parse.
+    """
+    with path.open("rb") as file:
+        for number, text in enumerate(file, 1):
+            if not text.endswith(b"\n"):
+                return
+            try:
+                yield _decoder.decode(text)
+            except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+                _refuse_newer(text, path, number)
+                if unreadable is not None:
+                    unreadable.append(f"{path.name}:{number}: {error}")
+
+
+def _refuse_newer(text: bytes, path: Path, number: int) -> None:
+    with suppress(msgspec.MsgspecError, UnicodeDecodeError):
+        envelope = msgspec.json.decode(text, type=_Envelope)
+        if envelope.v > VERSION:
+            raise StoreError(
+                f"{path}:{number}: written by a newer batchgen (v {envelope.v}); update this one"
+            )
+
+
+def move_torn_tail(path: Path) -> Path | None:
+    """Move a last line without its end beside the segment, as a kill may leave one.
+
+    Returns:
+        Where it was put; None if the segment ends properly.
+    """
+    with path.open("r+b") as file:
+        size = file.seek(0, os.SEEK_END)
+        tail = b""
+        start = size
+        while start and b"\n" not in tail:
+            start = max(0, start - (1 << 16))
+            file.seek(start)
+            tail = file.read(size - start)
+        torn = tail[tail.rfind(b"\n") + 1 :]
+        if not torn:
+            return None
+        aside = path.with_suffix(".torn")
+        with aside.open("ab") as kept:
+            kept.write(torn + b"\n")
+            kept.flush()
+            os.fsync(kept.fileno())
+        file.truncate(size - len(torn))
+        os.fsync(file.fileno())
+    return aside

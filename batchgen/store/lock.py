@@ -1,0 +1,67 @@
+"""One writer a directory: a lock that ends with the process that held it."""
+
+import fcntl
+import json
+import os
+import socket
+from datetime import datetime
+from pathlib import Path
+from typing import Self
+
+from batchgen.clock import stamp
+from batchgen.errors import OutputHeld, StoreError
+
+
+class OutputLock:
+    """Hold a job's directory for as long as the process lives, at most.
+
+    The kernel lets go of the lock when its holder dies, however it dies; the file stays and says
+    who held it last, which harms nobody.
+    """
+
+    def __init__(self, path: Path, *, run_id: str, at: datetime) -> None:
+        """Set the file and what it will say."""
+        self._path = path
+        self._says = {
+            "pid": os.getpid(),
+            "host": socket.gethostname(),
+            "run_id": run_id,
+            "since": stamp(at),
+        }
+
+    def __enter__(self) -> Self:
+        """Take the lock.
+
+        Raises:
+            OutputHeld: Another run has it; the message says which.
+            StoreError: The directory cannot be written.
+        """
+        try:
+            self._descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        except OSError as error:
+            raise StoreError(f"{self._path}: {error.strerror}") from error
+        try:
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            held_by = self._read()
+            os.close(self._descriptor)
+            raise OutputHeld(
+                f"{self._path.parent} is held by another run ({held_by}); "
+                "wait for it, or choose another directory with -o"
+            ) from error
+        os.ftruncate(self._descriptor, 0)
+        os.pwrite(self._descriptor, json.dumps(self._says).encode(), 0)
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        """Let go."""
+        os.close(self._descriptor)
+
+    def _read(self) -> str:
+        try:
+            says = json.loads(os.pread(self._descriptor, 4096, 0))
+            return (
+                f"{says['run_id']}, process {says['pid']} on {says['host']} since {says['since']}"
+            )
+        except (ValueError, KeyError, TypeError, OSError):
+            return "which has not said its name yet"

@@ -1,0 +1,179 @@
+"""An answer as it arrives: image bytes to part files, hashed on the way, off the event loop.
+
+One thread writes and hashes for all calls of a run. It lets go of the interpreter lock for nearly
+all of its time, so the loop goes on receiving meanwhile; a bound on the bytes handed over and not
+yet written keeps a slow disk from filling the memory, by making the receivers wait.
+"""
+
+import asyncio
+import hashlib
+import os
+import queue
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final, Self
+
+from batchgen.errors import StoreError
+
+MAX_PENDING_BYTES: Final = 4 << 20
+BATCH_BYTES: Final = 256 << 10
+
+
+class Writer:
+    """The thread that writes. Work is done in the order in which it was handed over.
+
+    Memory: at most `MAX_PENDING_BYTES` waiting, besides one unfinished batch an open part.
+    """
+
+    def __init__(self) -> None:
+        """Prepare; the thread starts with `async with`."""
+        self._jobs: queue.SimpleQueue[tuple[Callable[[], None], int] | None] = queue.SimpleQueue()
+        self._handed_bytes = 0
+        self._written_bytes = 0
+        self._waiting = False
+        self._room = asyncio.Event()
+
+    async def __aenter__(self) -> Self:
+        """Start the thread."""
+        self._loop = asyncio.get_running_loop()
+        self._thread = threading.Thread(target=self._work, name="batchgen-writer", daemon=True)
+        self._thread.start()
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        """Do what was handed over, then end."""
+        self._jobs.put(None)
+        await asyncio.to_thread(self._thread.join)
+
+    def hand_over(self, job: Callable[[], None], n_bytes: int) -> None:
+        """Queue a job that never raises and writes so many bytes."""
+        self._handed_bytes += n_bytes
+        self._jobs.put((job, n_bytes))
+
+    async def room(self) -> None:
+        """Wait until no more than the bound is pending."""
+        while self._handed_bytes - self._written_bytes > MAX_PENDING_BYTES:
+            self._room.clear()
+            self._waiting = True
+            # The thread may have caught up between the check and the flag.
+            if self._handed_bytes - self._written_bytes > MAX_PENDING_BYTES:
+                await self._room.wait()
+
+    async def call(self, job: Callable[[], Any]) -> Any:
+        """Run a job after all that was handed over before it, and return what it returns."""
+        future: asyncio.Future[Any] = self._loop.create_future()
+
+        def run() -> None:
+            try:
+                result = job()
+            except BaseException as error:  # noqa: BLE001 - it is raised again, in the caller
+                self._loop.call_soon_threadsafe(_settle, future, None, error)
+            else:
+                self._loop.call_soon_threadsafe(_settle, future, result, None)
+
+        self.hand_over(run, 0)
+        return await future
+
+    def _work(self) -> None:
+        while (handed := self._jobs.get()) is not None:
+            job, n_bytes = handed
+            job()
+            self._written_bytes += n_bytes
+            if self._waiting:
+                self._waiting = False
+                self._loop.call_soon_threadsafe(self._room.set)
+
+
+def _settle(future: "asyncio.Future[Any]", result: Any, error: BaseException | None) -> None:
+    if future.done():
+        return
+    if error is None:
+        future.set_result(result)
+    else:
+        future.set_exception(error)
+
+
+@dataclass(frozen=True, slots=True)
+class WrittenImage:
+    """The bytes of one image on disk under a part's name, whole as far as base64 goes."""
+
+    path: Path
+    sha256: str
+    size_bytes: int
+    fault: str | None
+
+
+@dataclass(eq=False)
+class PartImage:
+    """One image of an answer on its way to disk; an `ImageSink` of the reply stream.
+
+    The file is created with its first bytes, so a call that waits for its answer opens nothing.
+    """
+
+    path: Path
+    writer: Writer
+    fault: str | None = None
+    _batch: list[bytes] = field(default_factory=list)
+    _batch_bytes: int = 0
+    _descriptor: int = -1
+    _size_bytes: int = 0
+    _error: OSError | None = None
+
+    def __post_init__(self) -> None:
+        """Start the digest."""
+        self._digest = hashlib.sha256()
+
+    def write(self, data: bytes) -> None:
+        """Take the next bytes; they are written in batches."""
+        self._batch.append(data)
+        self._batch_bytes += len(data)
+        if self._batch_bytes >= BATCH_BYTES:
+            self._flush()
+
+    def close(self, fault: str | None) -> None:
+        """Hand over the rest; `fault` says why the data cannot be whole, if so."""
+        self.fault = fault
+        self._flush()
+
+    async def finish(self) -> WrittenImage:
+        """Wait until all bytes are written, and close the file. Not durable yet.
+
+        Raises:
+            StoreError: The disk could not take them.
+        """
+        self._flush()
+        await self.writer.call(self._close)
+        if self._error is not None:
+            raise StoreError(f"{self.path}: {self._error.strerror}") from self._error
+        return WrittenImage(self.path, self._digest.hexdigest(), self._size_bytes, self.fault)
+
+    def _flush(self) -> None:
+        if self._batch:
+            batch, n_bytes = self._batch, self._batch_bytes
+            self._batch, self._batch_bytes = [], 0
+            self.writer.hand_over(lambda: self._write(batch), n_bytes)
+
+    def _write(self, batch: list[bytes]) -> None:
+        if self._error is not None:
+            return
+        data = b"".join(batch) if len(batch) > 1 else batch[0]
+        try:
+            if self._descriptor < 0:
+                self._descriptor = os.open(
+                    self.path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644
+                )
+            view = memoryview(data)
+            while view:
+                view = view[os.write(self._descriptor, view) :]
+        except OSError as error:
+            self._error = error
+            return
+        self._digest.update(data)
+        self._size_bytes += len(data)
+
+    def _close(self) -> None:
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1

@@ -1,0 +1,62 @@
+"""A receipt: everything about a whole answer, written when its last byte has arrived.
+
+Between that moment and the `attempt` line a run may be killed. The receipt lies beside the part
+files and lets the next run finish the answer without asking, and paying, again.
+"""
+
+import hashlib
+from pathlib import Path
+
+import msgspec
+
+from batchgen.model import Item
+from batchgen.sanitize import Secrets
+from batchgen.store.ledger import Sent
+
+
+class ReceivedImage(msgspec.Struct, frozen=True, kw_only=True):
+    """One image of the answer: its part file's name, and what was written to it."""
+
+    part: str
+    sha256: str
+    size_bytes: int
+    fault: str | None = None
+
+
+class Receipt(msgspec.Struct, frozen=True, kw_only=True):
+    """A whole answer with status 200. `skeleton` is its JSON with a number for each image."""
+
+    v: int = 1
+    sent: Sent
+    item: Item
+    http_status: int
+    request_id: str | None
+    latency_s: float
+    bytes_in: int
+    skeleton: str
+    images: tuple[ReceivedImage, ...]
+
+
+def part_name(sent: Sent) -> str:
+    """The stem of a call's part files, the same in every run that looks for them."""
+    digest = hashlib.sha256(sent.item.encode()).hexdigest()[:16]
+    return f"{sent.run_id}.{digest}.{sent.turn}.{sent.attempt}"
+
+
+def save_receipt(directory: Path, receipt: Receipt, secrets: Secrets) -> Path:
+    """Write a receipt; it is there whole or not at all."""
+    path = directory / f"{part_name(receipt.sent)}.json"
+    draft = path.with_suffix(".tmp")
+    draft.write_bytes(secrets.redact_bytes(msgspec.json.encode(receipt)))
+    draft.replace(path)
+    return path
+
+
+def load_receipt(directory: Path, sent: Sent) -> Receipt | None:
+    """Find the receipt of a request whose outcome nobody wrote; None if there is none."""
+    path = directory / f"{part_name(sent)}.json"
+    try:
+        receipt = msgspec.json.decode(path.read_bytes(), type=Receipt)
+    except (FileNotFoundError, msgspec.MsgspecError):
+        return None
+    return receipt if receipt.sent == sent else None

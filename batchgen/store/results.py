@@ -1,0 +1,17 @@
+"""`results.jsonl`: one line an item, in the order of the job."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+
+from batchgen.model import Result
+
+_decoder = msgspec.json.Decoder(Result)
+
+
+def read_results(path: Path) -> Iterator[Result]:
+    """Yield the results of a job's directory."""
+    with path.open("rb") as file:
+        for line in file:
+            yield _decoder.decode(line)

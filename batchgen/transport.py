@@ -1,0 +1,390 @@
+"""The only HTTP of a run.
+
+One session with every option that matters set, and aiohttp's exceptions translated into ours at
+this border. What is decided here, each for a reason that cost somebody money or a key:
+
+- redirects are never followed: a redirect to another host would carry `x-goog-api-key` along;
+- idle connections are closed before servers close them (5 s is common), because a POST that meets
+  a closing connection may or may not have been executed;
+- no netrc and no environment magic; a proxy is what was asked for or what the environment names;
+- compression is not asked for; one that comes all the same is undone here and its end is checked,
+  which aiohttp does not do;
+- the deadline of an attempt is ours, and covers everything from connecting to the last byte.
+"""
+
+import asyncio
+import socket
+import ssl
+import zlib
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final, Literal, Self, TypeAlias
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
+
+import aiohttp
+from yarl import URL
+
+from batchgen.errors import (
+    AttemptError,
+    BadReply,
+    ConnectionDropped,
+    NoAnswer,
+    TlsFailed,
+    Unreachable,
+    Unterminated,
+    UsageError,
+)
+
+MAX_ANSWER_BYTES: Final = 512 << 20
+READ_BUFFER_BYTES: Final = 64 << 10
+_KEEPALIVE_S: Final = 3.5
+_TCP_KEEPIDLE_S: Final = 30
+_RESCHEDULE_S: Final = 1.0
+_INFLATE_STEP_BYTES: Final = 256 << 10
+
+Auth: TypeAlias = Literal["x-goog-api-key", "bearer"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Provider:
+    """Where requests go and how they prove who sends them.
+
+    Attributes:
+        name: What the ledger calls it: `cometapi`, `google`, `emulator` or the address's host.
+        base_url: Without `/v1beta` at its end.
+        key_env: The environment variables that may hold the key, the first found wins.
+        auth: The header that carries it.
+        allow_http: Whether plain http may leave this machine.
+    """
+
+    name: str
+    base_url: str
+    key_env: tuple[str, ...] = ()
+    auth: Auth = "x-goog-api-key"
+    allow_http: bool = False
+
+
+PROVIDERS: Final = {
+    "cometapi": Provider(
+        name="cometapi", base_url="https://api.cometapi.com", key_env=("COMETAPI_KEY",)
+    ),
+    "google": Provider(
+        name="google",
+        base_url="https://generativelanguage.googleapis.com",
+        key_env=("GEMINI_API_KEY", "GOOGLE_API_KEY"),
+    ),
+    "emulator": Provider(name="emulator", base_url=""),
+}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Timeouts:
+    """Seconds. `attempt` spans a whole call: no byte comes before the image is made."""
+
+    connect: float = 15.0
+    attempt: float = 600.0
+    idle: float = 60.0
+
+
+@dataclass(slots=True)
+class Response:
+    """A status, headers in lower case, and the body as it arrives, decompressed."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: AsyncIterator[bytes] = field(init=False)
+    n_bytes: int = 0
+
+
+def clean_base_url(url: str) -> str:
+    """Normalise an address: no slash at the end, and no `/v1` or `/v1beta`, which paths bring.
+
+    Raises:
+        UsageError: It is no http or https address, or carries a user, a query or a fragment.
+    """
+    parts = urlsplit(url.strip())
+    if parts.scheme not in {"http", "https"} or not parts.hostname:
+        raise UsageError(f"base URL {url!r}: expected https://HOST or https://HOST/PATH")
+    if parts.username or parts.password or parts.query or parts.fragment:
+        raise UsageError("base URL: only scheme, host, port and path may be in it")
+    path = parts.path.rstrip("/")
+    for suffix in ("/v1beta", "/v1"):
+        if path.endswith(suffix):
+            path = path.removesuffix(suffix)
+            break
+    return f"{parts.scheme}://{parts.netloc}{path}"
+
+
+def check_plain_http(provider: Provider) -> None:
+    """Refuse to send a key over plain http to anything but this machine.
+
+    Raises:
+        UsageError: The address is http, not loopback, and `allow_http` is not set.
+    """
+    parts = urlsplit(provider.base_url)
+    loopback = parts.hostname in {"localhost", "127.0.0.1", "::1"}
+    if parts.scheme == "http" and not loopback and not provider.allow_http:
+        raise UsageError(
+            f"base URL {provider.base_url}: plain http would send the key in the clear; "
+            "use https, or set provider.allow_http"
+        )
+
+
+def check_key(key: str) -> None:
+    """Refuse a key that cannot be a header value, without showing it.
+
+    Raises:
+        UsageError: It is empty, or holds a space, a line break or anything beyond ASCII.
+    """
+    if not key or not key.isascii() or not key.isprintable() or " " in key:
+        raise UsageError(
+            "the API key holds a character that no key has (a space, a line break, a letter "
+            "beyond ASCII): copy it again"
+        )
+
+
+class Transport:
+    """Send requests and stream answers; `async with` opens and closes the session.
+
+    One connection a request in flight: the bound on those is the caller's, not the connector's.
+    Cost: about 13 KiB of memory a waiting request.
+    """
+
+    def __init__(
+        self,
+        provider: Provider,
+        key: str,
+        timeouts: Timeouts,
+        *,
+        ca_file: str | Path | None = None,
+        proxy: str | None = None,
+        user_agent: str = "batchgen",
+    ) -> None:
+        """Keep the settings; nothing is opened before `async with`."""
+        self._base_url = provider.base_url
+        self._timeouts = timeouts
+        self._tls = _tls_context(ca_file)
+        self._proxy = proxy or _proxy_from_environment(provider.base_url)
+        credential = (
+            {"Authorization": f"Bearer {key}"}
+            if provider.auth == "bearer"
+            else {"x-goog-api-key": key}
+        )
+        self._headers = {
+            "Content-Type": "application/json",
+            "Accept": "application/json",
+            "Accept-Encoding": "identity",
+            "User-Agent": user_agent,
+            **credential,
+        }
+
+    async def __aenter__(self) -> Self:
+        """Open the session inside the running loop."""
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(
+                limit=0,
+                keepalive_timeout=_KEEPALIVE_S,
+                ssl=self._tls,
+                socket_factory=_keepalive_socket,
+            ),
+            timeout=aiohttp.ClientTimeout(total=None, sock_connect=self._timeouts.connect),
+            auto_decompress=False,
+            trust_env=False,
+            cookie_jar=aiohttp.DummyCookieJar(),
+            read_bufsize=READ_BUFFER_BYTES,
+        )
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        """Close every connection."""
+        await self._session.close()
+
+    @asynccontextmanager
+    async def post(
+        self, path: str, length_bytes: int, chunks: AsyncIterator[bytes]
+    ) -> AsyncIterator[Response]:
+        """Send one request and hand out its answer, whatever its status.
+
+        Args:
+            path: Below the base URL, percent-encoded.
+            length_bytes: The exact length of the body.
+            chunks: The body, encoded as it is sent.
+
+        Raises:
+            Unreachable, TlsFailed: Nothing was sent; not billed.
+            ConnectionDropped, NoAnswer, BadReply: May be billed.
+            AttemptError: Whatever `chunks` raises passes through.
+        """
+        upload = _Upload(chunks)
+        try:
+            async with asyncio.timeout(self._timeouts.attempt):
+                async with self._session.post(
+                    URL(self._base_url + path, encoded=True),
+                    data=upload.chunks(),
+                    headers={**self._headers, "Content-Length": str(length_bytes)},
+                    allow_redirects=False,
+                    proxy=self._proxy,
+                ) as answer:
+                    response = Response(
+                        answer.status,
+                        {name.lower(): value for name, value in answer.headers.items()},
+                    )
+                    body = self._body(answer, response)
+                    response.body = body
+                    try:
+                        yield response
+                    finally:
+                        # A body that is not read to its end still holds its idle timer.
+                        await body.aclose()
+        except AttemptError:
+            raise
+        except (TimeoutError, aiohttp.ClientError, OSError) as error:
+            if upload.error is not None:
+                raise upload.error from error
+            raise translate(error, upload_began=upload.began) from error
+
+    async def _body(
+        self, answer: aiohttp.ClientResponse, response: Response
+    ) -> AsyncGenerator[bytes, None]:
+        inflate = _inflater(answer.headers.get("Content-Encoding", ""))
+        loop = asyncio.get_running_loop()
+        idle_s = self._timeouts.idle
+        try:
+            async with asyncio.timeout(idle_s) as watch:
+                moved_at = loop.time()
+                async for chunk in answer.content.iter_any():
+                    if loop.time() - moved_at > _RESCHEDULE_S:
+                        moved_at = loop.time()
+                        watch.reschedule(moved_at + idle_s)
+                    response.n_bytes += len(chunk)
+                    for piece in inflate(chunk) if inflate else (chunk,):
+                        yield piece
+                    if response.n_bytes > MAX_ANSWER_BYTES:
+                        raise BadReply(f"an answer of more than {MAX_ANSWER_BYTES >> 20} MiB")
+        except TimeoutError as error:
+            raise NoAnswer(f"the answer stalled for {idle_s:.0f} s") from error
+        except (aiohttp.ClientPayloadError, ConnectionError) as error:
+            kind = BadReply if inflate else Unterminated
+            raise kind(f"the answer was cut after {response.n_bytes} bytes") from error
+        if inflate:
+            inflate.check_end()
+
+
+def translate(error: Exception, *, upload_began: bool) -> AttemptError:
+    """Name an aiohttp or OS exception in our terms. Total: every exception gets a name.
+
+    Args:
+        error: What the exchange raised, outside of the body.
+        upload_began: Whether a byte of the request may have left.
+    """
+    match error:
+        case aiohttp.ClientConnectorCertificateError() | aiohttp.ClientConnectorSSLError():
+            return TlsFailed(f"the TLS connection failed: {_short(error)}")
+        case ssl.SSLError() if not upload_began:
+            return TlsFailed(f"the TLS connection failed: {_short(error)}")
+        case aiohttp.ClientHttpProxyError():
+            return Unreachable(f"the proxy refused the connection (HTTP {error.status})")
+        case aiohttp.ConnectionTimeoutError():
+            return Unreachable("no connection within the time allowed")
+        case aiohttp.ClientConnectorError():
+            return Unreachable(f"cannot connect to {error.host}: {_short(error.os_error)}")
+        case aiohttp.InvalidURL():
+            return Unreachable(_short(error))
+        case TimeoutError():
+            if not upload_began:
+                return Unreachable("no connection within the time allowed")
+            return NoAnswer("no answer within the time allowed for an attempt")
+        case aiohttp.ClientResponseError():
+            # Its repr shows the request's headers, key included; its message is the parser's.
+            return BadReply("the answer is no HTTP that can be read")
+        case _ if not upload_began:
+            return Unreachable(f"the connection failed: {_short(error)}")
+        case _:
+            return ConnectionDropped(f"the connection was lost before an answer: {_short(error)}")
+
+
+class _Upload:
+    """The request body on its way: whether it began, and what stopped it from our side."""
+
+    def __init__(self, chunks: AsyncIterator[bytes]) -> None:
+        self._chunks = chunks
+        self.began = False
+        self.error: AttemptError | None = None
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        try:
+            async for chunk in self._chunks:
+                self.began = True
+                yield chunk
+        except AttemptError as error:
+            # aiohttp wraps what a body raises; keep the original to raise it again.
+            self.error = error
+            raise
+
+
+class _Inflater:
+    """Undo gzip or deflate in bounded steps, and know whether the stream really ended."""
+
+    def __init__(self, window_bits: int) -> None:
+        self._stream = zlib.decompressobj(window_bits)
+
+    def __call__(self, chunk: bytes) -> Iterator[bytes]:
+        """Yield the pieces that a chunk inflates to."""
+        try:
+            piece = self._stream.decompress(chunk, _INFLATE_STEP_BYTES)
+            while piece:
+                yield piece
+                rest = self._stream.unconsumed_tail
+                piece = self._stream.decompress(rest, _INFLATE_STEP_BYTES)
+        except zlib.error as error:
+            raise BadReply(f"the compressed answer is damaged ({error})") from error
+
+    def check_end(self) -> None:
+        """Raise unless the compressed stream is whole, checksum included."""
+        if not self._stream.eof:
+            raise BadReply("the compressed answer was cut")
+
+
+def _inflater(encoding: str) -> _Inflater | None:
+    match encoding.strip().lower():
+        case "" | "identity":
+            return None
+        case "gzip" | "x-gzip":
+            return _Inflater(zlib.MAX_WBITS | 16)
+        case "deflate":
+            return _Inflater(zlib.MAX_WBITS)
+        case other:
+            raise BadReply(f"an answer compressed in a way that nobody asked for ({other[:40]})")
+
+
+def _short(error: BaseException) -> str:
+    """An exception in a few words; never a repr, which may show headers."""
+    words = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    return str(words)[:200]
+
+
+def _tls_context(ca_file: str | Path | None) -> ssl.SSLContext:
+    try:
+        return ssl.create_default_context(cafile=str(ca_file) if ca_file else None)
+    except OSError as error:
+        raise UsageError(f"CA file {ca_file}: {_short(error)}") from error
+
+
+def _proxy_from_environment(base_url: str) -> str | None:
+    parts = urlsplit(base_url)
+    if not parts.hostname or proxy_bypass(parts.hostname):
+        return None
+    return getproxies().get(parts.scheme)
+
+
+def _keepalive_socket(address: Any) -> socket.socket:
+    """A socket that keeps a silent connection alive: NATs forget one after minutes."""
+    family, kind, protocol, *_ = address
+    sock = socket.socket(family, kind, protocol)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    if hasattr(socket, "TCP_KEEPIDLE"):
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, _TCP_KEEPIDLE_S)
+    return sock

@@ -1,0 +1,279 @@
+"""What a refusal means: status, headers and body of Google, of a gateway or of what stands before.
+
+The body is a hint, the status is the fact: gateways rename codes, drop `details`, turn 503 into
+500 and wrap Google's own JSON as text inside their message. So every place is looked into, and
+what nobody can read falls back to its status.
+
+Sources: fact sheet of the API, sections 4 and 5; the status numbers 520-530 are Cloudflare's.
+"""
+
+import json
+import math
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Any, Final
+
+from batchgen.errors import (
+    AttemptError,
+    BadReply,
+    BadRequest,
+    Forbidden,
+    ModelUnavailable,
+    NotTheApi,
+    OutOfCredit,
+    QuotaExhausted,
+    RateLimited,
+    ServerError,
+    ServerRefused,
+    Unauthorized,
+)
+from batchgen.sanitize import printable
+
+MAX_FAULT_BYTES: Final = 256 << 10
+_MAX_NESTED: Final = 3
+_NOT_EXECUTED: Final = frozenset({409, 425, 521, 523, 525, 526, 527, 529, 530})
+_MAYBE_EXECUTED: Final = frozenset({408, 499, 502, 504, 520, 522, 524})
+_REQUEST_ID: Final = re.compile(r"request id: ?([\w.-]{6,80})")
+_REQUEST_ID_HEADERS: Final = (
+    *("x-cometapi-request-id", "x-oneapi-request-id", "x-request-id", "x-goog-request-id"),
+    "cf-ray",
+)
+_WAIT_HEADERS: Final = ("retry-after", "llm_provider-retry-after")
+_WAIT_MS_HEADERS: Final = ("retry-after-ms", "x-ms-retry-after-ms")
+
+_OUT_OF_CREDIT: Final = frozenset(
+    {"insufficient_user_quota", "pre_consume_token_quota_failed", "insufficient_quota"}
+)
+_NO_ROUTE: Final = frozenset({"model_not_found", "get_channel_failed"})
+_OUR_FAULT: Final = frozenset(
+    {
+        *("invalid_request", "convert_request_failed", "bad_request_body"),
+        *("sensitive_words_detected", "prompt_blocked", "model_price_error"),
+    }
+)
+_KEY_REASONS: Final = frozenset(
+    {"API_KEY_INVALID", "API_KEY_SERVICE_BLOCKED", "CONSUMER_SUSPENDED", "CONSUMER_INVALID"}
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _Said:
+    """What the body says, gathered from every layer of it."""
+
+    message: str
+    words: frozenset[str]  # status, code, type, reason: whatever names the error
+    quota_ids: tuple[str, ...]
+    retry_delay_s: float | None
+
+
+def read_fault(
+    status: int, headers: Mapping[str, str], body: bytes, now: datetime | None = None
+) -> AttemptError:
+    """Turn an answer that is no success into the error it means; never raises.
+
+    Args:
+        status: The HTTP status. 200 with an `error` object takes its code from the body.
+        headers: Any mapping of response headers; names are compared in lower case.
+        body: The body or its beginning, at most `MAX_FAULT_BYTES` of it.
+        now: For a Retry-After date without a Date beside it, which else tells nothing.
+    """
+    headers = {name.lower(): value for name, value in headers.items()}
+    layers = list(_layers(_loads(body)))
+    said = _gather(layers)
+    if status == 200:  # noqa: PLR2004 - an error dressed as success
+        status = _code(layers)
+    error = _classify(status, said, _wait_s(headers, said, now), headers, body)
+    error.http_status = status
+    error.request_id = request_id(headers, said.message)
+    return error
+
+
+def request_id(headers: Mapping[str, str], message: str = "") -> str | None:
+    """The id under which the service can be asked about this call, from headers or message."""
+    for name in _REQUEST_ID_HEADERS:
+        if value := headers.get(name):
+            return printable(value, 120)
+    found = _REQUEST_ID.search(message)
+    return found.group(1) if found else None
+
+
+def _classify(
+    status: int, said: _Said, wait_s: float | None, headers: Mapping[str, str], body: bytes
+) -> AttemptError:
+    if 300 <= status < 400:  # noqa: PLR2004
+        return NotTheApi(_redirected(status, headers))
+    if status == 404 and _is_page(body):  # noqa: PLR2004
+        return NotTheApi("HTTP 404 with a web page: check the base URL")
+    tells = f"HTTP {status}" + (f": {said.message}" if said.message else "")
+    return _by_words(status, said, tells) or _by_status(status, said, tells, wait_s)
+
+
+def _by_words(status: int, said: _Said, tells: str) -> AttemptError | None:
+    """What a code in the body names outright, whatever the status beside it."""
+    words = said.words
+    if words & _OUT_OF_CREDIT or status == 402:  # noqa: PLR2004
+        return OutOfCredit(f"{tells} (top up the account, then run again)")
+    if words & _KEY_REASONS or status == 401:  # noqa: PLR2004
+        return Unauthorized(f"{tells} (check the key)")
+    if words & _NO_ROUTE or status == 404:  # noqa: PLR2004
+        return ModelUnavailable(f"{tells} (check the model's name, or choose its successor)")
+    if words & _OUR_FAULT:
+        return BadRequest(tells)
+    if status == 400 and "FAILED_PRECONDITION" in words:  # noqa: PLR2004
+        return Unauthorized(f"{tells} (the account cannot use this service from here)")
+    return None
+
+
+def _by_status(status: int, said: _Said, tells: str, wait_s: float | None) -> AttemptError:
+    if status == 429 or (status == 503 and "RESOURCE_EXHAUSTED" in said.words):  # noqa: PLR2004
+        return _limited(tells, said, wait_s)
+    if status in _NOT_EXECUTED or (status == 503 and "UNAVAILABLE" in said.words):  # noqa: PLR2004
+        return ServerRefused(tells, wait_s=wait_s)
+    if status == 403:  # noqa: PLR2004
+        return Forbidden(tells)
+    if status in _MAYBE_EXECUTED or (status >= 500 and status != 501):  # noqa: PLR2004
+        return ServerError(tells)
+    if status >= 400:  # noqa: PLR2004
+        return BadRequest(tells)
+    return BadReply(f"{tells}: no status that this API has")
+
+
+def _limited(tells: str, said: _Said, wait_s: float | None) -> AttemptError:
+    """A 429: a limit of the minute passes, a limit of the day does not, whatever RetryInfo says."""
+    by_the_day = any("PerDay" in quota for quota in said.quota_ids)
+    if by_the_day:
+        return QuotaExhausted(f"{tells} (the daily quota is used up until midnight Pacific)")
+    if "limit: 0" in said.message:
+        return QuotaExhausted(f"{tells} (this account has no quota for this model)")
+    return RateLimited(tells, wait_s=wait_s)
+
+
+def _redirected(status: int, headers: Mapping[str, str]) -> str:
+    target = printable(headers.get("location", "another address"), 120)
+    return f"HTTP {status} redirects to {target}: check the base URL (redirects are not followed)"
+
+
+def _is_page(body: bytes) -> bool:
+    return body.lstrip()[:1] == b"<"
+
+
+# --- the body ---------------------------------------------------------------------------------
+
+
+def _loads(body: bytes | str) -> Any:
+    try:
+        return json.loads(body)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _layers(document: Any, depth: int = 0) -> Iterator[dict[str, Any]]:
+    """The error objects in a body, outermost first, including JSON quoted inside a message."""
+    if depth > _MAX_NESTED:
+        return
+    if isinstance(document, list):
+        document = document[0] if document else None
+    if not isinstance(document, dict):
+        return
+    error = document.get("error", document)
+    if isinstance(error, str):
+        error = {"message": error}
+    if not isinstance(error, dict):
+        return
+    yield error
+    message = error.get("message")
+    if isinstance(message, str) and (start := message.find("{")) >= 0:
+        end = message.rfind("}")
+        yield from _layers(_loads(message[start : end + 1]), depth + 1)
+
+
+def _gather(layers: list[dict[str, Any]]) -> _Said:
+    words: set[str] = set()
+    quota_ids: list[str] = []
+    delays: list[float] = []
+    for layer in layers:
+        words.update(
+            value
+            for name in ("status", "code", "type")
+            if isinstance(value := layer.get(name), str)
+        )
+        details = layer.get("details")
+        for detail in details if isinstance(details, list) else ():
+            if not isinstance(detail, dict):
+                continue
+            if isinstance(reason := detail.get("reason"), str):
+                words.add(reason)
+            quota_ids.extend(_quota_ids(detail))
+            if (delay := _duration_s(detail.get("retryDelay"))) is not None:
+                delays.append(delay)
+    message = next(
+        (text for layer in reversed(layers) if isinstance(text := layer.get("message"), str)), ""
+    )
+    return _Said(printable(message), frozenset(words), tuple(quota_ids), max(delays, default=None))
+
+
+def _quota_ids(detail: dict[str, Any]) -> Iterator[str]:
+    violations = detail.get("violations")
+    for violation in violations if isinstance(violations, list) else ():
+        if isinstance(violation, dict) and isinstance(quota := violation.get("quotaId"), str):
+            yield quota
+
+
+def _code(layers: list[dict[str, Any]]) -> int:
+    """The status that an error inside a 200 claims; 500 if it claims none."""
+    for layer in layers:
+        code = layer.get("code")
+        if isinstance(code, str) and code.isdigit():
+            code = int(code)
+        if isinstance(code, int) and 400 <= code < 600:  # noqa: PLR2004
+            return code
+    return 500
+
+
+# --- the wait ---------------------------------------------------------------------------------
+
+
+def _wait_s(headers: Mapping[str, str], said: _Said, now: datetime | None) -> float | None:
+    """The longest wait that any header or the body asks for."""
+    waits = [said.retry_delay_s]
+    sent_at = _date(headers.get("date")) or now
+    waits += [_retry_after_s(headers[name], sent_at) for name in _WAIT_HEADERS if name in headers]
+    for name in _WAIT_MS_HEADERS:
+        ms = _number(headers.get(name))
+        waits.append(None if ms is None else ms / 1000)
+    return max((wait for wait in waits if wait is not None), default=None)
+
+
+def _retry_after_s(value: str, sent_at: datetime | None) -> float | None:
+    """Seconds, or a date counted against the reply's own Date, so that no clock matters."""
+    seconds = _number(value)
+    if seconds is not None:
+        return seconds
+    until = _date(value)
+    if until is None or sent_at is None:
+        return None
+    return max(0.0, (until - sent_at).total_seconds())
+
+
+def _date(value: str | None) -> datetime | None:
+    try:
+        at = parsedate_to_datetime(value or "")
+    except ValueError:
+        return None
+    return at if at.tzinfo else at.replace(tzinfo=UTC)
+
+
+def _duration_s(value: Any) -> float | None:
+    """A protobuf Duration: `"34s"`, `"0.5s"`; None for anything that is no such wait."""
+    return _number(value[:-1]) if isinstance(value, str) and value.endswith("s") else None
+
+
+def _number(value: str | None) -> float | None:
+    try:
+        number = float(value or "")
+    except ValueError:
+        return None
+    return number if math.isfinite(number) and number >= 0 else None

@@ -1,0 +1,290 @@
+"""An answer as it arrives: image data to its sink, everything else to a small skeleton.
+
+    body bytes ──> ReplyStream.feed ──┬─ base64 of an image ──> decoded ──> ImageSink.write
+                                      └─ all other bytes ──────────────────> skeleton
+
+Nearly all of an answer is one or a few base64 strings of megabytes; the rest is a kilobyte or two
+of JSON. The stream therefore follows just enough of the JSON to know, at the first quote of a
+string, whether it is the `data` of an `inlineData`: it keeps a stack of the open containers with
+their current keys. Such a string goes to a sink, and its number stands in the skeleton in its
+place (a server's own string never stands there, so the two cannot be mistaken for each other).
+
+Memory: the skeleton, at most 16 MiB, and nothing of the images. A string of more than 1 MiB that
+is no image is shortened to that. Nothing here waits or touches a file; whoever feeds the stream
+paces it.
+"""
+
+import json
+import re
+from collections.abc import Callable
+from typing import Final, Protocol
+
+from batchgen.errors import BadReply, NotTheApi
+from batchgen.wire.base64_stream import Base64Error, Base64Stream
+
+MAX_SKELETON_BYTES: Final = 16 << 20
+MAX_STRING_BYTES: Final = 1 << 20
+MAX_DEPTH: Final = 100
+MAX_IMAGES: Final = 100
+
+_STRUCTURE = re.compile(rb'["{}\[\]:,]')
+_STRING_BODY = re.compile(rb'(?:[^"\\]+|\\.)*+', re.DOTALL)
+_WHOLE_ESCAPES = re.compile(rb'(?:[^"\\]+|\\u[0-9a-fA-F]{4}|\\[^u])*+', re.DOTALL)
+_ESCAPE = re.compile(rb"\\(?:u([0-9a-fA-F]{4})|(.))", re.DOTALL)
+_UNICODE_ESCAPE_BYTES: Final = 6
+_IMAGE_PARENTS: Final = frozenset({"inlineData", "inline_data"})
+_BOM: Final = b"\xef\xbb\xbf"
+_QUOTE: Final = 0x22
+_WHITESPACE: Final = b" \t\r\n"
+# What JSON lets a backslash stand before, as far as base64 can hold it.
+_SHORT_ESCAPES: Final = {b"/": b"/", b"n": b"\n", b"r": b"\r", b"t": b"\t", b"f": b"\f"}
+_NO_BASE64: Final = b"\xff"
+
+
+class ImageSink(Protocol):
+    """Where the bytes of one image go."""
+
+    def write(self, data: bytes) -> None:
+        """Take the next bytes, in order."""
+
+    def close(self, fault: str | None) -> None:
+        """The image's text has ended; `fault` says why its data cannot be whole, if so."""
+
+
+class _Container:
+    """An open object or array: the key being read or valued, and what is expected next."""
+
+    __slots__ = ("at_key", "is_object", "key")
+
+    def __init__(self, *, is_object: bool) -> None:
+        self.is_object = is_object
+        self.at_key = is_object
+        self.key = ""
+
+
+class ReplyStream:
+    """Parse one JSON answer from chunks cut anywhere.
+
+    Feed every chunk, then call `skeleton()`. An image's sink is opened at its first quote, so an
+    answer that never comes opens nothing.
+
+    Raises:
+        BadReply: More than a sane answer holds (depth, images, skeleton). Not a syntax check:
+            that is done once, on the skeleton, by whoever parses it.
+        NotTheApi: The body begins like a web page.
+    """
+
+    def __init__(self, open_sink: Callable[[int], ImageSink]) -> None:
+        """Set where images go: `open_sink(n)` is called at the start of the n-th, from 0."""
+        self._open_sink = open_sink
+        self._skeleton = bytearray()
+        self._stack: list[_Container] = []
+        self._read: Callable[[bytes, int], int] = self._read_start
+        self._held = b""
+        self._string_start = 0
+        self._string_is_key = False
+        self._sink: ImageSink | None = None
+        self._base64 = Base64Stream()
+        self._fault: str | None = None
+        self.n_images = 0
+
+    def feed(self, chunk: bytes) -> None:
+        """Take the next bytes of the body, of any length."""
+        if self._held:
+            chunk, self._held = self._held + chunk, b""
+        at, end = 0, len(chunk)
+        while at < end:
+            at = self._read(chunk, at)
+        if len(self._skeleton) > MAX_SKELETON_BYTES:
+            raise BadReply(f"an answer with more than {MAX_SKELETON_BYTES >> 20} MiB of text")
+
+    def skeleton(self) -> bytes:
+        """The answer without its images, each replaced by its number as a string.
+
+        After a cut answer it is the beginning of a document, and no image is closed.
+        """
+        return bytes(self._skeleton)
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the outermost object or array has been closed."""
+        return not self._stack and self._skeleton.rstrip(_WHITESPACE).endswith((b"}", b"]"))
+
+    # Each reader takes the chunk from a position and returns the position where it stopped:
+    # at the end of the chunk, or where another reader goes on.
+
+    def _read_start(self, chunk: bytes, at: int) -> int:
+        """Skip a byte order mark; then white space is skipped, and a web page seen as such."""
+        head = chunk[at:]
+        if len(head) < len(_BOM) and _BOM.startswith(head):
+            self._held = head
+            return len(chunk)
+        self._read = self._read_space
+        return at + len(_BOM) if head.startswith(_BOM) else at
+
+    def _read_space(self, chunk: bytes, at: int) -> int:
+        head = chunk[at:].lstrip(_WHITESPACE)
+        if head.startswith(b"<"):
+            raise NotTheApi(
+                "the address answers with a web page instead of the API: check the base URL"
+            )
+        if head:
+            self._read = self._read_structure
+        return len(chunk) - len(head)
+
+    def _read_structure(self, chunk: bytes, at: int) -> int:
+        """Follow braces, brackets, colons and commas up to the next string."""
+        start = at
+        for token in _STRUCTURE.finditer(chunk, at):
+            mark = chunk[token.start()]
+            if mark == _QUOTE:
+                self._skeleton += chunk[start : token.end()]
+                self._begin_string()
+                return token.end()
+            self._follow(mark)
+        self._skeleton += chunk[start:]
+        return len(chunk)
+
+    def _follow(self, mark: int) -> None:
+        stack = self._stack
+        match mark:
+            case 0x7B | 0x5B:  # { [
+                if len(stack) == MAX_DEPTH:
+                    raise BadReply(f"an answer nested deeper than {MAX_DEPTH} levels")
+                stack.append(_Container(is_object=mark == 0x7B))  # noqa: PLR2004
+            case 0x7D | 0x5D:  # } ]
+                if stack:
+                    stack.pop()
+            case 0x2C if stack:  # , a key follows in an object
+                stack[-1].at_key = stack[-1].is_object
+            case 0x3A if stack:  # : a value follows
+                stack[-1].at_key = False
+
+    def _begin_string(self) -> None:
+        stack = self._stack
+        self._string_start = len(self._skeleton)
+        self._string_is_key = bool(stack) and stack[-1].at_key
+        is_image = (
+            len(stack) > 1
+            and not self._string_is_key
+            and stack[-1].key == "data"
+            and stack[-2].key in _IMAGE_PARENTS
+        )
+        if is_image:
+            self._begin_image()
+        else:
+            self._read = self._read_string
+
+    def _read_string(self, chunk: bytes, at: int) -> int:
+        """Copy a string that is no image, up to its closing quote."""
+        body = _STRING_BODY.match(chunk, at)
+        end = body.end() if body else at
+        room = MAX_STRING_BYTES + 8 - (len(self._skeleton) - self._string_start)
+        self._skeleton += chunk[at : min(end, at + max(room, 0))]
+        if end == len(chunk):
+            return end
+        if chunk[end] != _QUOTE:  # a backslash that ends the chunk
+            self._held = chunk[end:]
+            return len(chunk)
+        self._end_string()
+        return end + 1
+
+    def _end_string(self) -> None:
+        if len(self._skeleton) - self._string_start > MAX_STRING_BYTES:
+            kept = bytes(self._skeleton[self._string_start :])[:MAX_STRING_BYTES]
+            whole = _WHOLE_ESCAPES.match(kept)
+            del self._skeleton[self._string_start + (whole.end() if whole else 0) :]
+        if self._string_is_key:
+            self._stack[-1].key = _unquote(bytes(self._skeleton[self._string_start :]))
+        self._skeleton += b'"'
+        self._read = self._read_structure
+
+    def _begin_image(self) -> None:
+        if self.n_images == MAX_IMAGES:
+            raise BadReply(f"an answer with more than {MAX_IMAGES} images")
+        self._skeleton += b'%d"' % self.n_images
+        self._sink = self._open_sink(self.n_images)
+        self._base64, self._fault = Base64Stream(), None
+        self.n_images += 1
+        self._read = self._read_image
+
+    def _read_image(self, chunk: bytes, at: int) -> int:
+        """Decode the text of an image, up to its closing quote."""
+        stop = chunk.find(b'"', at)
+        whole = at == 0 and stop < 0
+        stop = stop if stop >= 0 else len(chunk)
+        if chunk.find(b"\\", at, stop) >= 0:
+            return self._read_escaped_image(chunk, at)
+        self._decode(chunk if whole else chunk[at:stop])
+        if stop == len(chunk):
+            return stop
+        self._end_image()
+        return stop + 1
+
+    def _read_escaped_image(self, chunk: bytes, at: int) -> int:
+        """The same where escapes stand in the text; one that the chunk cuts waits for the next."""
+        body = _STRING_BODY.match(chunk, at)
+        stop = body.end() if body else at
+        text = chunk[at:stop]
+        if stop < len(chunk) and chunk[stop] == _QUOTE:
+            self._decode(_unescape(text))
+            self._end_image()
+            return stop + 1
+        whole = _WHOLE_ESCAPES.match(text)
+        cut = whole.end() if whole else 0
+        if len(text) - cut >= _UNICODE_ESCAPE_BYTES:
+            cut = len(text)
+        self._decode(_unescape(text[:cut]))
+        self._held = chunk[at + cut :]
+        return len(chunk)
+
+    def _decode(self, text: bytes) -> None:
+        if self._sink is None or self._fault is not None:
+            return
+        try:
+            data = self._base64.feed(text)
+        except Base64Error as error:
+            self._fault = str(error)
+            return
+        if data:
+            self._sink.write(data)
+
+    def _end_image(self) -> None:
+        sink, self._sink = self._sink, None
+        if sink is None:
+            return
+        if self._fault is None:
+            try:
+                rest = self._base64.close()
+            except Base64Error as error:
+                self._fault = str(error)
+            else:
+                if rest:
+                    sink.write(rest)
+        sink.close(self._fault)
+        self._read = self._read_structure
+
+
+def _unquote(raw: bytes) -> str:
+    """A key as JSON means it; a malformed one is kept as it is, the final parse will refuse it."""
+    if b"\\" in raw:
+        try:
+            return str(json.loads('"' + raw.decode("utf-8", "replace") + '"', strict=False))
+        except ValueError:
+            pass
+    return raw.decode("utf-8", "replace")
+
+
+def _unescape(text: bytes) -> bytes:
+    """Undo JSON escapes in base64 text; what base64 cannot hold becomes a byte that is invalid."""
+    if text.count(b"\\") == text.count(b"\\/"):  # each of them, so none is itself escaped
+        return text.replace(b"\\/", b"/")
+    return _ESCAPE.sub(_unescape_one, text)
+
+
+def _unescape_one(escape: re.Match[bytes]) -> bytes:
+    code, short = escape.groups()
+    if code is None:
+        return _SHORT_ESCAPES.get(short, _NO_BASE64)
+    point = int(code, 16)
+    return bytes((point,)) if point < 128 else _NO_BASE64  # noqa: PLR2004 - ASCII

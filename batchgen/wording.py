@@ -1,0 +1,24 @@
+"""Figures as a person reads them, the same everywhere."""
+
+from decimal import Decimal
+
+_CENT = Decimal("0.01")
+_MINUTE_S = 60
+
+
+def usd(amount: Decimal | None) -> str:
+    """Money: cents, or more digits where it is less than a cent; `unknown` for None."""
+    if amount is None:
+        return "unknown"
+    return f"${amount:,.2f}" if amount == 0 or abs(amount) >= _CENT else f"${amount:.4f}"
+
+
+def duration(seconds: float | None) -> str:
+    """`4.2s`, `41m07s`, `3h02m`; `–` for None."""
+    if seconds is None:
+        return "–"
+    if seconds < _MINUTE_S:
+        return f"{seconds:.1f}s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}h{minutes:02d}m" if hours else f"{minutes}m{rest:02d}s"

@@ -1,0 +1,424 @@
+"""What a whole answer says, and the bounds on what an answer may be."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+import pytest
+
+from batchgen.errors import (
+    AttemptError,
+    BadReply,
+    BadRequest,
+    Blocked,
+    NoImage,
+    NotTheApi,
+    QuotaExhausted,
+    RateLimited,
+    ServerError,
+    TextOnly,
+    Unauthorized,
+)
+from batchgen.wire.reply import MAX_TEXT_CHARS, Reply, read_reply, why_no_image
+from batchgen.wire.stream import (
+    MAX_DEPTH,
+    MAX_IMAGES,
+    MAX_SKELETON_BYTES,
+    MAX_STRING_BYTES,
+    ReplyStream,
+)
+
+
+@dataclass
+class Sink:
+    data: bytearray = field(default_factory=bytearray)
+    fault: str | None = None
+    closed: bool = False
+
+    def write(self, data: bytes) -> None:
+        self.data += data
+
+    def close(self, fault: str | None) -> None:
+        self.fault, self.closed = fault, True
+
+
+class Received:
+    """An answer fed to a stream, with its sinks."""
+
+    def __init__(self, body: bytes | Any, step: int | None = None) -> None:
+        raw = body if isinstance(body, bytes) else json.dumps(body).encode()
+        self.sinks: list[Sink] = []
+        self.stream = ReplyStream(self._open)
+        step = step or len(raw) or 1
+        for start in range(0, len(raw), step):
+            self.stream.feed(raw[start : start + step])
+
+    def _open(self, n: int) -> Sink:
+        assert n == len(self.sinks)
+        self.sinks.append(Sink())
+        return self.sinks[n]
+
+    @property
+    def reply(self) -> Reply:
+        return read_reply(self.stream.skeleton())
+
+
+def image(data: str = "QUFB", **members: Any) -> dict[str, Any]:
+    return {"inlineData": {"mimeType": "image/png", "data": data}, **members}
+
+
+def answer(*parts: Any, **members: Any) -> dict[str, Any]:
+    return {"candidates": [{"content": {"role": "model", "parts": list(parts)}, **members}]}
+
+
+# --- which picture ------------------------------------------------------------------------------
+
+
+def test_the_final_image_is_the_last_that_is_no_thought() -> None:
+    body = answer(
+        image("QQ=="), image("Qg=="), {"text": "and"}, image("Qw==", thought=True), finishReason="STOP"
+    )
+    got = Received(body)
+    assert got.reply.final is not None
+    assert got.sinks[got.reply.final.index].data == b"B"
+    assert [one.thought for one in got.reply.images] == [False, False, True]
+
+
+@pytest.mark.parametrize("before", [True, False])
+def test_the_thought_flag_counts_before_and_after_the_data(*, before: bool) -> None:
+    flag, data = '"thought":true', '"inlineData":{"data":"QUFB"}'
+    members = f"{flag},{data}" if before else f"{data},{flag}"
+    body = f'{{"candidates":[{{"content":{{"parts":[{{{members}}}]}}}}]}}'.encode()
+    assert Received(body).reply.final is None
+
+
+@pytest.mark.parametrize("step", [1, 2, 3, 5, 7, None])
+@pytest.mark.parametrize(
+    "data",
+    [
+        r"\/\/8=",
+        r"\u002f\u002F8\u003d",
+        r"\u002f/8",
+        "__8",
+        "__8=",
+        r"\/\n\/8=",
+        r"//8=\r\n",
+        "data:image/png;base64,//8=",
+        r"data:image\/png;base64,\/\/8=",
+    ],
+)
+def test_every_spelling_of_the_data_gives_its_bytes(data: str, step: int | None) -> None:
+    body = b'{"candidates":[{"content":{"parts":[{"inline_data":{"data":"' + data.encode()
+    got = Received(body + b'","mime_type":"image/png"}}]}}]}', step)
+    assert got.reply.final is not None
+    assert (bytes(got.sinks[0].data), got.sinks[0].fault) == (b"\xff\xff", None)
+    assert got.reply.final.label_mime == "image/png"
+
+
+@pytest.mark.parametrize(
+    "data", ["iVBORw0KGgoAAAA...", "QQ==QUFB", "Q", r"QU\qB", r"QUF\\/", "QU\u00e9B", r"QU\u0000B"]
+)
+def test_data_that_is_no_base64_is_a_faulty_image_and_still_the_final_one(data: str) -> None:
+    body = b'{"candidates":[{"content":{"parts":[{"inlineData":{"data":"' + data.encode()
+    got = Received(body + b'"}}]}}]}')
+    assert got.reply.final is not None
+    assert got.sinks[0].fault
+
+
+def test_a_number_that_the_server_wrote_itself_is_never_taken_for_an_image() -> None:
+    forged = {"inlineData": [{"data": "0"}], "inline_data": {"data": ["0"]}, "data": "0"}
+    assert Received(answer(forged, {"inlineData": {"data": 0}})).reply.images == ()
+    for digits in ("\u00b2", "\u0663", "9" * 5000, "1e3", "-1"):
+        skeleton = json.dumps(answer(image(digits))).encode()
+        assert read_reply(skeleton).images == ()
+
+
+def test_only_the_first_candidate_gives_the_picture() -> None:
+    body = answer(image("QQ=="))
+    body["candidates"].append(answer(image("Qg=="))["candidates"][0])
+    got = Received(body)
+    assert len(got.sinks) == 2
+    assert got.reply.final is not None
+    assert got.reply.final.index == 0
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {},
+        [{}],
+        {"candidates": None},
+        {"candidates": []},
+        {"candidates": [None]},
+        {"candidates": ["x"]},
+        {"candidates": [{"content": None}]},
+        {"candidates": [{"content": {}}]},
+        {"candidates": [{"content": {"parts": None}}]},
+        {"candidates": [{"content": {"parts": [None, "x", 3, {}, {"text": 5}]}}]},
+        {"candidates": [{"content": {"parts": {"text": "x"}}}]},
+        {"promptFeedback": "x", "usageMetadata": [], "candidates": {"a": 1}},
+    ],
+)
+def test_odd_members_make_an_answer_without_a_picture_not_a_crash(body: Any) -> None:
+    assert isinstance(why_no_image(Received(body).reply), NoImage)
+
+
+def test_version_and_id_are_found_at_the_top_and_inside_the_usage() -> None:
+    top = {"modelVersion": "m", "responseId": "r", "usageMetadata": {"modelVersion": "other"}}
+    inside = {"usageMetadata": {"modelVersion": "m", "responseId": "r"}}
+    snake = {"model_version": "m", "response_id": "r", "usage_metadata": {"total_token_count": 1}}
+    for body in (top, inside, snake):
+        reply = Received(body).reply
+        assert (reply.model_version, reply.response_id) == ("m", "r")
+        assert reply.usage is not None
+
+
+# --- odd bytes ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"   ",
+        b"null",
+        b"3",
+        b'"x"',
+        b"true",
+        b"[]",
+        b"[{},{}]",
+        b"{} {}",
+        b"{}x",
+        b"{'a':1}",
+        b'{"a":1,}',
+        b'{"a" 1}',
+        b'{"a":"\\q"}',
+        b'{"a":[1}]',
+        b"}{",
+        b"\xff\xfe{\x00}\x00",
+        b"\xef\xbb\xbf\xef\xbb\xbf{}",
+        b'{"a":' * MAX_DEPTH,
+    ],
+)
+def test_what_is_no_answer_is_a_bad_reply_that_may_be_billed(body: bytes) -> None:
+    with pytest.raises(BadReply) as caught:
+        _ = Received(body).reply
+    assert caught.value.billed == "maybe"
+
+
+def test_a_byte_order_mark_is_skipped_however_it_is_cut() -> None:
+    for step in (1, 2, 3, None):
+        assert Received(b"\xef\xbb\xbf \n" + json.dumps(answer(image())).encode(), step).reply.final
+
+
+@pytest.mark.parametrize("step", [1, None])
+@pytest.mark.parametrize("page", [b"<!doctype html><p>hi", b"  \n<html>", b"\xef\xbb\xbf\r\n<"])
+def test_a_web_page_is_not_the_api_and_stops_the_run(page: bytes, step: int | None) -> None:
+    with pytest.raises(NotTheApi) as caught:
+        Received(page, step)
+    assert caught.value.stops_run
+    assert caught.value.billed == "no"
+
+
+def test_numbers_that_no_ledger_could_hold_cost_no_picture() -> None:
+    members = '"a":NaN,"b":-Infinity,"c":1e999,"totalTokenCount":' + "9" * 5000
+    body = json.dumps(answer(image()))[:-1] + ',"usageMetadata":{' + members + "}}"
+    reply = Received(body.encode()).reply
+    assert reply.final is not None
+    assert reply.usage["totalTokenCount"] is None
+    strict = json.loads(msgspec.json.encode(reply), parse_constant=pytest.fail)
+    assert strict["usage"] == {"a": None, "b": None, "c": None, "totalTokenCount": None}
+
+
+def test_lone_surrogates_become_replacement_characters_that_a_file_can_take() -> None:
+    text = r"a\ud800b\udfff \ud83d\ude00 \\ud800"
+    members = rf'"modelVersion":"\uD800","usageMetadata":{{"\udc00":"\ud83dx"}}'
+    part = rf'{{"text":"{text}"}}'
+    body = rf'{{"candidates":[{{"content":{{"parts":[{part}]}}}}],{members}}}'
+    reply = Received(body.encode()).reply
+    assert reply.text == "a\ufffdb\ufffd \U0001f600 \\ud800"
+    assert reply.model_version == "\ufffd"
+    assert reply.usage == {"\ufffd": "\ufffdx"}
+    msgspec.json.encode(reply)
+
+
+def test_bytes_that_are_no_utf8_cost_no_picture() -> None:
+    body = json.dumps(answer(image(), {"text": "?"})).encode().replace(b"?", b"\xff\xe9")
+    assert Received(body).reply.text == "\ufffd\ufffd"
+
+
+# --- bounds -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("step", [None, 100_003])
+@pytest.mark.parametrize(
+    "filler", ["x", '"', "\\", "\n", "\u00e9", "\U0001f600", "/", "x\\u0041"], ids=ascii
+)
+def test_a_string_beyond_a_mebibyte_is_shortened_and_the_document_stays_valid(
+    filler: str, step: int | None
+) -> None:
+    for shift in range(3):
+        text = "x" * shift + filler * (1_200_000 // len(filler))
+        got = Received(answer(image(), {"text": text}, image("Qg==")), step)
+        assert len(got.stream.skeleton()) < MAX_STRING_BYTES + 1000
+        reply = got.reply
+        assert reply.final is not None
+        assert got.sinks[reply.final.index].data == b"B"
+        assert reply.text is not None
+        assert text.startswith(reply.text.rstrip("\ufffd"))
+        assert len(reply.text) <= MAX_TEXT_CHARS
+
+
+def test_a_key_beyond_a_mebibyte_is_shortened_too() -> None:
+    got = Received({"k" * (2 << 20): 1, **answer(image())})
+    assert len(got.stream.skeleton()) < MAX_STRING_BYTES + 1000
+    assert got.reply.final is not None
+
+
+def test_many_long_strings_meet_the_bound_on_the_skeleton() -> None:
+    body = {"x": ["y" * (1 << 20)] * 17}
+    with pytest.raises(BadReply):
+        Received(body, 1 << 16)
+    with pytest.raises(BadReply):
+        Received(b'{"x":[' + b"1," * MAX_SKELETON_BYTES, 1 << 16)
+
+
+def test_nesting_is_taken_to_its_bound_and_no_further() -> None:
+    deep = b"[" * (MAX_DEPTH - 1) + b"]" * (MAX_DEPTH - 1)
+    assert Received(b'{"x":' + deep + b"}").reply == Reply()
+    with pytest.raises(BadReply):
+        Received(b'{"x":[' + deep + b"]}")
+    with pytest.raises(BadReply):
+        Received(b"[" * 1_000_000)
+
+
+def test_a_hundred_images_are_taken_and_one_more_is_not() -> None:
+    got = Received(answer(*[image()] * MAX_IMAGES))
+    assert len(got.reply.images) == MAX_IMAGES
+    with pytest.raises(BadReply):
+        Received(answer(*[image()] * (MAX_IMAGES + 1)))
+
+
+def test_the_skeleton_holds_nothing_of_an_image() -> None:
+    got = Received(answer(image("QUFB" * 1_000_000)), 65_536)
+    assert len(got.stream.skeleton()) < 200
+    assert len(got.sinks[0].data) == 3_000_000
+
+
+def test_no_sink_is_opened_before_an_image_begins() -> None:
+    got = Received(b'{"candidates":[{"content":{"parts":[{"inlineData":{"data":')
+    assert got.sinks == []
+    got.stream.feed(b'"')
+    assert len(got.sinks) == 1
+    assert not got.sinks[0].closed
+
+
+# --- an error inside a 200 ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        ({"code": 429, "status": "RESOURCE_EXHAUSTED"}, RateLimited),
+        ({"code": "429"}, RateLimited),
+        ({"status": "RESOURCE_EXHAUSTED"}, RateLimited),
+        ({"code": 8, "status": "RESOURCE_EXHAUSTED"}, RateLimited),
+        ({"status": "INVALID_ARGUMENT"}, BadRequest),
+        ({"status": "UNAUTHENTICATED"}, Unauthorized),
+        ({"code": 400}, BadRequest),
+        ({"code": 401}, Unauthorized),
+        ({"code": 429, "details": [{"violations": [{"quotaId": "XPerDayY"}]}]}, QuotaExhausted),
+        ({"code": "invalid_request"}, BadRequest),
+        ({"message": "?"}, ServerError),
+        ({"code": "\u00b2"}, ServerError),
+        ({"code": "9" * 5000}, ServerError),
+        ({"code": True}, ServerError),
+        ("something", ServerError),
+        (["x"], ServerError),
+    ],
+    ids=str,
+)
+def test_an_error_inside_a_200_is_what_it_says(error: Any, kind: type[AttemptError]) -> None:
+    for body in ({"error": error}, [{"error": error}]):
+        with pytest.raises(AttemptError) as caught:
+            _ = Received(body).reply
+        assert type(caught.value) is kind
+
+
+# --- why there is no picture --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("reply", "kind", "tries", "billed"),
+    [
+        (Reply(), NoImage, None, "yes"),
+        (Reply(finish_reason="STOP"), NoImage, None, "yes"),
+        (Reply(finish_reason="NO_IMAGE"), NoImage, None, "yes"),
+        (Reply(finish_reason="NO_IMAGE", text="a"), NoImage, None, "yes"),
+        (Reply(finish_reason="STOP", text="Here it is:"), TextOnly, None, "yes"),
+        (Reply(text="Here it is:"), TextOnly, None, "yes"),
+        (Reply(finish_reason="IMAGE_OTHER"), NoImage, 1, "yes"),
+        (
+            Reply(finish_reason="IMAGE_OTHER", finish_message="You will not be charged for this."),
+            NoImage,
+            1,
+            "no",
+        ),
+        (Reply(finish_reason="OTHER"), NoImage, 1, "yes"),
+        (Reply(finish_reason="MALFORMED_RESPONSE"), NoImage, 1, "yes"),
+        (Reply(finish_reason="MALFORMED_FUNCTION_CALL"), NoImage, 1, "yes"),
+        (Reply(finish_reason="CONTINUATION", text="…"), NoImage, 1, "yes"),
+        (Reply(finish_reason="NEW_REASON"), NoImage, 1, "yes"),
+        (Reply(finish_reason="MAX_TOKENS"), NoImage, 0, "yes"),
+        (Reply(finish_reason="MAX_TOKENS", text="half"), NoImage, 0, "yes"),
+        (Reply(finish_reason="MISSING_THOUGHT_SIGNATURE"), NoImage, 0, "yes"),
+    ],
+    ids=str,
+)
+def test_an_answer_without_a_picture_has_a_reason_and_a_number_of_tries(
+    reply: Reply, kind: type[NoImage], tries: int | None, billed: str
+) -> None:
+    error = why_no_image(reply)
+    assert type(error) is kind
+    assert (error.tries, error.billed) == (tries, billed)
+
+
+@pytest.mark.parametrize(
+    "reason",
+    [
+        *("SAFETY", "PROHIBITED_CONTENT", "BLOCKLIST", "SPII", "LANGUAGE", "RECITATION"),
+        *("IMAGE_SAFETY", "IMAGE_PROHIBITED_CONTENT", "IMAGE_RECITATION"),
+        *("MODEL_ARMOR", "ESCALATION"),
+    ],
+)
+def test_a_refusal_is_blocked_and_never_sent_again(reason: str) -> None:
+    error = why_no_image(Reply(finish_reason=reason, text="I cannot"))
+    assert type(error) is Blocked
+    assert error.family == "never"
+    assert not error.stops_run
+
+
+def test_a_refused_prompt_is_blocked_whatever_the_finish_reason() -> None:
+    assert type(why_no_image(Reply(block_reason="OTHER"))) is Blocked
+    assert type(why_no_image(Reply(block_reason="JAILBREAK", finish_reason="STOP"))) is Blocked
+
+
+def test_an_account_limited_for_violations_stops_the_run() -> None:
+    assert why_no_image(Reply(finish_reason="PUP_LIMITED_DISABLED")).stops_run
+
+
+def test_a_picture_only_among_the_thoughts_is_no_final_picture() -> None:
+    got = Received(answer(image(thought=True), finishReason="STOP"))
+    error = why_no_image(got.reply)
+    assert type(error) is NoImage
+    assert error.tries == 1
+
+
+def test_words_from_the_service_are_fit_for_a_log_line() -> None:
+    message = "no\n\x1b[31m" + "x" * 1000 + "\u202e\ud800"
+    error = why_no_image(Reply(finish_reason="IMAGE_SAFETY", finish_message=message))
+    assert error.message.isprintable()
+    assert len(error.message) < 500
