@@ -83,9 +83,9 @@ class Caller:
                 await self.ledger.append(sent)
                 return await self._exchange(sent, item, build_body(item, files))
         except asyncio.CancelledError:
+            gone = Cancelled("given up before it was sent", billed="no")
             if sent is None:
-                return CallEnd(item, None, Cancelled("given up before it was sent", billed="no"))
-            gone = Cancelled("given up when the run was told to stop at once; it may be billed")
+                return CallEnd(item, None, gone)
             return self.settler.failed(sent, item, gone, {})
 
     def _announcement(self, item: Item, n: int) -> Sent:
@@ -113,17 +113,20 @@ class Caller:
     async def _exchange(self, sent: Sent, item: Item, body: RequestBody) -> CallEnd:
         answer = _Answer(self.clock.monotonic_s())
         stream = ReplyStream(lambda n: self._open_part(answer, sent, n))
+        error: AttemptError
         try:
             await self._receive(answer, stream, item, body)
-        except (AttemptError, asyncio.CancelledError) as error:
-            leftovers = await to_the_end(self._drop(answer))
-            if isinstance(error, asyncio.CancelledError):
-                raise
-            known = answer.known(self.clock.monotonic_s())
-            known["request_id"] = error.request_id or answer.request_id
-            end = self.settler.failed(sent, item, error, known)
-            return CallEnd(item, end.line, error, leftovers)
-        return await to_the_end(self._settle(answer, stream, sent, item))
+        except AttemptError as failed:
+            error = failed
+        except asyncio.CancelledError:
+            error = Cancelled("given up while it was under way; it may be billed")
+        else:
+            return await to_the_end(self._settle(answer, stream, sent, item))
+        known = answer.known(self.clock.monotonic_s())
+        known["request_id"] = error.request_id or answer.request_id
+        leftovers = await to_the_end(self._drop(answer))
+        end = self.settler.failed(sent, item, error, known)
+        return CallEnd(item, end.line, error, leftovers)
 
     async def _receive(
         self, answer: _Answer, stream: ReplyStream, item: Item, body: RequestBody

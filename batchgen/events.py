@@ -52,9 +52,10 @@ class ItemEnded:
 
 @dataclass(frozen=True, slots=True)
 class Stopping:
-    """No new attempts; those under way may finish."""
+    """No new attempts; those under way, `n_in_flight` of them, may finish."""
 
     reason: str
+    n_in_flight: int
 
 
 Event: TypeAlias = RunBegan | Warned | AttemptEnded | ItemEnded | Stopping

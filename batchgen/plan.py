@@ -26,7 +26,7 @@ class Redo:
     done: bool = False
 
 
-Reason: TypeAlias = Literal["new", "changed", "pending", "failed", "file_missing", "forced"]
+Reason: TypeAlias = Literal["new", "pending", "failed", "file_missing", "forced"]
 
 
 @dataclass(frozen=True, slots=True)

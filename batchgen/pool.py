@@ -109,6 +109,7 @@ class Pool(Generic[AttemptedT, FinishedT]):
         self._room = asyncio.Semaphore(limiter.max_open)
         self._ends: asyncio.Queue[FinishedT | None] = asyncio.Queue()
         self._driver: asyncio.Task[None] | None = None
+        self._defect: Exception | None = None
 
     async def run(self, items: Iterator[Item]) -> AsyncIterator[FinishedT]:
         """Yield each item's end, in order of completion.
@@ -117,14 +118,16 @@ class Pool(Generic[AttemptedT, FinishedT]):
             Exception: What broke in a journey, after everything else under way has ended.
         """
         self._driver = asyncio.create_task(self._drive(items))
+        # Not by the driver itself: one that is cancelled before its first step runs nothing.
+        self._driver.add_done_callback(lambda _: self._ends.put_nowait(None))
         try:
             while (end := await self._ends.get()) is not None:
                 yield end
                 self._room.release()
         finally:
-            self.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._driver
+            await self.close()
+        if self._defect is not None:
+            raise self._defect
         if self._stop.cause is not None and not isinstance(self._stop.cause, AttemptError):
             raise self._stop.cause
 
@@ -134,17 +137,29 @@ class Pool(Generic[AttemptedT, FinishedT]):
             self._stop.ask("cancelled")
             self._driver.cancel()
 
+    async def close(self) -> None:
+        """Give up what is under way, and wait until each call has its record."""
+        self.cancel()
+        if self._driver is not None:
+            with suppress(asyncio.CancelledError):
+                await asyncio.shield(self._driver)
+
     async def _drive(self, items: Iterator[Item]) -> None:
+        async with asyncio.TaskGroup() as group:
+            while await self._has_room():
+                item = self._next(items)
+                if item is None:
+                    self._limiter.free_slot()
+                    break
+                group.create_task(self._finish(item))
+
+    def _next(self, items: Iterator[Item]) -> Item | None:
+        """The next item, if there is one and it can be read."""
         try:
-            async with asyncio.TaskGroup() as group:
-                while await self._has_room():
-                    item = next(items, None)
-                    if item is None:
-                        self._limiter.free_slot()
-                        break
-                    group.create_task(self._finish(item))
-        finally:
-            self._ends.put_nowait(None)
+            return next(items, None)
+        except Exception as defect:  # noqa: BLE001 - raised again by run, when all have ended
+            self._broke(defect)
+            return None
 
     async def _has_room(self) -> bool:
         """Wait for room and a slot for one more item; False once the run stops."""
@@ -158,10 +173,15 @@ class Pool(Generic[AttemptedT, FinishedT]):
         try:
             end = await self._with_retries(item)
         except Exception as defect:  # noqa: BLE001 - raised again by run, when all have ended
-            self._stop.ask(f"{type(defect).__name__}: {defect}", defect)
+            self._broke(defect)
             self._room.release()
         else:
             self._ends.put_nowait(end)
+
+    def _broke(self, defect: Exception) -> None:
+        """Keep the first defect, even where the run was already stopping for another reason."""
+        self._defect = self._defect or defect
+        self._stop.ask(f"{type(defect).__name__}: {defect}", defect)
 
     async def _with_retries(self, item: Item) -> FinishedT:
         """Call until the item is done, given up, or the run stops; the first slot is held."""

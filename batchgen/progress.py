@@ -107,8 +107,8 @@ class PlainObserver:
                 self._say(opening(event))
             case Warned(message):
                 self._say(f"warning: {message}")
-            case Stopping(reason):
-                self._say(f"stopping: {printable(reason)}")
+            case Stopping():
+                self._say(stopping(event))
             case _ if self._monotonic_s() - self._said_s >= PLAIN_EVERY_S:
                 tally = self._tally
                 self._say(f"{tally.n_done}/{tally.n_total} done · {tally.words()}")
@@ -152,8 +152,8 @@ class BarObserver:
                 self._show(0)
             case Warned(message):
                 tqdm.write(f"warning: {message}", file=self._stream)
-            case Stopping(reason):
-                tqdm.write(f"stopping: {printable(reason)}", file=self._stream)
+            case Stopping():
+                tqdm.write(stopping(event), file=self._stream)
 
     def close(self) -> None:
         """Take the bar away, so that the last line stands alone."""
@@ -200,6 +200,12 @@ def opening(event: RunBegan) -> str:
         told += f" ({event.n_settled} failed for good before)"
     planned = f", about {usd(event.planned_usd)}" if left else ""
     return f"{told}, {event.concurrency} at once, {event.provider}{planned}"
+
+
+def stopping(event: Stopping) -> str:
+    """What stopping means for what is under way."""
+    left = f"waiting for {event.n_in_flight} under way" if event.n_in_flight else "none under way"
+    return f"stopping, no new requests: {printable(event.reason)}; {left}"
 
 
 class VerboseObserver:

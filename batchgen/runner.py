@@ -15,7 +15,7 @@ from contextlib import AsyncExitStack, suppress
 from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
-from typing import Any, Self, TypedDict, Unpack
+from typing import Any, Literal, Self, TypedDict, Unpack
 
 from batchgen._version import __version__
 from batchgen.attempt import Caller
@@ -37,6 +37,7 @@ from batchgen.pool import Journey, Pool, Stop
 from batchgen.references import ReferenceLibrary
 from batchgen.report import Summary, rebuild
 from batchgen.report.rebuild import result_of
+from batchgen.retry import Again, GiveUp, StopRun, Tries, decide
 from batchgen.sanitize import Secrets
 from batchgen.settle import CallEnd, Settler, decided
 from batchgen.store.expanded import read_items, write_items
@@ -81,7 +82,7 @@ class RunOptions(TypedDict, total=False):
     """The address alone; key and auth stay the provider's."""
     model: str | None
     """For items that name none; wins over the job's default."""
-    concurrency: int | None
+    concurrency: int | Literal["auto"] | None
     rpm: float | None
     api_key_file: str | Path | None
     """Holds the key, instead of the environment."""
@@ -159,7 +160,7 @@ class Runner:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: object
     ) -> None:
         """Write the end of the ledger, the results, the summary and the page; then let go."""
-        self._pool.cancel()
+        await self._pool.close()
         try:
             await self._ledger.append(self._end(self._exit_code(error)))
             self.summary = await asyncio.to_thread(rebuild, self.directory)
@@ -179,7 +180,7 @@ class Runner:
     def request_stop(self, reason: str) -> None:
         """Start no new attempts; `results` ends when those under way have ended."""
         if not self.stop.asked:
-            self._tell(Stopping(reason))
+            self._tell(Stopping(reason, self._limiter.n_in_flight))
         self.stop.ask(reason)
 
     def cancel(self) -> None:
@@ -260,6 +261,7 @@ class Runner:
     ) -> None:
         """Open the services of the run, from the ledger to the session."""
         settings = manifest.settings
+        self._retries = settings.retries
         self._book = PriceBook.shipped()
         self._settler = Settler(self._layout, self._book, provider.name, self._secrets)
         self._history = self._read_history()
@@ -269,7 +271,7 @@ class Runner:
         await self._ledger.append(self._run_line(manifest, provider))
         await self._recover()
         limits = Limits(
-            concurrency=self._options.get("concurrency") or settings.limits.concurrency,
+            concurrency=self._concurrency(settings.limits),
             rpm=self._options.get("rpm") or settings.limits.rpm,
         )
         self._limiter = Limiter(limits)
@@ -289,12 +291,18 @@ class Runner:
         self._pool = Pool(
             Journey(caller.attempt, self._record),
             limiter=self._limiter,
-            retries=settings.retries,
+            retries=self._retries,
             stop=self.stop,
             clock=self._clock,
             rng=self._rng,
         )
         self._announce(manifest, provider)
+
+    def _concurrency(self, limits: Limits) -> int | None:
+        asked = self._options.get("concurrency")
+        if asked == "auto":
+            return None
+        return limits.concurrency if asked is None else asked
 
     def _transport(self, provider: Provider, key: str, timeouts: Timeouts) -> Transport:
         return Transport(
@@ -381,13 +389,25 @@ class Runner:
         if receipt is not None:
             end = self._settler.settle(receipt, recovered=True)
             if end.line is not None:
-                return decided(end.line, "done" if end.error is None else "retry")
+                return decided(end.line, self._decision(end.error))
         lost = Interrupted("the run was killed before the answer came; it may be billed")
         item = Item(id=sent.item, model=sent.model, prompt="", key=sent.key)
         end = self._settler.failed(sent, item, lost, {})
         if end.line is None:
             raise AssertionError(sent)
         return decided(end.line, "retry")
+
+    def _decision(self, error: AttemptError | None) -> Decision:
+        """What is decided of a recovered answer: as if it were the run's first."""
+        if error is None:
+            return "done"
+        match decide(error, Tries(), self._retries, self._rng):
+            case Again():
+                return "retry"
+            case GiveUp():
+                return "failed"
+            case StopRun():
+                return "stop"
 
     # --- while it goes on ---------------------------------------------------------------------
 
@@ -404,6 +424,8 @@ class Runner:
             path.unlink(missing_ok=True)
         self._history.apply(line)
         self._tell(AttemptEnded(line))
+        if decision == "stop" and end.error is not None and end.error.stops_run:
+            self._tell(Stopping(end.error.message, self._limiter.n_in_flight))
         result = result_of(item, self._history.items[item.id, item.key])
         if decision != "retry":
             self._tell(ItemEnded(result))

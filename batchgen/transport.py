@@ -125,12 +125,15 @@ def check_plain_http(provider: Provider) -> None:
         UsageError: The address is http, not loopback, and `allow_http` is not set.
     """
     parts = urlsplit(provider.base_url)
-    loopback = parts.hostname in {"localhost", "127.0.0.1", "::1"}
-    if parts.scheme == "http" and not loopback and not provider.allow_http:
+    if parts.scheme == "http" and not _is_loopback(parts.hostname) and not provider.allow_http:
         raise UsageError(
             f"base URL {provider.base_url}: plain http would send the key in the clear; "
             "use https, or set provider.allow_http"
         )
+
+
+def _is_loopback(host: str | None) -> bool:
+    return host in {"localhost", "127.0.0.1", "::1"}
 
 
 def check_key(key: str) -> None:
@@ -375,7 +378,7 @@ def _tls_context(ca_file: str | Path | None) -> ssl.SSLContext:
 
 def _proxy_from_environment(base_url: str) -> str | None:
     parts = urlsplit(base_url)
-    if not parts.hostname or proxy_bypass(parts.hostname):
+    if not parts.hostname or _is_loopback(parts.hostname) or proxy_bypass(parts.hostname):
         return None
     return getproxies().get(parts.scheme)
 

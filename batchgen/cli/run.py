@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 
 def _concurrency(
     _context: click.Context, _option: click.Parameter, value: str | None
-) -> int | None:
+) -> int | str | None:
     """`auto` or a whole number of at least 1."""
     if value is None or value == "auto":
-        return None
+        return value
     if not value.isdigit() or int(value) < 1:
         raise click.BadParameter("expected auto or a whole number of at least 1")
     return int(value)

@@ -55,15 +55,36 @@ _OUR_FAULT: Final = frozenset(
     }
 )
 _KEY_REASONS: Final = frozenset(
-    {"API_KEY_INVALID", "API_KEY_SERVICE_BLOCKED", "CONSUMER_SUSPENDED", "CONSUMER_INVALID"}
+    {
+        *("API_KEY_INVALID", "API_KEY_SERVICE_BLOCKED", "CONSUMER_SUSPENDED", "CONSUMER_INVALID"),
+        "no_db_connection",  # litellm's answer to a wrong key
+    }
 )
+_ERROR_STATUS: Final = re.compile(r"[45][0-9]{2}")
+_NO_QUOTA: Final = re.compile(r"limit: 0(?!\.?\d)")
+_STATUS_OF_NAME: Final = {
+    "INVALID_ARGUMENT": 400,
+    "FAILED_PRECONDITION": 400,
+    "OUT_OF_RANGE": 400,
+    "UNAUTHENTICATED": 401,
+    "PERMISSION_DENIED": 403,
+    "NOT_FOUND": 404,
+    "ABORTED": 409,
+    "RESOURCE_EXHAUSTED": 429,
+    "CANCELLED": 499,
+    "INTERNAL": 500,
+    "UNIMPLEMENTED": 501,
+    "UNAVAILABLE": 503,
+    "DEADLINE_EXCEEDED": 504,
+}
 
 
 @dataclass(frozen=True, slots=True)
 class _Said:
     """What the body says, gathered from every layer of it."""
 
-    message: str
+    message: str  # fit to be shown
+    everything: str  # every message in full, to search in
     words: frozenset[str]  # status, code, type, reason: whatever names the error
     quota_ids: tuple[str, ...]
     retry_delay_s: float | None
@@ -87,7 +108,7 @@ def read_fault(
         status = _code(layers)
     error = _classify(status, said, _wait_s(headers, said, now), headers, body)
     error.http_status = status
-    error.request_id = request_id(headers, said.message)
+    error.request_id = request_id(headers, said.everything)
     return error
 
 
@@ -146,7 +167,7 @@ def _limited(tells: str, said: _Said, wait_s: float | None) -> AttemptError:
     by_the_day = any("PerDay" in quota for quota in said.quota_ids)
     if by_the_day:
         return QuotaExhausted(f"{tells} (the daily quota is used up until midnight Pacific)")
-    if "limit: 0" in said.message:
+    if _NO_QUOTA.search(said.everything):
         return QuotaExhausted(f"{tells} (this account has no quota for this model)")
     return RateLimited(tells, wait_s=wait_s)
 
@@ -209,10 +230,14 @@ def _gather(layers: list[dict[str, Any]]) -> _Said:
             quota_ids.extend(_quota_ids(detail))
             if (delay := _duration_s(detail.get("retryDelay"))) is not None:
                 delays.append(delay)
-    message = next(
-        (text for layer in reversed(layers) if isinstance(text := layer.get("message"), str)), ""
+    messages = [text for layer in layers if isinstance(text := layer.get("message"), str)]
+    return _Said(
+        printable(messages[-1]) if messages else "",
+        "\n".join(messages),
+        frozenset(words),
+        tuple(quota_ids),
+        max(delays, default=None),
     )
-    return _Said(printable(message), frozenset(words), tuple(quota_ids), max(delays, default=None))
 
 
 def _quota_ids(detail: dict[str, Any]) -> Iterator[str]:
@@ -223,13 +248,13 @@ def _quota_ids(detail: dict[str, Any]) -> Iterator[str]:
 
 
 def _code(layers: list[dict[str, Any]]) -> int:
-    """The status that an error inside a 200 claims; 500 if it claims none."""
+    """The status that an error inside a 200 claims, by number or name; 500 if it claims none."""
     for layer in layers:
-        code = layer.get("code")
-        if isinstance(code, str) and code.isdigit():
-            code = int(code)
-        if isinstance(code, int) and 400 <= code < 600:  # noqa: PLR2004
-            return code
+        code = str(layer.get("code"))
+        if _ERROR_STATUS.fullmatch(code):
+            return int(code)
+        if (named := _STATUS_OF_NAME.get(str(layer.get("status")))) is not None:
+            return named
     return 500
 
 
@@ -261,7 +286,7 @@ def _retry_after_s(value: str, sent_at: datetime | None) -> float | None:
 def _date(value: str | None) -> datetime | None:
     try:
         at = parsedate_to_datetime(value or "")
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
     return at if at.tzinfo else at.replace(tzinfo=UTC)
 

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import msgspec
 
-from batchgen.errors import AttemptError, BadReply, Blocked, NoImage, TextOnly
+from batchgen.errors import AttemptError, BadReply, Blocked, NoImage, TextOnly, Unauthorized
 from batchgen.sanitize import printable
 from batchgen.wire.fault import read_fault
 
@@ -115,6 +115,8 @@ def why_no_image(reply: Reply) -> AttemptError:
         error = Blocked(f"the prompt was refused ({printable(reply.block_reason)}){words}")
     elif reason in _REFUSED:
         error = Blocked(f"the picture was refused ({reason}){words}; reword the prompt")
+    elif reason == "PUP_LIMITED_DISABLED":
+        error = Unauthorized(f"the account is limited for policy violations ({reason}){words}")
     elif reason in _HOPELESS:
         error = NoImage(f"no picture ({reason}): {_HOPELESS[reason]}", tries=0)
     elif reason in _ODD:

@@ -1,0 +1,358 @@
+"""What a refusal means, over the bodies that services and gateways have been seen to send."""
+
+from __future__ import annotations
+
+import json
+import random
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from batchgen.errors import (
+    AttemptError,
+    BadReply,
+    BadRequest,
+    Forbidden,
+    ModelUnavailable,
+    NotTheApi,
+    OutOfCredit,
+    QuotaExhausted,
+    RateLimited,
+    ServerError,
+    ServerRefused,
+    Unauthorized,
+)
+from batchgen.wire.fault import MAX_FAULT_BYTES, read_fault, request_id
+
+GOOGLE = "type.googleapis.com/google.rpc."
+HTML = b"<!DOCTYPE html><html><head><title>502 Bad Gateway</title></head><body>x</body></html>"
+
+
+def google(code: int, status: str, message: str = "m", *details: dict[str, Any]) -> dict[str, Any]:
+    error: dict[str, Any] = {"code": code, "message": message, "status": status}
+    return {"error": error | ({"details": list(details)} if details else {})}
+
+
+def quota(*ids: str) -> dict[str, Any]:
+    return {"@type": GOOGLE + "QuotaFailure", "violations": [{"quotaId": one} for one in ids]}
+
+
+def retry_info(delay: Any) -> dict[str, Any]:
+    return {"@type": GOOGLE + "RetryInfo", "retryDelay": delay}
+
+
+def reason(name: str) -> dict[str, Any]:
+    return {"@type": GOOGLE + "ErrorInfo", "reason": name, "domain": "googleapis.com"}
+
+
+def comet(message: str, code: Any = "", kind: str = "comet_api_error") -> dict[str, Any]:
+    return {"error": {"message": message, "type": kind, "param": "", "code": code}}
+
+
+PER_MINUTE = "GenerateRequestsPerMinutePerProjectPerModel"
+PER_DAY = "GenerateRequestsPerDayPerProjectPerModel-FreeTier"
+MINUTE = google(429, "RESOURCE_EXHAUSTED", "q", quota(PER_MINUTE), retry_info("34s"))
+DAY = google(429, "RESOURCE_EXHAUSTED", "q", quota(PER_MINUTE, PER_DAY), retry_info("22s"))
+SPEND = google(429, "RESOURCE_EXHAUSTED", "Your project has exceeded its spending limit.")
+NO_QUOTA = google(
+    429,
+    "RESOURCE_EXHAUSTED",
+    "You exceeded your current quota, please check your plan and billing details. For more "
+    "information on this error, head to: https://ai.google.dev/gemini-api/docs/rate-limits. To "
+    "monitor your current usage, head to: https://ai.dev/usage?tab=rate-limit. \n* Quota exceeded "
+    "for metric: generativelanguage.googleapis.com/generate_content_free_tier_input_token_count, "
+    "limit: 0, model: gemini-3-pro-image\nPlease retry in 22.4s.",
+)
+LITELLM = {
+    "error": {
+        "message": "litellm.RateLimitError: GeminiException - " + json.dumps(MINUTE, indent=2),
+        "type": "throttling_error",
+        "param": None,
+        "code": "429",
+    }
+}
+CHINESE = comet("当前分组上游负载已饱和，请稍后再试", "", "new_api_error")
+NO_CHANNEL = comet("No available channel for model X under group Y", "model_not_found")
+NO_DB = comet("No connected db.", "400", "no_db_connection")
+OVERLOADED = google(503, "UNAVAILABLE", "The model is overloaded. Please try again later.")
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "kind", "billed", "wait_s"),
+    [
+        # Google
+        (429, MINUTE, RateLimited, "no", 34.0),
+        (429, [MINUTE], RateLimited, "no", 34.0),
+        (429, DAY, QuotaExhausted, "no", None),
+        (429, SPEND, RateLimited, "no", None),
+        (429, NO_QUOTA, QuotaExhausted, "no", None),
+        (429, google(429, "RESOURCE_EXHAUSTED", "limit: 0.5 a minute"), RateLimited, "no", None),
+        (429, google(429, "RESOURCE_EXHAUSTED", "check your plan and billing"), RateLimited, "no", None),
+        (503, google(503, "RESOURCE_EXHAUSTED"), RateLimited, "no", None),
+        (402, google(402, "RESOURCE_EXHAUSTED"), OutOfCredit, "no", None),
+        (400, google(400, "INVALID_ARGUMENT"), BadRequest, "no", None),
+        (400, google(400, "INVALID_ARGUMENT", "k", reason("API_KEY_INVALID")), Unauthorized, "no", None),
+        (400, google(400, "FAILED_PRECONDITION", "location"), Unauthorized, "no", None),
+        (401, google(401, "UNAUTHENTICATED"), Unauthorized, "no", None),
+        (403, google(403, "PERMISSION_DENIED"), Forbidden, "no", None),
+        (403, google(403, "PERMISSION_DENIED", "s", reason("CONSUMER_SUSPENDED")), Unauthorized, "no", None),
+        (404, google(404, "NOT_FOUND", "models/x is not found"), ModelUnavailable, "no", None),
+        (409, google(409, "ABORTED"), ServerRefused, "no", None),
+        (499, google(499, "CANCELLED"), ServerError, "maybe", None),
+        (501, google(501, "UNIMPLEMENTED"), BadRequest, "no", None),
+        (503, OVERLOADED, ServerRefused, "no", None),
+        (503, google(503, "UNAVAILABLE", "o", retry_info("2.5s")), ServerRefused, "no", 2.5),
+        (504, google(504, "DEADLINE_EXCEEDED"), ServerError, "maybe", None),
+        # CometAPI, and the gateways of its family
+        (401, comet("Invalid token"), Unauthorized, "no", None),
+        (500, comet("field is wrong", "invalid_request"), BadRequest, "no", None),
+        (500, comet("upstream"), ServerError, "maybe", None),
+        (503, NO_CHANNEL, ModelUnavailable, "no", None),
+        (403, comet("quota", "insufficient_user_quota"), OutOfCredit, "no", None),
+        (403, comet("quota", "pre_consume_token_quota_failed"), OutOfCredit, "no", None),
+        (403, comet("no access", "access_denied"), Forbidden, "no", None),
+        (429, comet("slow", "token_concurrency_limit_reached"), RateLimited, "no", None),
+        (429, CHINESE, RateLimited, "no", None),
+        (400, comet("words", "sensitive_words_detected"), BadRequest, "no", None),
+        (500, comet("x", "bad_response_body", "upstream_error"), ServerError, "maybe", None),
+        # litellm
+        (429, LITELLM, RateLimited, "no", 34.0),
+        (400, NO_DB, Unauthorized, "no", None),
+        # Cloudflare and other web pages
+        (502, HTML, ServerError, "maybe", None),
+        (524, HTML, ServerError, "maybe", None),
+        (522, HTML, ServerError, "maybe", None),
+        (520, b"", ServerError, "maybe", None),
+        (521, HTML, ServerRefused, "no", None),
+        (523, b"", ServerRefused, "no", None),
+        (525, b"", ServerRefused, "no", None),
+        (526, b"", ServerRefused, "no", None),
+        (530, b"", ServerRefused, "no", None),
+        (529, b"", ServerRefused, "no", None),
+        (404, HTML, NotTheApi, "no", None),
+        (301, HTML, NotTheApi, "no", None),
+        (308, b"", NotTheApi, "no", None),
+        # bodies that say nothing, or something odd
+        (429, b"", RateLimited, "no", None),
+        (500, b"", ServerError, "maybe", None),
+        (503, b"maintenance", ServerError, "maybe", None),
+        (408, b"", ServerError, "maybe", None),
+        (425, b"", ServerRefused, "no", None),
+        (413, b"", BadRequest, "no", None),
+        (422, {"detail": [{"msg": "x"}]}, BadRequest, "no", None),
+        (404, {"detail": "Not Found"}, ModelUnavailable, "no", None),
+        (400, [], BadRequest, "no", None),
+        (400, {"error": "text"}, BadRequest, "no", None),
+        (400, {"error": None}, BadRequest, "no", None),
+        (400, {"error": {"code": None, "message": 5, "details": {"a": 1}}}, BadRequest, "no", None),
+        (429, {"error": {"code": "", "details": [None, 3, {"violations": 7}]}}, RateLimited, "no", None),
+        (429, {"message": "m", "status": "RESOURCE_EXHAUSTED"}, RateLimited, "no", None),
+        (204, b"", BadReply, "maybe", None),
+        (206, b"", BadReply, "maybe", None),
+        (299, b"{}", BadReply, "maybe", None),
+        (700, b"", ServerError, "maybe", None),
+    ],
+)
+def test_a_refusal_is_what_status_and_body_say(
+    status: int, body: Any, kind: type[AttemptError], billed: str, wait_s: float | None
+) -> None:
+    raw = body if isinstance(body, bytes) else json.dumps(body, ensure_ascii=False).encode()
+    error = read_fault(status, {}, raw)
+    assert type(error) is kind
+    assert (error.billed, error.http_status) == (billed, status)
+    assert getattr(error, "wait_s", None) == wait_s
+    assert error.message
+    assert "<" not in error.message
+
+
+@pytest.mark.parametrize("depth", [1, 2, 3])
+def test_an_error_quoted_inside_a_message_is_read(depth: int) -> None:
+    body: dict[str, Any] = DAY
+    for _ in range(depth):
+        body = {"error": {"message": "upstream said: " + json.dumps(body), "code": "429"}}
+    assert type(read_fault(429, {}, json.dumps(body).encode())) is QuotaExhausted
+
+
+def test_quotes_inside_quotes_without_end_are_read_to_a_depth_and_no_further() -> None:
+    message = "x"
+    for _ in range(12):
+        message = json.dumps({"error": {"message": message}})
+    assert type(read_fault(500, {}, message.encode())) is ServerError
+    assert type(read_fault(500, {}, b'{"error":' * 50_000)) is ServerError
+
+
+# --- the wait -----------------------------------------------------------------------------------
+
+DATE = "Sat, 21 Nov 2026 03:00:00 GMT"
+
+
+@pytest.mark.parametrize(
+    ("headers", "wait_s"),
+    [
+        ({"Retry-After": "7"}, 7.0),
+        ({"retry-after": "0.5"}, 0.5),
+        ({"Retry-After": "0"}, 0.0),
+        ({"Retry-After": "Sat, 21 Nov 2026 03:00:30 GMT", "Date": DATE}, 30.0),
+        ({"Retry-After": "Sat, 21 Nov 2026 04:00:30 +0100", "Date": DATE}, 30.0),
+        ({"Retry-After": "Sat, 21 Nov 2026 02:00:00 GMT", "Date": DATE}, 0.0),
+        ({"Retry-After": "Sat, 21 Nov 2026 03:00:30 GMT"}, None),
+        ({"Retry-After": "Sat, 21 Nov 2026 03:00:30 GMT", "Date": "abc"}, None),
+        ({"retry-after-ms": "1500"}, 1.5),
+        ({"x-ms-retry-after-ms": "1500"}, 1.5),
+        ({"llm_provider-retry-after": "1"}, 1.0),
+        ({"Retry-After": "2", "llm_provider-retry-after": "9"}, 9.0),
+        ({"Retry-After": "2", "retry-after-ms": "2500"}, 2.5),
+        ({"Retry-After": "1e9"}, 1e9),
+        ({"Retry-After": "-1"}, None),
+        ({"Retry-After": "abc"}, None),
+        ({"Retry-After": ""}, None),
+        ({"Retry-After": "inf"}, None),
+        ({"Retry-After": "nan"}, None),
+        ({"Retry-After": "9" * 400}, None),
+        ({"Retry-After": "Wed, 21 Oct 99999999999999999999 07:28:00 GMT", "Date": DATE}, None),
+        ({"Retry-After": "Wed, 21 Oct 2026 07:28:00 +99999999999999999999", "Date": DATE}, None),
+        ({"Retry-After": "Fri, 31 Dec 9999 23:59:59 -2300", "Date": "1 Jan 0001 00:00 +2300"}, None),
+        ({"retry-after-ms": "soon"}, None),
+    ],
+    ids=str,
+)
+def test_the_wait_is_the_longest_that_any_header_tells(
+    headers: dict[str, str], wait_s: float | None
+) -> None:
+    error = read_fault(429, headers, b"")
+    assert isinstance(error, RateLimited)
+    if "9999 23:59:59" not in str(headers):
+        assert error.wait_s == wait_s
+
+
+def test_a_date_without_a_date_beside_it_counts_from_our_own_clock() -> None:
+    now = datetime(2026, 11, 21, 3, 0, tzinfo=UTC)
+    error = read_fault(429, {"Retry-After": "Sat, 21 Nov 2026 03:00:30 GMT"}, b"", now)
+    assert isinstance(error, RateLimited)
+    assert error.wait_s == 30.0
+
+
+@pytest.mark.parametrize(
+    ("delay", "wait_s"),
+    [
+        ("34s", 34.0),
+        ("2.5s", 2.5),
+        ("0s", 0.0),
+        ("600.5s", 600.5),
+        ("-1s", None),
+        ("infs", None),
+        ("s", None),
+        ("34", None),
+        (34, None),
+        (None, None),
+        ({"seconds": 3}, None),
+    ],
+)
+def test_the_wait_in_the_body_is_a_duration_or_nothing(delay: Any, wait_s: float | None) -> None:
+    body = google(429, "RESOURCE_EXHAUSTED", "m", retry_info(delay))
+    error = read_fault(429, {}, json.dumps(body).encode())
+    assert isinstance(error, RateLimited)
+    assert error.wait_s == wait_s
+
+
+def test_of_header_and_body_the_longer_wait_counts() -> None:
+    for header, wait_s in (("7", 34.0), ("60", 60.0)):
+        error = read_fault(429, {"Retry-After": header}, json.dumps(MINUTE).encode())
+        assert isinstance(error, RateLimited)
+        assert error.wait_s == wait_s
+
+
+# --- the request id -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("headers", "message", "found"),
+    [
+        ({"X-Cometapi-Request-Id": "20260617gJ"}, "(request id: other1)", "20260617gJ"),
+        ({"x-request-id": "a", "cf-ray": "b"}, "", "a"),
+        ({"CF-Ray": "8f-FRA"}, "", "8f-FRA"),
+        ({}, "went wrong (request id: 20260617165550885561292gJBlzjtp)", "20260617165550885561292gJBlzjtp"),
+        ({}, "x" * 2000 + " (request id: 20260617gJ)", "20260617gJ"),
+        ({}, json.dumps(MINUTE) + " (request id: 20260617gJ)", "20260617gJ"),
+        ({"x-request-id": "a\x1b[31m\u202eb"}, "", "a [31m b"),
+        ({}, "no id", None),
+    ],
+)
+def test_the_request_id_is_found_in_headers_and_in_every_layer_of_the_message(
+    headers: dict[str, str], message: str, found: str | None
+) -> None:
+    error = read_fault(500, headers, json.dumps(comet(message)).encode())
+    assert error.request_id == found
+
+
+def test_a_success_has_a_request_id_too() -> None:
+    assert request_id({"x-goog-request-id": "abc"}) == "abc"
+    assert request_id({}) is None
+
+
+# --- anything at all ----------------------------------------------------------------------------
+
+
+def test_the_message_is_short_and_fit_for_a_log_line() -> None:
+    message = "a\n\x1b]52;c;x\x07\u202e\ud800" + "y" * 100_000
+    error = read_fault(400, {}, json.dumps(comet(message)).encode())
+    assert error.message.isprintable()
+    assert len(error.message) < 400
+
+
+def test_where_a_redirect_points_is_said_and_not_followed() -> None:
+    error = read_fault(302, {"Location": "https://elsewhere.example/\r\nX: y"}, b"")
+    assert isinstance(error, NotTheApi)
+    assert "elsewhere.example" in error.message
+    assert error.message.isprintable()
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
+    lambda inner: st.lists(inner, max_size=3)
+    | st.dictionaries(
+        st.sampled_from(["error", "code", "message", "status", "details", "type", "reason"])
+        | st.sampled_from(["violations", "quotaId", "retryDelay"]),
+        inner,
+        max_size=4,
+    ),
+    max_leaves=12,
+)
+
+
+@given(
+    st.integers(100, 999),
+    st.dictionaries(
+        st.sampled_from(["Retry-After", "date", "retry-after-ms", "Location", "cf-ray"]),
+        st.text(max_size=30),
+    ),
+    JSON.map(lambda value: json.dumps(value).encode()) | st.binary(max_size=50),
+)
+@example(200, {}, b'{"error":{"code":"\xc2\xb2"}}')
+@example(429, {"Retry-After": "Wed, 21 Oct 99999999999999999999 07:28:00 GMT"}, b"")
+def test_whatever_comes_is_an_attempt_error(
+    status: int, headers: dict[str, str], body: bytes
+) -> None:
+    error = read_fault(status, headers, body)
+    assert isinstance(error, AttemptError)
+    assert error.billed in {"no", "maybe"}
+    assert error.message.isprintable()
+
+
+def test_a_body_cut_at_the_bound_is_judged_by_its_status() -> None:
+    body = json.dumps(comet("x" * MAX_FAULT_BYTES)).encode()[:MAX_FAULT_BYTES]
+    assert type(read_fault(500, {}, body)) is ServerError
+
+
+def test_thousands_of_mutilated_bodies_are_all_classified() -> None:
+    rng = random.Random(5)
+    seeds = [json.dumps(one).encode() for one in (MINUTE, DAY, LITELLM, NO_QUOTA, NO_CHANNEL)]
+    for _ in range(3_000):
+        body = bytearray(rng.choice(seeds))
+        for _ in range(rng.randrange(1, 4)):
+            body[rng.randrange(len(body))] = rng.randrange(256)
+        status = rng.choice((200, 400, 429, 500, 503))
+        assert isinstance(read_fault(status, {}, bytes(body)), AttemptError)
