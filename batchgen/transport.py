@@ -153,7 +153,6 @@ class Transport:
     """Send requests and stream answers; `async with` opens and closes the session.
 
     One connection a request in flight: the bound on those is the caller's, not the connector's.
-    Cost: about 13 KiB of memory a waiting request.
     """
 
     def __init__(

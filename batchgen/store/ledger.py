@@ -92,10 +92,7 @@ class _Envelope(msgspec.Struct):
 
 
 class Ledger:
-    """One run's segment, open for appending; `async with` opens and closes it.
-
-    Cost: about 10 us a line besides the shared sync.
-    """
+    """One run's segment, open for appending; `async with` opens and closes it."""
 
     def __init__(self, path: Path, secrets: Secrets) -> None:
         """Set the segment, which must not exist yet, and what must never be written to it."""

@@ -21,8 +21,7 @@ class Base64Stream:
     are all taken, because each has been seen around an image that was paid for. Anything else
     raises `Base64Error`.
 
-    Cost: 20 GB/s where the text is plain standard base64; a second pass over the piece where it
-    is not.
+    Cost: one pass over plain standard base64; a second one over a piece that is not plain.
     """
 
     def __init__(self) -> None:
