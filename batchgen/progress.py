@@ -198,7 +198,8 @@ def opening(event: RunBegan) -> str:
         told += f" ({event.n_reused} done already)"
     if event.n_settled:
         told += f" ({event.n_settled} failed for good before)"
-    planned = f", about {usd(event.planned_usd)}" if left else ""
+    cost = "cost unknown" if event.planned_usd is None else f"about {usd(event.planned_usd)}"
+    planned = f", {cost}" if left else ""
     return f"{told}, {event.concurrency} at once, {event.provider}{planned}"
 
 

@@ -8,7 +8,6 @@ Runner(job)
 
 import asyncio
 import hashlib
-import os
 import random
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, suppress
@@ -18,54 +17,43 @@ from pathlib import Path
 from typing import Any, Literal, Self, TypedDict, Unpack
 
 from batchgen._version import __version__
+from batchgen.access import EMULATOR_KEY, as_written, choose_provider, find_key
 from batchgen.attempt import Caller
 from batchgen.clock import Clock, stamp
 from batchgen.cost import PriceBook, estimate
 from batchgen.errors import (
     AttemptError,
     BatchgenError,
-    Interrupted,
     StoreError,
-    UsageError,
 )
 from batchgen.events import AttemptEnded, Event, ItemEnded, RunBegan, Stopping, Warned
 from batchgen.limits import Limiter, Limits
 from batchgen.manifest import Manifest, open_manifest
-from batchgen.model import Attempt, Decision, Item, Outcome, Result
+from batchgen.model import Decision, Item, Outcome, Result
 from batchgen.plan import Redo, Settled, Step, Todo, plan
 from batchgen.pool import Journey, Pool, Stop
+from batchgen.recovery import Recovery, read_past
 from batchgen.references import ReferenceLibrary
 from batchgen.report import Summary, rebuild
 from batchgen.report.rebuild import result_of
-from batchgen.retry import Again, GiveUp, StopRun, Tries, decide
+from batchgen.retry import Retries
 from batchgen.sanitize import Secrets
 from batchgen.settle import CallEnd, Settler, decided
 from batchgen.store.expanded import read_items, write_items
 from batchgen.store.layout import Layout, new_run_id
 from batchgen.store.ledger import (
     End,
-    History,
     Ledger,
     Run,
-    Sent,
-    move_torn_tail,
-    read_history,
-    segments,
 )
 from batchgen.store.lock import OutputLock
 from batchgen.store.parts import Writer
-from batchgen.store.receipts import load_receipt
 from batchgen.transport import (
-    PROVIDERS,
     Provider,
     Timeouts,
     Transport,
-    check_key,
-    check_plain_http,
-    clean_base_url,
 )
 
-EMULATOR_KEY = "emulator"
 _EXIT_BY_REASON = {"sigint": 130, "sigterm": 143}
 _EXIT_STOPPED = 7
 _EXIT_SOME_FAILED = 4
@@ -138,11 +126,14 @@ class Runner:
         self.run_id = new_run_id(self._began_at)
         self.stop = Stop()
         manifest = open_manifest(self._job)
-        provider = self._provider(manifest)
-        key = self._key(provider)
+        options = self._options
+        provider = choose_provider(
+            manifest.settings.provider, options.get("provider"), options.get("base_url")
+        )
+        key = find_key(provider, options.get("api_key_file"))
         self._secrets = Secrets([] if key == EMULATOR_KEY else [key])
         self._references = ReferenceLibrary()
-        self._layout = Layout(Path(self._options.get("output", "output")) / manifest.name)
+        self._layout = Layout(Path(options.get("output", "output")) / manifest.name)
         self.directory = self._layout.root
         async with AsyncExitStack() as stack:
             drafted = self._read_items(manifest, stack)
@@ -193,37 +184,6 @@ class Runner:
 
     # --- before anything is sent --------------------------------------------------------------
 
-    def _provider(self, manifest: Manifest) -> Provider:
-        provider = manifest.settings.provider
-        if (name := self._options.get("provider")) is not None:
-            if name not in PROVIDERS:
-                raise UsageError(f"provider {name}: expected one of {', '.join(PROVIDERS)}")
-            provider = PROVIDERS[name]
-        if (url := self._options.get("base_url")) is not None:
-            provider = replace(provider, base_url=clean_base_url(url))
-        if provider.base_url:
-            check_plain_http(provider)
-        return provider
-
-    def _key(self, provider: Provider) -> str:
-        if provider.name == "emulator":
-            return EMULATOR_KEY
-        if (file := self._options.get("api_key_file")) is not None:
-            try:
-                key = Path(file).read_text("utf-8")
-            except (OSError, UnicodeDecodeError) as error:
-                raise UsageError(f"the key file {file} cannot be read") from error
-        else:
-            key = next((os.environ[env] for env in provider.key_env if os.environ.get(env)), "")
-            if not key:
-                names = " or ".join(provider.key_env)
-                raise UsageError(
-                    f"no API key: set {names} for the provider {provider.name}, or try "
-                    "--provider emulator, which needs none"
-                )
-        check_key(key.strip())
-        return key.strip()
-
     def _read_items(self, manifest: Manifest, stack: AsyncExitStack) -> Path:
         """Read the whole job into a draft of items.jsonl; raise everything that is wrong."""
         self._make_root(stack)
@@ -261,15 +221,14 @@ class Runner:
     ) -> None:
         """Open the services of the run, from the ledger to the session."""
         settings = manifest.settings
-        self._retries = settings.retries
         self._book = PriceBook.shipped()
         self._settler = Settler(self._layout, self._book, provider.name, self._secrets)
-        self._history = self._read_history()
+        self._history = read_past(self._layout, lambda told: self._tell(Warned(told)))
         self._ledger = await stack.enter_async_context(
             Ledger(self._layout.segment(self.run_id), self._secrets)
         )
         await self._ledger.append(self._run_line(manifest, provider))
-        await self._recover()
+        await self._recover(settings.retries)
         limits = Limits(
             concurrency=self._concurrency(settings.limits),
             rpm=self._options.get("rpm") or settings.limits.rpm,
@@ -291,12 +250,21 @@ class Runner:
         self._pool = Pool(
             Journey(caller.attempt, self._record),
             limiter=self._limiter,
-            retries=self._retries,
+            retries=settings.retries,
             stop=self.stop,
             clock=self._clock,
             rng=self._rng,
         )
         self._announce(manifest, provider)
+
+    async def _recover(self, retries: Retries) -> None:
+        """Write the lines that a killed run did not live to write."""
+        recovery = Recovery(self._layout, self._settler, retries, self._rng)
+        for line in recovery.lines(self._history):
+            await self._ledger.append(line)
+            self._history.apply(line)
+            self._tell(AttemptEnded(line))
+        recovery.clear_parts()
 
     def _concurrency(self, limits: Limits) -> int | None:
         asked = self._options.get("concurrency")
@@ -322,7 +290,7 @@ class Runner:
             job_sha256=hashlib.sha256(self._job.read_bytes()).hexdigest(),
             provider=provider.name,
             version=__version__,
-            head={**manifest.settings.written, **_head(manifest.name, provider)},
+            head={**manifest.settings.written, **as_written(manifest.name, provider)},
         )
 
     def _announce(self, manifest: Manifest, provider: Provider) -> None:
@@ -359,55 +327,6 @@ class Runner:
             n_references=len(item.references),
             size=item.image_size,
         )
-
-    # --- what earlier runs left ---------------------------------------------------------------
-
-    def _read_history(self) -> History:
-        paths = segments(self._layout.ledger)
-        for path in paths:
-            if (aside := move_torn_tail(path)) is not None:
-                self._tell(
-                    Warned(f"{path.name} ended in a torn line, which is now in {aside.name}")
-                )
-        history = read_history(paths)
-        for place in history.unreadable[:10]:
-            self._tell(Warned(f"the ledger has a line that cannot be read: {place}"))
-        return history
-
-    async def _recover(self) -> None:
-        """Finish what a killed run had received, and list what it had sent."""
-        for sent in list(self._history.unfinished.values()):
-            line = self._recovered(sent)
-            await self._ledger.append(line)
-            self._history.apply(line)
-            self._tell(AttemptEnded(line))
-        for left in self._layout.parts.iterdir():
-            left.unlink()
-
-    def _recovered(self, sent: Sent) -> Attempt:
-        receipt = load_receipt(self._layout.parts, sent)
-        if receipt is not None:
-            end = self._settler.settle(receipt, recovered=True)
-            if end.line is not None:
-                return decided(end.line, self._decision(end.error))
-        lost = Interrupted("the run was killed before the answer came; it may be billed")
-        item = Item(id=sent.item, model=sent.model, prompt="", key=sent.key)
-        end = self._settler.failed(sent, item, lost, {})
-        if end.line is None:
-            raise AssertionError(sent)
-        return decided(end.line, "retry")
-
-    def _decision(self, error: AttemptError | None) -> Decision:
-        """What is decided of a recovered answer: as if it were the run's first."""
-        if error is None:
-            return "done"
-        match decide(error, Tries(), self._retries, self._rng):
-            case Again():
-                return "retry"
-            case GiveUp():
-                return "failed"
-            case StopRun():
-                return "stop"
 
     # --- while it goes on ---------------------------------------------------------------------
 
@@ -464,21 +383,6 @@ class Runner:
             past = self._history.items.get((item.id, item.key))
             counts[past.status if past else "pending"] += 1
         return counts
-
-
-def _head(name: str, provider: Provider) -> dict[str, Any]:
-    """What a job file must say to reach the same service and the same directory."""
-    if provider.name in PROVIDERS:
-        return {"name": name, "provider": provider.name}
-    return {
-        "name": name,
-        "provider": {
-            "base_url": provider.base_url,
-            "api_key_env": provider.key_env[0] if provider.key_env else "COMETAPI_KEY",
-            "auth": provider.auth,
-            "allow_http": provider.allow_http,
-        },
-    }
 
 
 def _remove_if_empty(directory: Path) -> None:

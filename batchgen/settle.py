@@ -74,6 +74,12 @@ class Settler:
         line = self._line(sent, item, error=error, cost=cost, **known)
         return CallEnd(item, line, error)
 
+    def failure_line(
+        self, sent: Sent, item: Item, error: AttemptError, decision: Decision
+    ) -> Attempt:
+        """The line of a call of which nothing but its announcement is known."""
+        return decided(self._line(sent, item, error=error, cost=_maybe(sent)), decision)
+
     def keep_cut(self, end: CallEnd, line: Attempt) -> Attempt:
         """Keep the cut pictures of a call that may have been billed, when nobody tries again."""
         kept = []

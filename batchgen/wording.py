@@ -10,7 +10,7 @@ def usd(amount: Decimal | None) -> str:
     """Money: cents, or more digits where it is less than a cent; `unknown` for None."""
     if amount is None:
         return "unknown"
-    return f"${amount:,.2f}" if amount == 0 or abs(amount) >= _CENT else f"${amount:.4f}"
+    return f"${amount:,.2f}" if amount == 0 or abs(amount) >= _CENT else f"${amount:.6f}"
 
 
 def duration(seconds: float | None) -> str:

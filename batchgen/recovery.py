@@ -1,0 +1,85 @@
+"""What earlier runs left: their history, and the calls whose outcome nobody wrote down."""
+
+import random
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from batchgen.errors import AttemptError, Interrupted
+from batchgen.model import Attempt, Decision, Item
+from batchgen.retry import Again, GiveUp, Retries, StopRun, Tries, decide
+from batchgen.settle import Settler, decided
+from batchgen.store.layout import Layout
+from batchgen.store.ledger import History, Sent, move_torn_tail, read_history, segments
+from batchgen.store.receipts import load_receipt
+
+_MAX_TOLD = 10
+
+
+def read_past(layout: Layout, warn: Callable[[str], None]) -> History:
+    """Read the ledger of a directory that this process holds.
+
+    A torn last line, as a power cut leaves one, is moved aside; a line that does not parse is
+    passed over. Both are told.
+
+    Raises:
+        StoreError: A newer batchgen wrote here.
+    """
+    paths = segments(layout.ledger)
+    for path in paths:
+        if (aside := move_torn_tail(path)) is not None:
+            warn(f"{path.name} ended in a torn line, which is now in {aside.name}")
+    history = read_history(paths)
+    for place in history.unreadable[:_MAX_TOLD]:
+        warn(f"the ledger has a line that cannot be read: {place}")
+    return history
+
+
+@dataclass(frozen=True, slots=True)
+class Recovery:
+    """Settles what a killed run left: whole answers are finished, the others are listed."""
+
+    layout: Layout
+    settler: Settler
+    retries: Retries
+    rng: random.Random
+
+    def lines(self, history: History) -> Iterator[Attempt]:
+        """Yield the missing `attempt` line of each request that left without one.
+
+        An answer of which a receipt is found is finished from disk and costs nothing more; any
+        other may have been billed, and is `interrupted`.
+
+        Raises:
+            StoreError: The disk failed.
+        """
+        for sent in list(history.unfinished.values()):
+            yield self._finished(sent) or self._interrupted(sent)
+
+    def clear_parts(self) -> None:
+        """Remove the part files of answers that never became whole."""
+        for left in self.layout.parts.iterdir():
+            left.unlink()
+
+    def _finished(self, sent: Sent) -> Attempt | None:
+        receipt = load_receipt(self.layout.parts, sent)
+        if receipt is None:
+            return None
+        end = self.settler.settle(receipt, recovered=True)
+        return None if end.line is None else decided(end.line, self._decision(end.error))
+
+    def _interrupted(self, sent: Sent) -> Attempt:
+        lost = Interrupted("the run was killed before the answer came; it may be billed")
+        item = Item(id=sent.item, model=sent.model, prompt="", key=sent.key)
+        return self.settler.failure_line(sent, item, lost, "retry")
+
+    def _decision(self, error: AttemptError | None) -> Decision:
+        """What is decided of a recovered answer: as if it were the run's first."""
+        if error is None:
+            return "done"
+        match decide(error, Tries(), self.retries, self.rng):
+            case Again():
+                return "retry"
+            case GiveUp():
+                return "failed"
+            case StopRun():
+                return "stop"

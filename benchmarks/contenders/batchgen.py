@@ -1,0 +1,38 @@
+"""batchgen through its public API: a job file in; durable images, ledger, summary and page out."""
+
+import json
+import os
+from pathlib import Path
+
+from batchgen import run as run_job
+from benchmarks.work import API_KEY, MODEL, Work
+
+
+def run(work: Work) -> None:
+    """Write the job file and run it; the time for both counts."""
+    os.environ["BENCH_API_KEY"] = API_KEY
+    directory = Path(work.directory)
+    job = directory / "bench.jsonl"
+    with job.open("w", encoding="utf-8") as lines:
+        lines.write(json.dumps({"job": _head(work)}) + "\n")
+        for number in range(work.n):
+            lines.write(json.dumps(_item(work, number)) + "\n")
+    summary = run_job(job, output=directory / "output")
+    if summary.items.done != work.n:
+        raise SystemExit(f"{summary.items.done} of {work.n} done: {summary.failures}")
+
+
+def _head(work: Work) -> dict[str, object]:
+    return {
+        "name": "bench",
+        "provider": {"base_url": work.base_url, "api_key_env": "BENCH_API_KEY"},
+        "limits": {"concurrency": work.concurrency},
+        "defaults": {"model": MODEL, "modalities": ["IMAGE"]},
+    }
+
+
+def _item(work: Work, number: int) -> dict[str, object]:
+    item: dict[str, object] = {"id": f"picture-{number:05d}", "prompt": work.prompt(number)}
+    if work.references:
+        item["references"] = list(work.references)
+    return item

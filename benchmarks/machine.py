@@ -1,0 +1,63 @@
+"""What the figures were measured with; no names of hosts, users or paths."""
+
+import os
+import platform
+import shutil
+import tempfile
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Final
+
+_PACKAGES: Final = (
+    *("batchgen", "aiohttp", "google-genai", "msgspec", "orjson", "pybase64"),
+    *("pydantic", "httpx2"),
+)
+_MEMORY_DISK: Final = Path("/dev/shm")
+_MARGIN_BYTES: Final = 256 << 20
+
+
+def describe() -> list[tuple[str, str]]:
+    """The machine and the versions, as rows of a table."""
+    rows = [
+        ("Processor", f"{_cores()} cores, {_processor()}"),
+        ("Memory", f"{_memory_bytes() / 1e9:.0f} GB"),
+        ("System", f"{platform.system()} {platform.release()}, {platform.machine()}"),
+        ("Python", f"{platform.python_implementation()} {platform.python_version()}"),
+    ]
+    return [*rows, ("Packages", ", ".join(_packages()))]
+
+
+def output_parent(needed_bytes: int) -> tuple[Path, str]:
+    """Where images go, and what to call that place: tmpfs if it has room."""
+    if _MEMORY_DISK.is_dir() and os.access(_MEMORY_DISK, os.W_OK):
+        if shutil.disk_usage(_MEMORY_DISK).free > needed_bytes + _MARGIN_BYTES:
+            return _MEMORY_DISK, "tmpfs"
+        return Path(tempfile.gettempdir()), "the temporary directory (tmpfs has no room)"
+    return Path(tempfile.gettempdir()), "the temporary directory (no tmpfs)"
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 0
+
+
+def _processor() -> str:
+    listing = Path("/proc/cpuinfo")
+    if listing.exists():
+        for line in listing.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or "unknown"
+
+
+def _memory_bytes() -> int:
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def _packages() -> list[str]:
+    found = []
+    for name in _PACKAGES:
+        try:
+            found.append(f"{name} {version(name)}")
+        except PackageNotFoundError:
+            found.append(f"{name} from the checkout" if name == "batchgen" else f"no {name}")
+    return found

@@ -1,0 +1,139 @@
+"""One run measured: a contender's process against the server's, and a look at what it wrote."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from statistics import median
+from typing import Final
+
+from benchmarks.reply import png
+from benchmarks.work import Work
+
+RUN_TIMEOUT_S: Final = 120.0
+
+
+class RunFailedError(Exception):
+    """A contender did not do its work; the message says what it did instead."""
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """The figures of one run."""
+
+    wall_s: float
+    cpu_s: float
+    peak_rss_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Median:
+    """The medians of a contender's runs, and how far its rates lie apart."""
+
+    wall_s: float
+    cpu_s: float
+    peak_rss_bytes: float
+    per_s: float
+    least_per_s: float
+    most_per_s: float
+
+
+def median_of(runs: Sequence[Measured], n: int) -> Median:
+    """Take each median by itself; `n` is the number of calls of one run."""
+    wall_s = median(run.wall_s for run in runs)
+    return Median(
+        wall_s=wall_s,
+        cpu_s=median(run.cpu_s for run in runs),
+        peak_rss_bytes=median(run.peak_rss_bytes for run in runs),
+        per_s=n / wall_s,
+        least_per_s=n / max(run.wall_s for run in runs),
+        most_per_s=n / min(run.wall_s for run in runs),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class RunningServer:
+    """The server of one scenario."""
+
+    base_url: str
+
+    def n_requests(self) -> int:
+        """How many requests it has seen so far."""
+        with urllib.request.urlopen(f"{self.base_url}/counts", timeout=10) as answer:
+            return int(json.load(answer)["requests"])
+
+
+@contextmanager
+def running_server(image_bytes: int, hold: int) -> Iterator[RunningServer]:
+    """Start a server process; it ends with the block, or with this process."""
+    arguments = ["--image-bytes", str(image_bytes), "--hold", str(hold)]
+    command = [sys.executable, "-m", "benchmarks.server", *arguments]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        if process.stdin is None or process.stdout is None:
+            raise AssertionError(command)
+        yield RunningServer(f"http://127.0.0.1:{int(process.stdout.readline())}")
+        process.stdin.close()
+
+
+def measure(contender: str, work: Work, image_bytes: int, server: RunningServer) -> Measured:
+    """Run a contender in a fresh process, check what it wrote, and clear it away.
+
+    Raises:
+        RunFailedError: It failed, took too long, or did not write the images.
+    """
+    directory = Path(work.directory)
+    directory.mkdir()
+    n_before = server.n_requests()
+    try:
+        measured = _run(contender, work)
+        _check_images(directory, work.n, image_bytes)
+    finally:
+        shutil.rmtree(directory)
+    if (n_sent := server.n_requests() - n_before) != work.n:
+        raise RunFailedError(f"sent {n_sent} requests instead of {work.n}")
+    return measured
+
+
+def _run(contender: str, work: Work) -> Measured:
+    command = [sys.executable, "-m", "benchmarks.contend", contender]
+    try:
+        done = subprocess.run(
+            command,
+            input=json.dumps(asdict(work)),
+            capture_output=True,
+            text=True,
+            timeout=RUN_TIMEOUT_S,
+            env=_environment(),
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        raise RunFailedError(f"not done within {RUN_TIMEOUT_S:.0f} s") from None
+    if done.returncode:
+        last = done.stderr.strip().rpartition("\n")[2]
+        raise RunFailedError(f"exit status {done.returncode}: {last}")
+    return Measured(**json.loads(done.stdout.rpartition("{")[1] + done.stdout.rpartition("{")[2]))
+
+
+def _environment() -> dict[str, str]:
+    """Ours without proxies: all traffic stays on loopback."""
+    return {
+        name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")
+    }
+
+
+def _check_images(directory: Path, n: int, image_bytes: int) -> None:
+    """All images are there in full length; one of them is compared byte by byte."""
+    images = sorted(directory.rglob("*.png"))
+    n_whole = sum(path.stat().st_size == image_bytes for path in images)
+    if (len(images), n_whole) != (n, n):
+        raise RunFailedError(f"{n_whole} whole images of {len(images)} instead of {n}")
+    if images[-1].read_bytes() != png(image_bytes):
+        raise RunFailedError(f"{images[-1].name} is not the image that was sent")

@@ -1,0 +1,112 @@
+"""A dumb, fast server for one scenario, in a process of its own.
+
+    python -m benchmarks.server --image-bytes N [--hold N]
+
+It prints its port, answers every POST with the same bytes, and ends when its standard input does.
+With `--hold` it answers only when so many requests wait, and then all of them at once.
+`GET /counts` tells what it has seen. It shares no code with batchgen, and listens on loopback.
+"""
+
+import argparse
+import asyncio
+import json
+import socket
+import sys
+from contextlib import suppress
+from typing import Final
+
+from benchmarks.reply import body
+
+_SCRATCH_BYTES: Final = 1 << 20
+_HEAD_END: Final = b"\r\n\r\n"
+
+
+class Server:
+    """Answers on raw sockets. A request's body is counted and forgotten."""
+
+    def __init__(self, answer: bytes, hold: int) -> None:
+        """Prepare the only answer; must be made inside the running loop."""
+        self._loop = asyncio.get_running_loop()
+        self._answer = _framed(answer)
+        self._barrier = asyncio.Barrier(hold) if hold else None
+        self._scratch = memoryview(bytearray(_SCRATCH_BYTES))
+        self._n_requests = 0
+        self._n_body_bytes = 0
+
+    async def serve(self, listening: socket.socket) -> None:
+        """Accept connections until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            while True:
+                connection, _ = await self._loop.sock_accept(listening)
+                connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                group.create_task(self._talk(connection))
+
+    async def _talk(self, connection: socket.socket) -> None:
+        with connection, suppress(ConnectionError):
+            while head := await self._head(connection):
+                await self._loop.sock_sendall(connection, await self._response(head))
+
+    async def _head(self, connection: socket.socket) -> bytes:
+        """Read one whole request; return its head, or nothing at the end of the connection."""
+        seen = b""
+        while _HEAD_END not in seen:
+            piece = await self._loop.sock_recv(connection, 1 << 16)
+            if not piece:
+                return b""
+            seen += piece
+        head, _, begun = seen.partition(_HEAD_END)
+        length = _content_length(head)
+        left = length - len(begun)
+        while left > 0:
+            n = await self._loop.sock_recv_into(connection, self._scratch[:left])
+            if not n:
+                return b""
+            left -= n
+        self._n_body_bytes += length
+        return head
+
+    async def _response(self, head: bytes) -> bytes:
+        if head.startswith(b"GET "):
+            counts = {"requests": self._n_requests, "body_bytes": self._n_body_bytes}
+            return _framed(json.dumps(counts).encode())
+        self._n_requests += 1
+        if self._barrier is not None:
+            await self._barrier.wait()
+        return self._answer
+
+
+def _content_length(head: bytes) -> int:
+    for line in head.split(b"\r\n"):
+        name, _, value = line.partition(b":")
+        if name.lower() == b"content-length":
+            return int(value)
+    return 0
+
+
+def _framed(content: bytes) -> bytes:
+    head = (
+        "HTTP/1.1 200 OK\r\n"
+        "Content-Type: application/json; charset=UTF-8\r\n"
+        f"Content-Length: {len(content)}\r\n\r\n"
+    )
+    return head.encode() + content
+
+
+async def _main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--image-bytes", type=int, required=True)
+    parser.add_argument("--hold", type=int, default=0)
+    options = parser.parse_args()
+    server = Server(body(options.image_bytes), options.hold)
+    with socket.create_server(("127.0.0.1", 0), backlog=512) as listening:
+        listening.setblocking(False)
+        serving = asyncio.create_task(server.serve(listening))
+        print(listening.getsockname()[1], flush=True)
+        await asyncio.to_thread(sys.stdin.read)
+        serving.cancel()
+        with suppress(asyncio.CancelledError):
+            await serving
+
+
+if __name__ == "__main__":
+    asyncio.run(_main())

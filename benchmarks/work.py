@@ -1,0 +1,40 @@
+"""What a contender is asked to do, and the same words for all of them."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+MODEL: Final = "gemini-3-pro-image"
+API_KEY: Final = "bench-key-that-opens-nothing"  # it never leaves loopback
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Work:
+    """One run of one contender; travels to its process as JSON.
+
+    Attributes:
+        base_url: The server, without a path.
+        n: Requests to send.
+        concurrency: How many of them at once.
+        directory: Where the images go; empty.
+        references: Image files to send along with each request.
+    """
+
+    base_url: str
+    n: int
+    concurrency: int
+    directory: str
+    references: tuple[str, ...] = ()
+
+    @property
+    def endpoint(self) -> str:
+        """The address that a bare HTTP client posts to."""
+        return f"{self.base_url}/v1beta/models/{MODEL}:generateContent"
+
+    def prompt(self, number: int) -> str:
+        """What request `number` asks for."""
+        return f"Picture {number} of a benchmark: a plain grey square."
+
+    def target(self, number: int) -> Path:
+        """Where a script writes picture `number`."""
+        return Path(self.directory) / f"{number:05d}.png"
