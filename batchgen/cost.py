@@ -120,30 +120,47 @@ def count_tokens(
         size: The size that was asked for.
 
     Returns:
-        The tokens, and `inferred` where the image tokens are not the service's own figure.
+        The tokens, and `inferred` where they are not the service's own figures throughout.
     """
     if usage is None:
         return None, "unknown"
-    prompt, tool_use = usage.prompt or 0, usage.tool_use or 0
+    tool_use, thoughts = usage.tool_use or 0, usage.thoughts or 0
+    prompt, candidates = _prompt(usage), _candidates(usage)
     input_image = min(usage.prompt_image or 0, prompt)
     inputs = {"input_text": prompt + tool_use - input_image, "input_image": input_image}
-    thoughts = usage.thoughts or 0
     if n_images == 0:
         # On a refusal the candidates mirror the thoughts; the total counts them once.
-        known_total = usage.total if usage.total is not None else prompt + tool_use + thoughts
-        output = max(known_total - prompt - tool_use, 0)
+        said = max(usage.candidates or 0, thoughts)
+        output = said if usage.total is None else max(usage.total - prompt - tool_use, 0)
         thoughts = min(thoughts, output)
         return Tokens(**inputs, output_text=output - thoughts, thoughts=thoughts), "reported"
-    candidates = usage.candidates or 0
     if usage.candidates_image:
-        image, basis = usage.candidates_image, "reported"
+        image = usage.candidates_image
     elif price is not None:
-        image, basis = min(candidates, n_images * price.tokens_an_image(size)), "inferred"
+        expected = n_images * price.tokens_an_image(size)
+        image = expected if candidates is None else min(candidates, expected)
     else:
-        image, basis = candidates, "inferred"
-    text = max(candidates - image, 0)
+        image = candidates or 0
+    text = max((candidates or 0) - image, 0)
+    counted = usage.candidates_image and None not in {usage.prompt, usage.candidates}
     tokens = Tokens(**inputs, output_text=text, output_image=image, thoughts=thoughts)
-    return tokens, "reported" if basis == "reported" else "inferred"
+    return tokens, "reported" if counted else "inferred"
+
+
+def _prompt(usage: UsageCounts) -> int:
+    """The tokens of the prompt, from the total where only that was told."""
+    if usage.prompt is not None or usage.total is None or usage.candidates is None:
+        return usage.prompt or 0
+    outputs = usage.candidates + (usage.thoughts or 0)
+    return max(usage.total - outputs - (usage.tool_use or 0), 0)
+
+
+def _candidates(usage: UsageCounts) -> int | None:
+    """The tokens of the candidates, from the total where only that was told; None if unknown."""
+    if usage.candidates is not None or usage.total is None:
+        return usage.candidates
+    others = (usage.prompt or 0) + (usage.tool_use or 0) + (usage.thoughts or 0)
+    return max(usage.total - others, 0)
 
 
 def price_tokens(tokens: Tokens | None, basis: CostBasis, price: Price | None) -> Cost:

@@ -85,11 +85,13 @@ class JobError(BatchgenError):
         self.problems = problems
 
     def __str__(self) -> str:
-        """Return the problems, a line each."""
+        """Return the problems, a line each, and their number."""
         lines = [str(problem) for problem in self.problems[:MAX_SHOWN_PROBLEMS]]
         hidden = len(self.problems) - len(lines)
         if hidden > 0:
             lines.append(f"… and {hidden} more")
+        n = len(self.problems)
+        lines.append(f"{n} error{'s' if n != 1 else ''} in the job; nothing was sent")
         return "\n".join(lines)
 
 

@@ -78,10 +78,11 @@ def _examine(path: str) -> ReferenceFile:
         raise UnusableReferenceError("does not exist") from None
     except OSError as error:
         raise UnusableReferenceError(f"cannot be read ({error.strerror})") from None
+    seen = os.fstat(descriptor)
+    if not stat.S_ISREG(seen.st_mode):  # before Python opens it, which a directory refuses
+        os.close(descriptor)
+        raise UnusableReferenceError("is no regular file")
     with os.fdopen(descriptor, "rb", buffering=0) as file:
-        seen = os.fstat(descriptor)
-        if not stat.S_ISREG(seen.st_mode):
-            raise UnusableReferenceError("is no regular file")
         head = file.read(_SNIFF_BYTES)
         mime = sniff(head)
         if mime is None:

@@ -42,7 +42,6 @@ MAX_ANSWER_BYTES: Final = 512 << 20
 READ_BUFFER_BYTES: Final = 64 << 10
 _KEEPALIVE_S: Final = 3.5
 _TCP_KEEPIDLE_S: Final = 30
-_RESCHEDULE_S: Final = 1.0
 _INFLATE_STEP_BYTES: Final = 256 << 10
 
 Auth: TypeAlias = Literal["x-goog-api-key", "bearer"]
@@ -239,8 +238,7 @@ class Transport:
                     try:
                         yield response
                     finally:
-                        # A body that is not read to its end still holds its idle timer.
-                        await body.aclose()
+                        await body.aclose()  # here, not whenever the garbage collector comes
         except AttemptError:
             raise
         except (TimeoutError, aiohttp.ClientError, OSError) as error:
@@ -252,27 +250,28 @@ class Transport:
         self, answer: aiohttp.ClientResponse, response: Response
     ) -> AsyncGenerator[bytes, None]:
         inflate = _inflater(answer.headers.get("Content-Encoding", ""))
-        loop = asyncio.get_running_loop()
-        idle_s = self._timeouts.idle
+        n_inflated_bytes = 0
         try:
-            async with asyncio.timeout(idle_s) as watch:
-                moved_at = loop.time()
-                async for chunk in answer.content.iter_any():
-                    if loop.time() - moved_at > _RESCHEDULE_S:
-                        moved_at = loop.time()
-                        watch.reschedule(moved_at + idle_s)
-                    response.n_bytes += len(chunk)
-                    for piece in inflate(chunk) if inflate else (chunk,):
-                        yield piece
-                    if response.n_bytes > MAX_ANSWER_BYTES:
-                        raise BadReply(f"an answer of more than {MAX_ANSWER_BYTES >> 20} MiB")
-        except TimeoutError as error:
-            raise NoAnswer(f"the answer stalled for {idle_s:.0f} s") from error
+            while chunk := await self._next_chunk(answer):
+                response.n_bytes += len(chunk)
+                _check_size(response.n_bytes)
+                for piece in inflate(chunk) if inflate else (chunk,):
+                    n_inflated_bytes += len(piece)
+                    _check_size(n_inflated_bytes)
+                    yield piece
         except (aiohttp.ClientPayloadError, ConnectionError) as error:
             kind = BadReply if inflate else Unterminated
             raise kind(f"the answer was cut after {response.n_bytes} bytes") from error
         if inflate:
             inflate.check_end()
+
+    async def _next_chunk(self, answer: aiohttp.ClientResponse) -> bytes:
+        """What arrives next, empty at the end. Only the network's time counts, not the disk's."""
+        try:
+            async with asyncio.timeout(self._timeouts.idle):
+                return await answer.content.readany()
+        except TimeoutError as error:
+            raise NoAnswer(f"the answer stalled for {self._timeouts.idle:g} s") from error
 
 
 def translate(error: Exception, *, upload_began: bool) -> AttemptError:
@@ -348,6 +347,11 @@ class _Inflater:
         """Raise unless the compressed stream is whole, checksum included."""
         if not self._stream.eof:
             raise BadReply("the compressed answer was cut")
+
+
+def _check_size(n_bytes: int) -> None:
+    if n_bytes > MAX_ANSWER_BYTES:
+        raise BadReply(f"an answer of more than {MAX_ANSWER_BYTES >> 20} MiB")
 
 
 def _inflater(encoding: str) -> _Inflater | None:

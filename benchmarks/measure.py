@@ -119,7 +119,7 @@ def _run(contender: str, work: Work) -> Measured:
     if done.returncode:
         last = done.stderr.strip().rpartition("\n")[2]
         raise RunFailedError(f"exit status {done.returncode}: {last}")
-    return Measured(**json.loads(done.stdout.rpartition("{")[1] + done.stdout.rpartition("{")[2]))
+    return Measured(**json.loads(done.stdout.splitlines()[-1]))
 
 
 def _environment() -> dict[str, str]:

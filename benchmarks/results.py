@@ -13,7 +13,8 @@ _LABELS: Final = {
     "orjson_pybase64": "the same with orjson and pybase64",
     "google_genai": "google-genai, asynchronous",
 }
-_HEADER: Final = ("", "calls/s (least–most)", "MB/s", "wall s", "CPU s", "peak RSS MB", "batchgen is")
+_FIGURES: Final = ("calls/s (least–most)", "MB/s", "wall s", "CPU s", "peak RSS MB")
+_HEADER: Final = ("", *_FIGURES, "batchgen is")
 _NOTES: Final = """\
 Written by `make bench`; a run of some scenarios only does not change this file.
 

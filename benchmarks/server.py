@@ -99,7 +99,7 @@ async def _main() -> None:
     options = parser.parse_args()
     server = Server(body(options.image_bytes), options.hold)
     with socket.create_server(("127.0.0.1", 0), backlog=512) as listening:
-        listening.setblocking(False)
+        listening.settimeout(0)
         serving = asyncio.create_task(server.serve(listening))
         print(listening.getsockname()[1], flush=True)
         await asyncio.to_thread(sys.stdin.read)

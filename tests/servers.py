@@ -143,7 +143,7 @@ class FaultServer:
         try:
             answer = self.script(asked)
         finally:
-            with self._lock:
+            with self._lock:  # before the answer: a client may ask again as soon as it has it
                 self.n_in_flight -= 1
         end = answer(connection)
         if end in {End.WHOLE, End.CLOSED}:

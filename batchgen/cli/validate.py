@@ -48,7 +48,8 @@ def _check(job: Path) -> "tuple[list[Problem], list[Problem], int]":
     manifest = open_manifest(job)
     for _ in manifest.items(ReferenceLibrary().open):
         pass
-    return manifest.problems, manifest.warnings, manifest.n_items
+    problems = sorted(manifest.problems, key=lambda one: (one.line, one.column))
+    return problems, manifest.warnings, manifest.n_items
 
 
 def _print_json(errors: "list[Problem]", warnings: "list[Problem]", n_items: int) -> None:

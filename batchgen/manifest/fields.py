@@ -71,7 +71,7 @@ class Checker:
             self.wrong(steps, f"expected text, found {shown(value)}; put it in quotes")
         elif not value.strip():
             self.wrong(steps, "expected text, found only white space")
-        elif not value.isascii() and not _encodable(value):
+        elif not value.isascii() and not is_encodable(value):
             self.wrong(steps, "holds half a character (a lone surrogate)")
         else:
             return value
@@ -179,7 +179,8 @@ def _number(value: Any) -> float | None:
     return number if math.isfinite(number) and "_" not in str(value) else None
 
 
-def _encodable(text: str) -> bool:
+def is_encodable(text: str) -> bool:
+    """Whether UTF-8 can hold it: half a surrogate pair cannot be written anywhere."""
     try:
         text.encode()
     except UnicodeEncodeError:

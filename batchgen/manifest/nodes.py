@@ -106,7 +106,7 @@ class Document:
             raise YamlError(f"the tag {node.tag} means nothing here", self._at(node.start_mark))
         match node:
             case yaml.ScalarNode():
-                return None if node.style is None and node.value in _NOTHING else node.value
+                return None if not node.style and node.value in _NOTHING else node.value
             case yaml.SequenceNode():
                 return [self._plain(child, depth + 1) for child in node.value]
             case yaml.MappingNode():

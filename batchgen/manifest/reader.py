@@ -10,7 +10,7 @@ from typing import Any, Final
 import msgspec
 
 from batchgen.errors import JobError, Problem
-from batchgen.manifest.fields import Checker, Mistake, shown
+from batchgen.manifest.fields import Checker, Mistake, is_encodable, shown
 from batchgen.manifest.items import OpenReference, read_item
 from batchgen.manifest.nodes import (
     MAX_YAML_BYTES,
@@ -26,6 +26,8 @@ from batchgen.manifest.settings import Settings, read_head
 from batchgen.model import Item
 from batchgen.naming import collision_key, file_stem
 
+# JSON writes characters beyond the basic plane as pairs, which YAML does not read.
+_SURROGATE: Final = re.compile(r"\\u[dD][89a-fA-F][0-9a-fA-F]{2}")
 _JSON_PLACE: Final = re.compile(r"\(byte (\d+)\)")
 
 
@@ -78,7 +80,8 @@ class Manifest(ABC):
                 check, written, defaults=defaults, base=base, open_reference=open_reference
             )
             self._report(check, document, steps, written)
-            if item is not None and self._is_free(item, document, steps):
+            is_free = self._claim(written, document, steps)
+            if item is not None and is_free:
                 yield item
         if self.n_items == 0 and not self.problems:
             self._problem(Place(1, 1), "items", "the job has no items")
@@ -87,21 +90,24 @@ class Manifest(ABC):
     def _written(self) -> Iterator[tuple[Any, "_Lazy", Steps]]:
         """Yield each item as it was written, with the document and steps that place it."""
 
-    def _is_free(self, item: Item, document: "_Lazy", steps: Steps) -> bool:
-        """Refuse an id, or a file name made of it, that an earlier item has."""
-        name = collision_key(file_stem(item.id))
+    def _claim(self, written: Any, document: "_Lazy", steps: Steps) -> bool:
+        """Refuse an id, or a file name made of it, that an earlier item has, good or bad."""
+        identity = written.get("id") if isinstance(written, dict) else None
+        if not isinstance(identity, str) or not is_encodable(identity):
+            return False
+        name = collision_key(file_stem(identity))
         taken = self._taken.get(name)
         if taken is None:
-            self._taken[name] = (item.id, document.line(steps))
+            self._taken[name] = (identity, document.line(steps))
             return True
         first, line = taken
         message = (
-            f"duplicate id {shown(item.id)} (first on line {line})"
-            if first == item.id
-            else f"{shown(item.id)} and {shown(first)} (line {line}) would share a file name on "
+            f"duplicate id {shown(identity)} (first on line {line})"
+            if first == identity
+            else f"{shown(identity)} and {shown(first)} (line {line}) would share a file name on "
             "some disks; rename one"
         )
-        self._problem(document.place((*steps, "id")), f"items[{item.id}].id", message)
+        self._problem(document.place((*steps, "id")), f"items[{identity}].id", message)
         return False
 
     def _report(self, check: Checker, document: "_Lazy", steps: Steps, written: Any) -> None:
@@ -119,7 +125,8 @@ class Manifest(ABC):
     def _report_head(self, check: Checker, document: "_Lazy", steps: Steps = ()) -> None:
         for mistake in check.mistakes:
             place = document.place(mistake.steps, key=mistake.at_key)
-            field = _dotted(mistake.steps[len(steps) :])
+            inside = mistake.steps[: len(steps)] == steps
+            field = _dotted(mistake.steps[len(steps) :] if inside else mistake.steps)
             self.problems.append(_problem(self.path, place, field, mistake.message))
 
     def _problem(self, place: Place, field: str, message: str) -> None:
@@ -135,7 +142,7 @@ class Manifest(ABC):
     def raise_problems(self) -> None:
         """Raise JobError if anything is wrong."""
         if self.problems:
-            raise JobError(tuple(self.problems))
+            raise JobError(tuple(sorted(self.problems, key=lambda one: (one.line, one.column))))
 
 
 class _Lazy:
@@ -147,7 +154,8 @@ class _Lazy:
     def place(self, steps: Steps, *, key: bool = False) -> Place:
         if self._document is None:
             try:
-                self._document = compose(self._text, first_line=self._first_line)
+                text = _SURROGATE.sub(r"\\u0041", self._text)
+                self._document = compose(text, first_line=self._first_line)
             except YamlError:  # JSON that is no YAML: the line is all that can be told
                 self._document = Document(None, self._first_line)
         return self._document.place(steps, key=key)

@@ -8,7 +8,7 @@ durability costs one sync for many calls in flight.
 import asyncio
 import os
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
@@ -104,11 +104,9 @@ class Ledger:
     async def __aenter__(self) -> Self:
         """Create the segment."""
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC
-        try:
+        with _store_errors(self._path):
             self._descriptor = os.open(self._path, flags, 0o644)
             sync_directory(self._path.parent)
-        except OSError as error:
-            raise StoreError(f"{self._path}: {error.strerror}") from error
         self._durable: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._wake = asyncio.Event()
         self._closing = False
@@ -147,9 +145,13 @@ class Ledger:
             self._lines.clear()
             durable, self._durable = self._durable, asyncio.get_running_loop().create_future()
             try:
-                await asyncio.to_thread(self._write, data)
-            except OSError as error:
-                self._failed = StoreError(f"{self._path}: {error.strerror}")
+                # A failed write may have left half a line: nothing may come behind it.
+                if self._failed is not None:
+                    raise self._failed
+                with _store_errors(self._path):
+                    await asyncio.to_thread(self._write, data)
+            except StoreError as error:
+                self._failed = error
                 durable.set_exception(self._failed)
                 durable.exception()  # seen, should nobody be waiting any more
             else:
@@ -160,6 +162,14 @@ class Ledger:
         while view:
             view = view[os.write(self._descriptor, view) :]
         os.fdatasync(self._descriptor)
+
+
+@contextmanager
+def _store_errors(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise StoreError(f"{path}: {error.strerror}") from error
 
 
 def sync_directory(path: Path) -> None:
@@ -254,7 +264,7 @@ def read_history(paths: Iterable[Path], history: History | None = None) -> Histo
     """Read segments into one history.
 
     Raises:
-        StoreError: A line is of a newer version of batchgen.
+        StoreError: A line is of a newer version of batchgen, or a segment cannot be read.
     """
     history = history or History()
     for path in paths:
@@ -270,25 +280,33 @@ def read_lines(path: Path, unreadable: list[str] | None = None) -> Iterator[Line
         path: The segment.
         unreadable: Takes the places of lines that do not parse.
     """
-    with path.open("rb") as file:
+    with _store_errors(path), path.open("rb") as file:
         for number, text in enumerate(file, 1):
             if not text.endswith(b"\n"):
                 return
             try:
-                yield _decoder.decode(text)
-            except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-                _refuse_newer(text, path, number)
+                line = _decoder.decode(text)
+            except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+                _refuse_newer(_version(text), path, number)
                 if unreadable is not None:
                     unreadable.append(f"{path.name}:{number}: {error}")
+            else:
+                _refuse_newer(line.v, path, number)
+                yield line
 
 
-def _refuse_newer(text: bytes, path: Path, number: int) -> None:
-    with suppress(msgspec.MsgspecError, UnicodeDecodeError):
-        envelope = msgspec.json.decode(text, type=_Envelope)
-        if envelope.v > VERSION:
-            raise StoreError(
-                f"{path}:{number}: written by a newer batchgen (v {envelope.v}); update this one"
-            )
+def _version(text: bytes) -> int:
+    """The version of a line that could not be read as one of ours."""
+    with suppress(msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return msgspec.json.decode(text, type=_Envelope).v
+    return VERSION
+
+
+def _refuse_newer(version: int, path: Path, number: int) -> None:
+    if version > VERSION:
+        raise StoreError(
+            f"{path}:{number}: written by a newer batchgen (v {version}); update this one"
+        )
 
 
 def move_torn_tail(path: Path) -> Path | None:
@@ -296,8 +314,11 @@ def move_torn_tail(path: Path) -> Path | None:
 
     Returns:
         Where it was put; None if the segment ends properly.
+
+    Raises:
+        StoreError: The disk failed.
     """
-    with path.open("r+b") as file:
+    with _store_errors(path), path.open("r+b") as file:
         size = file.seek(0, os.SEEK_END)
         tail = b""
         start = size

@@ -42,15 +42,22 @@ class OutputLock:
             raise StoreError(f"{self._path}: {error.strerror}") from error
         try:
             fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
+        except BlockingIOError as error:
             held_by = self._read()
             os.close(self._descriptor)
             raise OutputHeld(
                 f"{self._path.parent} is held by another run ({held_by}); "
                 "wait for it, or choose another directory with -o"
             ) from error
-        os.ftruncate(self._descriptor, 0)
-        os.pwrite(self._descriptor, json.dumps(self._says).encode(), 0)
+        except OSError as error:
+            os.close(self._descriptor)
+            raise StoreError(f"{self._path}: {error.strerror}") from error
+        try:
+            os.ftruncate(self._descriptor, 0)
+            os.pwrite(self._descriptor, json.dumps(self._says).encode(), 0)
+        except OSError as error:
+            os.close(self._descriptor)
+            raise StoreError(f"{self._path}: {error.strerror}") from error
         return self
 
     def __exit__(self, *exc: object) -> None:

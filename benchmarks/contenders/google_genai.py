@@ -30,13 +30,13 @@ async def _make(
         answer = await client.models.generate_content(
             model=MODEL, contents=_contents(work, number), config=_CONFIG
         )
-        for part in answer.candidates[0].content.parts:
-            if part.inline_data is not None:
+        for part in answer.parts or []:
+            if part.inline_data is not None and part.inline_data.data is not None:
                 work.target(number).write_bytes(part.inline_data.data)
 
 
-def _contents(work: Work, number: int) -> list[types.Part]:
-    parts = [types.Part.from_text(text=work.prompt(number))]
+def _contents(work: Work, number: int) -> types.ContentListUnion:
+    parts: list[types.PartUnion] = [types.Part.from_text(text=work.prompt(number))]
     for path in work.references:
         data = Path(path).read_bytes()
         parts.append(types.Part.from_bytes(data=data, mime_type="image/png"))

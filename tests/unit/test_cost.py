@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from decimal import Decimal
+from importlib import resources
 from typing import Any
 
 import pytest
@@ -279,11 +280,9 @@ def test_huge_counts_are_priced_exactly() -> None:
 
 
 def test_every_price_of_the_book_has_a_source_and_plausible_rates() -> None:
-    from importlib import resources  # noqa: PLC0415 - only this test reads the file itself
-
     text = resources.files("batchgen").joinpath("prices.yaml").read_text("utf-8")
     rates = re.findall(r"- \{valid_from: (\S+), .*checked: (\S+), source: (.+)\}", text)
-    assert len(rates) == text.count("valid_from:") - 1  # one stands in the header
+    assert len(rates) == text.count("valid_from:") > 0
     for model in re.findall(r"^  ([a-z]\S+):$", text, re.MULTILINE):
         price = BOOK.find(model)
         assert price is not None

@@ -1,0 +1,227 @@
+"""A job's directory read strictly, by nothing of the product: what any other program relies on."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from decimal import Decimal
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from PIL import Image
+
+Json: TypeAlias = dict[str, Any]
+
+RUN_ID = re.compile(r"[0-9]{8}T[0-9]{6}Z-[0-9a-f]{8}")
+STAMP = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{3}Z")
+MONEY = re.compile(r"[0-9]+\.[0-9]{6}")
+KEY = re.compile(r"[0-9a-f]{64}")
+FIELDS = {
+    "run": "v event run_id at job job_sha256 provider version shard",
+    "sent": "v event run_id item key turn attempt at model est_usd",
+    "attempt": (
+        "v event run_id item key turn attempt at model model_version provider http_status outcome "
+        "decision finish_reason error images text grounding usage tokens cost_usd cost_basis "
+        "billed latency_s bytes_in request_id response_id tags recovered"
+    ),
+    "end": "v event at stop_reason exit_code wall_s concurrency",
+}
+RESULT_FIELDS = (
+    "id key status images text model attempts outcome error tokens cost_usd tags run_id finished_at"
+)
+SUMMARY_FIELDS = (
+    "v job run_id started_at finished_at wall_s stop_reason exit_code items attempts images tokens "
+    "cost_usd cost_waste_usd cost_maybe_usd cost_unknown_attempts cost_by_model cost_by_tag "
+    "latency_s throughput_per_min concurrency failures maybe_billed diff"
+)
+# USD per million tokens: input, text output, image output. Google's list, by way of the fact sheet.
+RATES = {
+    "gemini-2.5-flash-image": ("0.30", "2.50", "30"),
+    "gemini-3-pro-image": ("2.00", "12.00", "120"),
+    "gemini-3-pro-image-preview": ("2.00", "12.00", "120"),
+    "gemini-3.1-flash-image": ("0.50", "3.00", "60"),
+    "gemini-3.1-flash-lite-image": ("0.25", "1.50", "30"),
+    "gemini-nano-banana-2.1": ("1.50", "7.50", "30"),
+}
+
+
+def strict(text: str | bytes) -> Any:
+    """JSON as its standard has it: no NaN, no name twice."""
+
+    def once(pairs: list[tuple[str, Any]]) -> Json:
+        names = [name for name, _ in pairs]
+        assert len(names) == len(set(names)), names
+        return dict(pairs)
+
+    def refuse(word: str) -> None:
+        raise AssertionError(f"{word} is no JSON")
+
+    return json.loads(text, object_pairs_hook=once, parse_constant=refuse)
+
+
+def lines(path: Path) -> list[Json]:
+    """The lines of a JSON Lines file, the last of which ends like the others."""
+    *whole, rest = path.read_bytes().split(b"\n")
+    assert rest == b"", f"{path} ends in a torn line"
+    return [strict(line) for line in whole]
+
+
+def segments(directory: Path) -> list[list[Json]]:
+    """The ledger, a list of lines for each run, oldest first."""
+    return [lines(path) for path in sorted((directory / "ledger").glob("*.jsonl"))]
+
+
+def attempts(directory: Path) -> list[Json]:
+    """The `attempt` lines of all runs."""
+    return [line for segment in segments(directory) for line in segment if is_attempt(line)]
+
+
+def is_attempt(line: Json) -> bool:
+    return bool(line["event"] == "attempt")
+
+
+def results(directory: Path) -> dict[str, Json]:
+    """The lines of results.jsonl by item id, in their order."""
+    found = lines(directory / "results.jsonl")
+    for one in found:
+        assert set(one) == set(RESULT_FIELDS.split()), one
+    return {one["id"]: one for one in found}
+
+
+def summary(directory: Path) -> Json:
+    """summary.json."""
+    found: Json = strict((directory / "summary.json").read_bytes())
+    assert set(found) == set(SUMMARY_FIELDS.split())
+    return found
+
+
+def pictures(directory: Path) -> dict[str, Path]:
+    """What lies under images/, by item id without its ending."""
+    return {path.stem: path for path in sorted((directory / "images").glob("*"))}
+
+
+def check_directory(directory: Path, *, ended: bool = True) -> None:
+    """Hold what every run must leave behind, whatever happened to it.
+
+    Args:
+        directory: The job's.
+        ended: Every run ended by itself; else only the last one did.
+    """
+    ledger = segments(directory)
+    for segment in ledger[0 if ended else -1 :]:
+        _check_segment(segment)
+    _check_calls([line for segment in ledger for line in segment])
+    assert not list((directory / ".parts").iterdir())
+    assert not [path for path in directory.rglob("*.tmp") if path.is_file()]
+    _check_images(directory)
+    _check_summary(directory, ledger[-1])
+
+
+def _check_segment(segment: list[Json]) -> None:
+    assert [segment[0]["event"], segment[-1]["event"]] == ["run", "end"]
+    inside = {line["event"] for line in segment[1:-1]}
+    assert inside <= {"sent", "attempt"}
+    run_id = segment[0]["run_id"]
+    assert RUN_ID.fullmatch(run_id)
+    for line in segment:
+        assert set(FIELDS[line["event"]].split()) <= set(line), line
+        assert line["v"] == 1
+        assert STAMP.fullmatch(line["at"])
+        if line["event"] == "sent":
+            assert line["run_id"] == run_id
+        if is_attempt(line):
+            check_attempt(line)
+
+
+def check_attempt(line: Json) -> None:
+    """Hold one `attempt` line against its description."""
+    assert KEY.fullmatch(line["key"])
+    assert (line["cost_usd"] is None) == (line["cost_basis"] == "unknown")
+    if line["cost_usd"] is not None:
+        assert MONEY.fullmatch(line["cost_usd"])
+    if line["billed"] == "no":
+        assert line["cost_usd"] == "0.000000"
+    assert (line["error"] is None) == (line["outcome"] == "image") == (line["decision"] == "done")
+    if line["usage"] is None:
+        assert line["tokens"] is None
+    if line["tokens"] is not None and line["model"] in RATES and line["billed"] == "yes":
+        assert line["cost_usd"] == published_cost(line["model"], line["tokens"])
+
+
+def published_cost(model: str, tokens: Json) -> str:
+    """Tokens times the published rates, as the ledger should have it."""
+    asked, text, image = (Decimal(rate) for rate in RATES[model])
+    usd = (
+        (tokens["input_text"] + tokens["input_image"]) * asked
+        + (tokens["output_text"] + tokens["thoughts"]) * text
+        + tokens["output_image"] * image
+    ) / 1_000_000
+    return f"{usd:.6f}"
+
+
+def _check_calls(ledger: list[Json]) -> None:
+    """Every call was announced first, and ended exactly once."""
+    under_way: set[tuple[object, ...]] = set()
+    for line in ledger:
+        if line["event"] not in {"sent", "attempt"}:
+            continue
+        call = tuple(line[name] for name in ("run_id", "item", "turn", "attempt"))
+        if line["event"] == "sent":
+            assert call not in under_way
+            under_way.add(call)
+        elif line["attempt"] > 0:
+            assert call in under_way, f"{call} ended without having been announced"
+            under_way.remove(call)
+    assert not under_way
+
+
+def _check_images(directory: Path) -> None:
+    """Exactly the pictures of done items are there, whole, and as the results say."""
+    done = {}
+    for one in results(directory).values():
+        if one["status"] != "done":
+            continue
+        for image in one["images"]:
+            done[image["path"]] = image
+    found = {path.relative_to(directory).as_posix() for path in pictures(directory).values()}
+    assert found == set(done)
+    for path, image in done.items():
+        data = (directory / path).read_bytes()
+        assert image["role"] == "final"
+        assert image["bytes"] == len(data)
+        assert image["sha256"] == hashlib.sha256(data).hexdigest()
+        with Image.open(directory / path) as opened:
+            opened.load()
+            assert opened.size == (image["width"], image["height"])
+
+
+def _check_summary(directory: Path, segment: list[Json]) -> None:
+    """The summary adds up to this run's lines."""
+    told = summary(directory)
+    calls = [line for line in segment if is_attempt(line) and line["run_id"] == told["run_id"]]
+    calls = [line for line in calls if line["attempt"] > 0]
+    by_outcome: dict[str, int] = {}
+    for line in calls:
+        by_outcome[line["outcome"]] = by_outcome.get(line["outcome"], 0) + 1
+    assert told["attempts"] == {"total": len(calls), "by_outcome": by_outcome}
+    billed = [line for line in calls if line["billed"] == "yes"]
+    known = [Decimal(line["cost_usd"]) for line in billed if line["cost_usd"] is not None]
+    unknown = [line for line in calls if line["billed"] != "no" and line["cost_usd"] is None]
+    if known or not unknown:
+        assert told["cost_usd"] == f"{sum(known, Decimal(0)):.6f}"
+    else:
+        assert told["cost_usd"] is None
+    assert told["cost_unknown_attempts"] == len(unknown)
+    maybe = [line for line in calls if line["billed"] == "maybe"]
+    assert told["maybe_billed"]["count"] == len(maybe)
+    for name, n_tokens in told["tokens"].items():
+        assert n_tokens == sum(line["tokens"][name] for line in calls if line["tokens"])
+    by_status: dict[str, int] = {}
+    for one in results(directory).values():
+        by_status[one["status"]] = by_status.get(one["status"], 0) + 1
+    for status in ("done", "failed", "skipped", "pending"):
+        assert told["items"][status] == by_status.get(status, 0)
+    assert told["items"]["total"] == sum(by_status.values())
+    failed = directory / "failed.jsonl"
+    assert failed.exists() == (told["items"]["done"] < told["items"]["total"])

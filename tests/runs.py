@@ -1,0 +1,95 @@
+"""A run in this process against a scripted server, with waits that take no time."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from batchgen import Event, Runner, RunOptions, Summary
+from batchgen.clock import Clock
+from tests import ledgers
+from tests.servers import FaultServer
+
+Json: TypeAlias = dict[str, Any]
+
+MODEL = "gemini-3-pro-image"
+KEY = "a-key-of-the-tests"
+
+
+def write_job(
+    path: Path, items: Iterable[str | Json], *, model: str = MODEL, **head: object
+) -> Path:
+    """Write a JSON Lines job; an item that is only a word has it as its id and its prompt."""
+    written = [
+        {"id": item, "prompt": item} if isinstance(item, str) else item for item in items
+    ]
+    lines = [{"job": {"name": "job", "defaults": {"model": model}, **head}}, *written]
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines), "utf-8")
+    return path
+
+
+@dataclass(kw_only=True)
+class Ran:
+    """What a run came to."""
+
+    directory: Path
+    summary: Summary
+    waits_s: list[float] = field(default_factory=list)
+    events: list[Event] = field(default_factory=list)
+
+    @property
+    def attempts(self) -> list[Json]:
+        return ledgers.attempts(self.directory)
+
+    @property
+    def told(self) -> list[tuple[str, str, str]]:
+        """Outcome, decision and billing of every attempt, in order."""
+        return [(a["outcome"], a["decision"], a["billed"]) for a in self.attempts]
+
+    @property
+    def exit_code(self) -> int | None:
+        return self.summary.exit_code
+
+    @property
+    def quarantined(self) -> list[Path]:
+        return sorted((self.directory / "quarantine").glob("*"))
+
+
+async def run_job(
+    job: Path, server: FaultServer | str, *, patient: bool = False, **options: Any
+) -> Ran:
+    """Run to the end, and check what every run must leave behind.
+
+    Args:
+        job: The job file; output lies beside it.
+        server: Where to send to.
+        patient: Waits between attempts take their time.
+        options: As for a run.
+    """
+    waits_s: list[float] = []
+    events: list[Event] = []
+
+    async def at_once(wait_s: float) -> None:
+        waits_s.append(wait_s)
+
+    chosen: RunOptions = {"output": job.parent / "output", **options}  # type: ignore[typeddict-item]
+    if "provider" not in options and _has_no_provider(job):
+        chosen["base_url"] = server if isinstance(server, str) else server.url
+    clock = Clock() if patient else Clock(sleep=at_once)
+    rng = random.Random(1)
+    async with Runner(job, on_event=events.append, clock=clock, rng=rng, **chosen) as runner:
+        async for _ in runner.results():
+            pass
+    ledgers.check_directory(runner.directory)
+    return Ran(
+        directory=runner.directory, summary=runner.summary, waits_s=waits_s, events=events
+    )
+
+
+def _has_no_provider(job: Path) -> bool:
+    with job.open(encoding="utf-8") as file:
+        return "provider" not in json.loads(file.readline()).get("job", {})
