@@ -10,7 +10,10 @@ def usd(amount: Decimal | None) -> str:
     """Money: cents, or more digits where it is less than a cent; `unknown` for None."""
     if amount is None:
         return "unknown"
-    return f"${amount:,.2f}" if amount == 0 or abs(amount) >= _CENT else f"${amount:.6f}"
+    sign, amount = ("-", -amount) if amount < 0 else ("", amount)
+    if amount == 0 or amount >= _CENT:
+        return f"{sign}${amount:,.2f}"
+    return f"{sign}${amount:.6f}".rstrip("0")
 
 
 def duration(seconds: float | None) -> str:

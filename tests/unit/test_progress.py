@@ -1,0 +1,138 @@
+"""What a person sees, in the words that they read."""
+
+import io
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+
+from batchgen.events import AttemptEnded, ItemEnded, RunBegan, Stopping, Warned
+from batchgen.model import Attempt, Outcome, Result, Status
+from batchgen.progress import PlainObserver, Tally
+from batchgen.wording import duration, usd
+
+BEGAN = RunBegan(
+    run_id="r",
+    job="spring",
+    directory=Path("output/spring"),
+    provider="cometapi",
+    n_items=100,
+    n_reused=40,
+    n_settled=1,
+    concurrency=8,
+    planned_usd=Decimal("2.5"),
+)
+
+
+OPENING = (
+    "spring: 59 of 100 to make (40 done already) (1 failed for good before), 8 at once, "
+    "cometapi, about $2.50"
+)
+
+
+class FakeTime:
+    def __init__(self) -> None:
+        self.now_s = 1000.0
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
+def ended(status: Status) -> ItemEnded:
+    return ItemEnded(Result(id="a", key="k", status=status, model="m"))
+
+
+def attempt(cost: str | None) -> AttemptEnded:
+    return AttemptEnded(
+        Attempt(
+            run_id="r",
+            item="a",
+            key="k",
+            turn=1,
+            attempt=1,
+            at="2026-11-21T03:00:04.120Z",
+            model="m",
+            provider="cometapi",
+            outcome=Outcome.IMAGE,
+            decision="done",
+            cost_usd=None if cost is None else Decimal(cost),
+            cost_basis="reported",
+            billed="yes",
+        )
+    )
+
+
+def test_plain_lines_come_at_the_start_and_every_thirty_seconds() -> None:
+    clock, stream = FakeTime(), io.StringIO()
+    watch = PlainObserver(stream, clock)
+    watch(BEGAN)
+    for _ in range(12):
+        clock.now_s += 5
+        watch(attempt("0.04"))
+        watch(ended("done"))
+    watch(ended("failed"))
+    watch(Warned("the ledger ended in a torn line"))
+    watch(Stopping("sigint", 3))
+    assert stream.getvalue().splitlines() == [
+        OPENING,
+        "45/100 done · 1 failed · $0.24 · 10.0/min · 5m24s left",
+        "51/100 done · 1 failed · $0.48 · 11.0/min · 4m22s left",
+        "warning: the ledger ended in a torn line",
+        "stopping, no new requests: sigint; waiting for 3 under way",
+    ]
+
+
+def test_the_time_left_is_said_only_when_there_is_a_rate() -> None:
+    clock = FakeTime()
+    tally = Tally(clock)
+    tally.take(BEGAN)
+    assert tally.eta_s is None
+    for _ in range(10):
+        clock.now_s += 6
+        tally.take(ended("done"))
+    assert tally.per_min == pytest.approx(10)
+    assert tally.eta_s == pytest.approx(49 * 6)
+
+
+def test_an_unknown_cost_is_marked() -> None:
+    tally = Tally(FakeTime())
+    tally.take(BEGAN)
+    tally.take(attempt("0.5"))
+    tally.take(attempt(None))
+    assert tally.words() == "1 failed · $0.50+?"
+
+
+def test_a_control_code_in_a_reason_never_reaches_the_stream() -> None:
+    stream = io.StringIO()
+    PlainObserver(stream, FakeTime())(Stopping("\x1b]0;owned\x07 \u202e no", 0))
+    assert stream.getvalue() == "stopping, no new requests: ]0;owned no; none under way\n"
+
+
+@pytest.mark.parametrize(
+    ("amount", "text"),
+    [
+        (None, "unknown"),
+        ("0", "$0.00"),
+        ("0.0004", "$0.0004"),
+        ("0.01", "$0.01"),
+        ("1234.5", "$1,234.50"),
+        ("-1.397639", "-$1.40"),
+    ],
+)
+def test_money_is_written_for_a_person(amount: str | None, text: str) -> None:
+    assert usd(None if amount is None else Decimal(amount)) == text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (None, "–"),
+        (0.04, "0.0s"),
+        (59.94, "59.9s"),
+        (61, "1m01s"),
+        (2467, "41m07s"),
+        (10920, "3h02m"),
+    ],
+)
+def test_a_duration_is_written_for_a_person(seconds: float | None, text: str) -> None:
+    assert duration(seconds) == text
