@@ -14,12 +14,12 @@ from typing import Any
 
 from batchgen.clock import Clock
 from batchgen.cost import PriceBook, estimate
-from batchgen.errors import AttemptError, Cancelled, MissingReference, Unterminated
+from batchgen.errors import AttemptError, BatchgenError, Cancelled, MissingReference, Unterminated
 from batchgen.limits import Limiter
 from batchgen.model import Item, ReferenceFile
 from batchgen.pool import to_the_end
 from batchgen.references import ReferenceLibrary, UnusableReferenceError, read_reference
-from batchgen.settle import CallEnd, Settler
+from batchgen.settle import CallEnd, Settler, bug
 from batchgen.store.ledger import Ledger, Sent
 from batchgen.store.parts import PartImage, Writer
 from batchgen.store.receipts import Receipt, ReceivedImage, part_name
@@ -120,6 +120,10 @@ class Caller:
             error = failed
         except asyncio.CancelledError:
             error = Cancelled("given up while it was under way; it may be billed")
+        except BatchgenError:
+            raise
+        except Exception as defect:  # noqa: BLE001 - one item's record, then the run ends
+            error = bug(defect)
         else:
             return await to_the_end(self._settle(answer, stream, sent, item))
         known = answer.known(self.clock.monotonic_s())

@@ -31,7 +31,7 @@ which budget a retry would come from. Messages say what happened, to what, and w
         ├── MissingReference  a file changed or went away         no     never
         ├── Cancelled         given up by us while under way      maybe  never (stays to be done)
         ├── Interrupted       sent by a run that was killed       maybe  never (stays to be done)
-        └── Bug               our own fault                       maybe  never
+        └── Bug               our own fault                       maybe  stops the run
 
 The classes survive pickling, so that an executor may carry them from another process.
 """
@@ -327,4 +327,5 @@ class Bug(AttemptError):
     """An error of our own while handling one item; recorded, and the run ends with exit 1."""
 
     outcome = Outcome.BUG
+    stops_run = True
     billed: Billed = "maybe"

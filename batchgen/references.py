@@ -9,7 +9,7 @@ import hashlib
 import os
 import stat
 from collections.abc import AsyncIterator
-from pathlib import Path
+from io import BufferedReader, FileIO
 from typing import Final
 
 from batchgen.errors import MissingReference
@@ -72,25 +72,42 @@ def sniff(head: bytes) -> str | None:
 
 def _examine(path: str) -> ReferenceFile:
     try:
-        # O_NONBLOCK: opening a FIFO must not wait for a writer.
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        with _open(path) as file:
+            return _describe(path, file)
     except FileNotFoundError:
         raise UnusableReferenceError("does not exist") from None
     except OSError as error:
         raise UnusableReferenceError(f"cannot be read ({error.strerror})") from None
-    seen = os.fstat(descriptor)
-    if not stat.S_ISREG(seen.st_mode):  # before Python opens it, which a directory refuses
+
+
+def _open(path: str) -> FileIO:
+    """Open a regular file, and nothing else, without waiting for anything.
+
+    Raises:
+        OSError: It cannot be opened.
+        UnusableReferenceError: The path names something else, or is no path.
+    """
+    try:
+        # O_NONBLOCK: opening a FIFO must not wait for a writer.
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    except ValueError:  # a NUL, or a character that no file name can hold
+        raise UnusableReferenceError("is no path") from None
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
         raise UnusableReferenceError("is no regular file")
-    with os.fdopen(descriptor, "rb", buffering=0) as file:
-        head = file.read(_SNIFF_BYTES)
-        mime = sniff(head)
-        if mime is None:
-            what = "is empty" if not head else "is no PNG, JPEG, WebP, HEIC or HEIF image"
-            raise UnusableReferenceError(what)
-        digest = hashlib.sha256(head)
-        while step := file.read(_HASH_STEP_BYTES):
-            digest.update(step)
+    return FileIO(descriptor)
+
+
+def _describe(path: str, file: FileIO) -> ReferenceFile:
+    seen = os.fstat(file.fileno())
+    head = file.read(_SNIFF_BYTES)
+    mime = sniff(head)
+    if mime is None:
+        what = "is empty" if not head else "is no PNG, JPEG, WebP, HEIC or HEIF image"
+        raise UnusableReferenceError(what)
+    digest = hashlib.sha256(head)
+    while step := file.read(_HASH_STEP_BYTES):
+        digest.update(step)
     return ReferenceFile(
         path=path,
         mime=mime,
@@ -108,9 +125,11 @@ async def read_reference(file: ReferenceFile, step_bytes: int) -> AsyncIterator[
         MissingReference: The file went away or is not what it was; nothing billed.
     """
     try:
-        opened = await asyncio.to_thread(Path(file.path).open, "rb")
+        opened = BufferedReader(await asyncio.to_thread(_open, file.path))
     except OSError as error:
         raise MissingReference(f"reference {file.path}: {error.strerror}") from error
+    except UnusableReferenceError as error:
+        raise MissingReference(f"reference {file.path} {error}") from error
     with opened:
         seen = os.fstat(opened.fileno())
         now = (seen.st_size, seen.st_mtime_ns, seen.st_ino)
@@ -120,7 +139,10 @@ async def read_reference(file: ReferenceFile, step_bytes: int) -> AsyncIterator[
             )
         left = file.size_bytes
         while left:
-            step = await asyncio.to_thread(opened.read, min(step_bytes, left))
+            try:
+                step = await asyncio.to_thread(opened.read, min(step_bytes, left))
+            except OSError as error:
+                raise MissingReference(f"reference {file.path}: {error.strerror}") from error
             if len(step) != min(step_bytes, left):
                 raise MissingReference(f"reference {file.path} was cut while it was being read")
             left -= len(step)

@@ -7,7 +7,6 @@ Runner(job)
 """
 
 import asyncio
-import hashlib
 import random
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, suppress
@@ -24,6 +23,7 @@ from batchgen.cost import PriceBook, estimate
 from batchgen.errors import (
     AttemptError,
     BatchgenError,
+    Bug,
     StoreError,
 )
 from batchgen.events import AttemptEnded, Event, ItemEnded, RunBegan, Stopping, Warned
@@ -40,6 +40,7 @@ from batchgen.retry import Retries
 from batchgen.sanitize import Secrets
 from batchgen.settle import CallEnd, Settler, decided
 from batchgen.store.expanded import read_items, write_items
+from batchgen.store.images import sha256_of
 from batchgen.store.layout import Layout, new_run_id
 from batchgen.store.ledger import (
     End,
@@ -287,7 +288,7 @@ class Runner:
             run_id=self.run_id,
             at=stamp(self._began_at),
             job=manifest.name,
-            job_sha256=hashlib.sha256(self._job.read_bytes()).hexdigest(),
+            job_sha256=sha256_of(self._job),
             provider=provider.name,
             version=__version__,
             head={**manifest.settings.written, **as_written(manifest.name, provider)},
@@ -336,7 +337,7 @@ class Runner:
         if end.line is None:
             return result_of(item, self._history.items.get((item.id, item.key)))
         line = decided(end.line, decision)
-        if decision == "failed" and line.billed != "no":
+        if line.billed != "no" and (decision == "failed" or line.outcome is Outcome.BUG):
             line = await asyncio.to_thread(self._settler.keep_cut, end, line)
         await self._ledger.append(line)
         for path in end.leftovers:
@@ -369,6 +370,8 @@ class Runner:
         if isinstance(error, BatchgenError):
             return error.exit_code
         if error is not None:
+            return _EXIT_BUG
+        if isinstance(self.stop.cause, Bug):
             return _EXIT_BUG
         statuses = self._statuses()
         if self.stop.reason in _EXIT_BY_REASON and statuses["pending"]:

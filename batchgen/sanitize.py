@@ -1,11 +1,11 @@
 """What may be shown: secrets taken out by value, text made fit for a terminal and a log line."""
 
 import re
-import unicodedata
 from collections.abc import Iterable
 
 _REDACTED = "[key]"
 _UNSAFE = re.compile(r"[\s\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]+")
+_SURROGATE = re.compile(r"[\ud800-\udfff]")
 
 
 class Secrets:
@@ -44,7 +44,6 @@ def printable(text: str, max_chars: int = 300) -> str:
     Control codes, line breaks and direction overrides become a space, a lone surrogate becomes
     U+FFFD, and what is longer than `max_chars` ends in an ellipsis.
     """
-    text = text[: max_chars * 4].encode("utf-8", "replace").decode("utf-8")
+    text = _SURROGATE.sub("\ufffd", text[: max_chars * 4])
     text = _UNSAFE.sub(" ", text).strip()
-    text = "".join(ch for ch in text if unicodedata.category(ch) not in {"Cc", "Cs"})
     return text if len(text) <= max_chars else text[: max_chars - 1].rstrip() + "…"

@@ -7,7 +7,6 @@ The same steps finish an answer that has just arrived and one that a killed run 
 Everything here may wait for the disk, so it runs in a thread, never on the event loop.
 """
 
-import hashlib
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,10 +16,10 @@ from typing import Any, Final
 import msgspec
 
 from batchgen.cost import NOTHING, UNKNOWN, Cost, PriceBook, count_tokens, price_tokens
-from batchgen.errors import AttemptError, BrokenImage, StoreError
+from batchgen.errors import AttemptError, BatchgenError, BrokenImage, Bug, StoreError
 from batchgen.model import Attempt, Decision, Failure, ImageFile, ImageRole, Item, Outcome, Tokens
 from batchgen.sanitize import Secrets
-from batchgen.store.images import HEAD_BYTES, TAIL_BYTES, ImageFacts, inspect
+from batchgen.store.images import HEAD_BYTES, TAIL_BYTES, ImageFacts, inspect, sha256_of
 from batchgen.store.layout import Layout
 from batchgen.store.ledger import Sent, sync_directory
 from batchgen.store.receipts import Receipt, ReceivedImage, save_receipt
@@ -65,6 +64,13 @@ class Settler:
             return self._settle(receipt, recovered=recovered)
         except OSError as error:
             raise StoreError(f"{error.filename}: {error.strerror}") from error
+        except BatchgenError:
+            raise
+        except Exception as defect:  # noqa: BLE001 - an answer that trips us up is kept, not lost
+            error_known = {"http_status": receipt.http_status, "recovered": recovered}
+            end = self.failed(receipt.sent, receipt.item, bug(defect), error_known)
+            parts = tuple(self.layout.parts / image.part for image in receipt.images)
+            return CallEnd(end.item, end.line, end.error, parts)
 
     def failed(
         self, sent: Sent, item: Item, error: AttemptError, known: Mapping[str, Any]
@@ -86,11 +92,10 @@ class Settler:
         for part in end.leftovers:
             if part.suffix != ".part" or not part.is_file() or not part.stat().st_size:
                 continue
-            data = part.read_bytes()
-            facts = inspect(data[:HEAD_BYTES], data[-TAIL_BYTES:], len(data))
+            size_bytes = part.stat().st_size
+            received = ReceivedImage(part=part.name, sha256=sha256_of(part), size_bytes=size_bytes)
+            facts = _facts(part, size_bytes)
             target = self.layout.quarantine(part.stem, facts.extension if facts else "bin")
-            digest = hashlib.sha256(data).hexdigest()
-            received = ReceivedImage(part=part.name, sha256=digest, size_bytes=len(data))
             _commit(part, target)
             kept.append(_image_file(self.layout, target, "quarantine", received, facts))
         return msgspec.structs.replace(line, images=(*line.images, *kept)) if kept else line
@@ -186,19 +191,17 @@ class Settler:
         path = self._where(received, receipt)
         if received.size_bytes == 0 or path is None:
             return None, "it has no bytes"
-        with path.open("rb") as file:
-            head = file.read(HEAD_BYTES)
-            file.seek(max(0, received.size_bytes - TAIL_BYTES))
-            tail = file.read(TAIL_BYTES)
-        facts = inspect(head, tail, received.size_bytes)
+        facts = _facts(path, received.size_bytes)
         return facts, "it is no PNG, JPEG or WebP" if facts is None else facts.fault
 
     def _where(self, received: ReceivedImage, receipt: Receipt) -> Path | None:
         """The part file, or the final one if a killed run came as far as renaming it."""
-        candidates = [self.layout.parts / received.part]
-        candidates += [self.layout.image(receipt.sent.item, ext) for ext in _EXTENSIONS]
-        for path in candidates:
-            if path.is_file() and path.stat().st_size == received.size_bytes:
+        part = self.layout.parts / received.part
+        if part.is_file():
+            return part
+        for extension in _EXTENSIONS:
+            path = self.layout.image(receipt.sent.item, extension)
+            if path.is_file() and sha256_of(path) == received.sha256:
                 return path
         return None
 
@@ -238,6 +241,22 @@ class Settler:
         if error is not None and error.billed == "no":
             return tokens, NOTHING
         return tokens, price_tokens(tokens, basis, price)
+
+
+def _facts(path: Path, size_bytes: int) -> ImageFacts | None:
+    with path.open("rb") as file:
+        head = file.read(HEAD_BYTES)
+        file.seek(max(0, size_bytes - TAIL_BYTES))
+        return inspect(head, file.read(TAIL_BYTES), size_bytes)
+
+
+def bug(defect: Exception) -> Bug:
+    """Name a defect of ours as what it is: its type, its words and its innermost place."""
+    trace = defect.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    where = f"{trace.tb_frame.f_globals.get('__name__')}:{trace.tb_lineno}" if trace else "?"
+    return Bug(f"a bug in batchgen, please report it: {type(defect).__name__} in {where}: {defect}")
 
 
 def _maybe(sent: Sent) -> Cost:

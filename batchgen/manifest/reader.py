@@ -1,6 +1,5 @@
 """A whole job file, read item by item, with every problem and its place."""
 
-import hashlib
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
@@ -260,12 +259,6 @@ def _open(path: Path) -> Manifest:
         message = "YAML of more than 64 MiB: write it as JSONL"
         raise JobError((_problem(path, Place(1, 1), "", message),))
     return YamlManifest(path, path.read_bytes().decode("utf-8-sig"))
-
-
-def sha256_of(path: Path) -> str:
-    """The digest of a job file as it is now."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _problem(path: Path, place: Place, field: str, message: str) -> Problem:

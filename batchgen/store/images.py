@@ -1,7 +1,9 @@
 """Whether bytes are a whole image, told by the bytes themselves, never by a label."""
 
+import hashlib
 import struct
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 _PNG: Final = b"\x89PNG\r\n\x1a\n"
@@ -38,10 +40,16 @@ def inspect(head: bytes, tail: bytes, size_bytes: int) -> ImageFacts | None:
     if head.startswith(_PNG):
         return _png(head, tail)
     if head.startswith(b"\xff\xd8\xff"):
-        return _jpeg(head, tail)
+        return _jpeg(head, tail, size_bytes)
     if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
         return _webp(head, size_bytes)
     return None
+
+
+def sha256_of(path: Path) -> str:
+    """The digest of a file as it is on disk now."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _png(head: bytes, tail: bytes) -> ImageFacts:
@@ -55,9 +63,11 @@ def _png(head: bytes, tail: bytes) -> ImageFacts:
     return ImageFacts("png", "image/png", width, height, fault)
 
 
-def _jpeg(head: bytes, tail: bytes) -> ImageFacts:
+def _jpeg(head: bytes, tail: bytes, size_bytes: int) -> ImageFacts:
     width, height = _jpeg_size(head)
     fault = None if _JPEG_END in tail else "the JPEG has no end (EOI)"
+    if width is None and size_bytes <= len(head):
+        fault = "the JPEG has no frame (SOF)"
     return ImageFacts("jpg", "image/jpeg", width, height, fault)
 
 
@@ -80,6 +90,8 @@ def _webp(head: bytes, size_bytes: int) -> ImageFacts:
     declared = int.from_bytes(head[4:8], "little") + 8
     fault = None if size_bytes >= declared else "the WebP is shorter than it says"
     width, height = _webp_size(head)
+    if not width or not height:
+        fault = "the WebP has no picture (VP8)"
     return ImageFacts("webp", "image/webp", width, height, fault)
 
 

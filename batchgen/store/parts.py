@@ -174,6 +174,10 @@ class PartImage:
         self._size_bytes += len(data)
 
     def _close(self) -> None:
-        if self._descriptor >= 0:
-            os.close(self._descriptor)
-            self._descriptor = -1
+        descriptor, self._descriptor = self._descriptor, -1
+        if descriptor < 0:
+            return
+        try:
+            os.close(descriptor)
+        except OSError as error:  # a network disk may say only now that it is full
+            self._error = self._error or error

@@ -57,6 +57,6 @@ def load_receipt(directory: Path, sent: Sent) -> Receipt | None:
     path = directory / f"{part_name(sent)}.json"
     try:
         receipt = msgspec.json.decode(path.read_bytes(), type=Receipt)
-    except (FileNotFoundError, msgspec.MsgspecError):
+    except (FileNotFoundError, UnicodeDecodeError, RecursionError, msgspec.MsgspecError):
         return None
     return receipt if receipt.sent == sent else None
