@@ -126,6 +126,7 @@ class Caller:
             error = bug(defect)
         else:
             return await to_the_end(self._settle(answer, stream, sent, item))
+        error.message = self.settler.secrets.redact(error.message)
         known = answer.known(self.clock.monotonic_s())
         known["request_id"] = error.request_id or answer.request_id
         leftovers = await to_the_end(self._drop(answer))
@@ -140,10 +141,13 @@ class Caller:
         chunks = body.chunks(read_reference)
         async with self.transport.post(path, body.length_bytes, chunks) as response:
             answer.response = response
-            answer.request_id = request_id(response.headers)
+            # Before any of it is shortened, which could cut a key in two.
+            secrets = self.settler.secrets
+            headers = {name: secrets.redact(value) for name, value in response.headers.items()}
+            answer.request_id = request_id(headers)
             if response.status != 200:  # noqa: PLR2004 - every other status is a refusal
-                refusal = await _beginning(response)
-                raise read_fault(response.status, response.headers, refusal, self.clock.now())
+                refusal = secrets.redact_bytes(await _beginning(response))
+                raise read_fault(response.status, headers, refusal, self.clock.now())
             try:
                 async for chunk in response.body:
                     stream.feed(chunk)
@@ -160,7 +164,7 @@ class Caller:
         receipt = Receipt(
             sent=sent,
             item=item,
-            skeleton=stream.skeleton().decode("utf-8", "replace"),
+            skeleton=self.settler.secrets.redact(stream.skeleton().decode("utf-8", "replace")),
             images=tuple(
                 ReceivedImage(
                     part=image.path.name,

@@ -128,13 +128,12 @@ class Pool(Generic[AttemptedT, FinishedT]):
             await self.close()
         if self._defect is not None:
             raise self._defect
-        if self._stop.cause is not None and not isinstance(self._stop.cause, AttemptError):
-            raise self._stop.cause
 
     def cancel(self) -> None:
         """Give up what is under way; each call still gets its record, and `run` ends."""
-        if self._driver is not None and not self._driver.done():
+        if self._driver is None or not self._driver.done():
             self._stop.ask("cancelled")
+        if self._driver is not None:
             self._driver.cancel()
 
     async def close(self) -> None:

@@ -107,7 +107,9 @@ def decide(error: AttemptError, tries: Tries, policy: Retries, rng: random.Rando
     if told_s is not None:
         if told_s > policy.max_wait:
             return GiveUp(f"the service asks to wait {told_s:.0f} s, more than retries.max_wait")
-        return Again(told_s + rng.uniform(0, _HINT_JITTER * told_s + _BASE_S))
+        # "Retry-After: 0" tells nothing; obeyed alone it would burn every retry within seconds.
+        spread_s = _BASE_S if told_s >= _BASE_S else _ceiling_s(error, used)
+        return Again(told_s + rng.uniform(0, _HINT_JITTER * told_s + spread_s))
     return Again(rng.uniform(0, _ceiling_s(error, used)))
 
 

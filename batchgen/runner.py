@@ -215,7 +215,7 @@ class Runner:
         from batchgen.emulator import Emulator  # noqa: PLC0415 - only a demo needs a server
 
         emulator = stack.enter_context(Emulator())
-        return replace(provider, base_url=emulator.base_url)
+        return replace(provider, base_url=emulator.base_url, direct=True)
 
     async def _open(
         self, manifest: Manifest, provider: Provider, key: str, stack: AsyncExitStack

@@ -141,7 +141,7 @@ class Settler:
         self, sent: Sent, item: Item, *, error: AttemptError | None, cost: Cost, **known: Any
     ) -> Attempt:
         failure = None if error is None else Failure(kind=error.kind, message=error.message)
-        return Attempt(
+        line = Attempt(
             run_id=sent.run_id,
             item=sent.item,
             key=sent.key,
@@ -159,6 +159,13 @@ class Settler:
             tags=item.tags,
             **known,
         )
+        return self._redacted(line)
+
+    def _redacted(self, line: Attempt) -> Attempt:
+        """The line as it may be shown: wherever the service quoted the key, it is taken out."""
+        written = msgspec.json.encode(line)
+        redacted = self.secrets.redact_bytes(written)
+        return line if redacted is written else msgspec.json.decode(redacted, type=Attempt)
 
     # --- the picture --------------------------------------------------------------------------
 

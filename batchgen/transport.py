@@ -57,6 +57,7 @@ class Provider:
         key_env: The environment variables that may hold the key, the first found wins.
         auth: The header that carries it.
         allow_http: Whether plain http may leave this machine.
+        direct: Never through a proxy: the server is our own, on this machine.
     """
 
     name: str
@@ -64,6 +65,7 @@ class Provider:
     key_env: tuple[str, ...] = ()
     auth: Auth = "x-goog-api-key"
     allow_http: bool = False
+    direct: bool = False
 
 
 PROVIDERS: Final = {
@@ -168,7 +170,9 @@ class Transport:
         self._base_url = provider.base_url
         self._timeouts = timeouts
         self._tls = _tls_context(ca_file)
-        self._proxy = proxy or _proxy_from_environment(provider.base_url)
+        self._proxy = (
+            None if provider.direct else proxy or _proxy_from_environment(provider.base_url)
+        )
         credential = (
             {"Authorization": f"Bearer {key}"}
             if provider.auth == "bearer"
@@ -301,6 +305,9 @@ def translate(error: Exception, *, upload_began: bool) -> AttemptError:
         case aiohttp.ClientResponseError():
             # Its repr shows the request's headers, key included; its message is the parser's.
             return BadReply("the answer is no HTTP that can be read")
+        case aiohttp.ServerDisconnectedError() if upload_began:
+            # Its message may be what came of the answer.
+            return ConnectionDropped("the server closed the connection before an answer")
         case _ if not upload_began:
             return Unreachable(f"the connection failed: {_short(error)}")
         case _:
@@ -363,7 +370,8 @@ def _inflater(encoding: str) -> _Inflater | None:
         case "deflate":
             return _Inflater(zlib.MAX_WBITS)
         case other:
-            raise BadReply(f"an answer compressed in a way that nobody asked for ({other[:40]})")
+            name = other if other in {"br", "zstd", "compress"} else "an unknown one"
+            raise BadReply(f"an answer in a compression that nobody asked for ({name})")
 
 
 def _short(error: BaseException) -> str:

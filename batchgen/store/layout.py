@@ -66,5 +66,10 @@ class Layout:
 
 
 def new_run_id(at: datetime) -> str:
-    """Name a run by its start: `20261121T030000Z-4f2a9c31`; names sort by time."""
-    return f"{at:%Y%m%dT%H%M%SZ}-{secrets.token_hex(4)}"
+    """Name a run by its start: `20261121T030000Z-4f2a9c31`; names sort by time.
+
+    Two runs of one directory may begin in the same second, and the ledger is read in the order of
+    its names: the first three digits say which 4096th of the second it was, the others are chance.
+    """
+    share = at.microsecond * 4096 // 1_000_000
+    return f"{at:%Y%m%dT%H%M%SZ}-{share:03x}{secrets.token_hex(3)[1:]}"

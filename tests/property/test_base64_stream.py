@@ -91,7 +91,9 @@ def test_any_text_gives_the_same_bytes_or_the_same_refusal(text: str, places: li
 def test_thousands_of_odd_texts_agree(seed: int) -> None:
     rng = random.Random(seed)
     for _ in range(5_000):
-        text = "".join(rng.choices("QUFB-_+/=\n" if rng.random() < 0.9 else "dat:,Q=.", k=rng.randrange(14)))
+        text = "".join(
+            rng.choices("QUFB-_+/=\n" if rng.random() < 0.9 else "dat:,Q=.", k=rng.randrange(14))
+        )
         places = [rng.randrange(20) for _ in range(rng.randrange(5))]
         assert in_pieces(cut(text.encode(), places)) == at_once(text), (text, places)
 

@@ -200,7 +200,7 @@ class Members:
 
 SHORT = {"\n": "\\n", "\r": "\\r", "\t": "\\t", "\b": "\\b", "\f": "\\f", '"': '\\"', "\\": "\\\\"}
 ALPHABETS = (
-    "abc xyz0,:{}[]\"\\/",
+    'abc xyz0,:{}[]"\\/',
     "\n\t\r\b\f\x00\x1f\x7f",
     "\u00e9\u4e2d\u2028\ufeff",
     "\U0001f600\U0010ffff",
@@ -432,7 +432,9 @@ def mutant(rng: random.Random) -> bytes:
             case 4:
                 body[place:] = document(rng)[rng.randrange(20) :]
             case _:
-                body[place : place + 1] = rng.choice((b'"', b"{", b"}", b"[", b"]", b":", b",", b"\\"))
+                body[place : place + 1] = rng.choice(
+                    (b'"', b"{", b"}", b"[", b"]", b":", b",", b"\\")
+                )
     return bytes(body)
 
 

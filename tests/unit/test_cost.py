@@ -98,7 +98,14 @@ ONE = usage(20, 1230, 200, 1450)
             "0.281560",
         ),
         # two images without details: 2 x 1120
-        (usage(20, 2500, 800, 3320), 2, None, tokens(20, 0, 260, 2240, 800), "inferred", "0.281560"),
+        (
+            usage(20, 2500, 800, 3320),
+            2,
+            None,
+            tokens(20, 0, 260, 2240, 800),
+            "inferred",
+            "0.281560",
+        ),
         # 4K without details: 2000 of 2100: 40 + 100*12 + 2000*120 = 241240
         (usage(20, 2100, None, 2120), 1, "4K", tokens(20, 0, 100, 2000), "inferred", "0.241240"),
         # a size that the table lacks counts as the dearest: 40 + 100*12 + 240000
@@ -106,11 +113,25 @@ ONE = usage(20, 1230, 200, 1450)
         # fewer candidates than an image should have: all of them are image: 40 + 900*120
         (usage(20, 900, None, 920), 1, None, tokens(20, 0, 0, 900), "inferred", "0.108040"),
         # no candidates count, but a total: 1450 - 20 - 200 = 1230
-        (usage(20, None, 200, 1450), 1, None, tokens(20, 0, 110, 1120, 200), "inferred", "0.138160"),
+        (
+            usage(20, None, 200, 1450),
+            1,
+            None,
+            tokens(20, 0, 110, 1120, 200),
+            "inferred",
+            "0.138160",
+        ),
         # neither: one image as the table says: 40 + 1120*120; not nothing
         (usage(20, None, None, None), 1, None, tokens(20, 0, 0, 1120), "inferred", "0.134440"),
         # details without a count
-        (usage(20, None, None, None, **IMAGE), 1, None, tokens(20, 0, 0, 1120), "inferred", "0.134440"),
+        (
+            usage(20, None, None, None, **IMAGE),
+            1,
+            None,
+            tokens(20, 0, 0, 1120),
+            "inferred",
+            "0.134440",
+        ),
         # no prompt count, but a total: 1450 - 1230 - 200 = 20
         (
             usage(None, 1230, 200, 1450, **IMAGE),
@@ -122,7 +143,9 @@ ONE = usage(20, 1230, 200, 1450)
         ),
         # two references: (20 + 1120)*2 + 110*12 + 134400 = 2280 + 1320 + 134400
         (
-            usage(1140, 1230, None, 2370, promptTokensDetails=details(TEXT=20, IMAGE=1120), **IMAGE),
+            usage(
+                1140, 1230, None, 2370, promptTokensDetails=details(TEXT=20, IMAGE=1120), **IMAGE
+            ),
             1,
             None,
             tokens(20, 1120, 110, 1120),
@@ -186,7 +209,12 @@ ONE = usage(20, 1230, 200, 1450)
     ],
 )
 def test_a_usage_is_sorted_and_priced(
-    raw: dict[str, Any], n_images: int, size: str | None, counted: Tokens, basis: CostBasis, usd: str
+    raw: dict[str, Any],
+    n_images: int,
+    size: str | None,
+    counted: Tokens,
+    basis: CostBasis,
+    usd: str,
 ) -> None:
     price = BOOK.find(PRO)
     got, got_basis = count_tokens(read_usage(raw), price, n_images=n_images, size=size)
@@ -216,7 +244,13 @@ def test_a_model_without_a_price_has_tokens_and_no_cost() -> None:
 
 @pytest.mark.parametrize(
     ("size", "usd"),
-    [("512", "0.044820"), (None, "0.067200"), ("1K", "0.067200"), ("2K", "0.100800"), ("4K", "0.151200")],
+    [
+        ("512", "0.044820"),
+        (None, "0.067200"),
+        ("1K", "0.067200"),
+        ("2K", "0.100800"),
+        ("4K", "0.151200"),
+    ],
 )
 def test_a_flash_image_costs_by_its_size(size: str | None, usd: str) -> None:
     # 747, 1120, 1680 and 2520 tokens at 60 a million

@@ -102,9 +102,7 @@ def test_a_directory_that_cannot_be_written_is_a_store_error(tmp_path: Path) -> 
 
 
 def test_a_disk_that_cannot_take_the_name_is_a_store_error(tmp_path: Path) -> None:
-    script = (
-        "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))\n" + HOLD
-    )
+    script = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))\n" + HOLD
     done = subprocess.run(
         [sys.executable, "-c", script, str(tmp_path / ".lock")],
         input="",

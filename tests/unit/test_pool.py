@@ -231,7 +231,9 @@ def test_each_budget_is_used_up_and_then_the_item_is_given_up() -> None:
         "2": RateLimited("x"),
         "3": BadRequest("x"),
     }
-    world = World(lambda item, _n: errors[item], retries=Retries(transport=3, unsure=1, rate_limit=5))
+    world = World(
+        lambda item, _n: errors[item], retries=Retries(transport=3, unsure=1, rate_limit=5)
+    )
 
     async def main() -> None:
         world.start()
@@ -325,7 +327,7 @@ def test_a_cancel_at_any_moment_records_every_call_exactly_once(
 
     async def main() -> float:
         world.start()
-        cancelling = asyncio.create_task(at(when_s, lambda: world.pool.cancel()))
+        cancelling = asyncio.create_task(at(when_s, world.pool.cancel))
         await world.run(items(1000))
         await cancelling
         return virtual_time.now_s()
@@ -355,7 +357,7 @@ def test_a_second_cancel_loses_no_record() -> None:
 
     async def main() -> None:
         world.start()
-        cancels = [asyncio.create_task(at(when, lambda: world.pool.cancel())) for when in (12, 13, 14)]
+        cancels = [asyncio.create_task(at(when, world.pool.cancel)) for when in (12, 13, 14)]
         await world.run(items(100))
         await asyncio.gather(*cancels)
 

@@ -79,7 +79,11 @@ def answer(*parts: Any, **members: Any) -> dict[str, Any]:
 
 def test_the_final_image_is_the_last_that_is_no_thought() -> None:
     body = answer(
-        image("QQ=="), image("Qg=="), {"text": "and"}, image("Qw==", thought=True), finishReason="STOP"
+        image("QQ=="),
+        image("Qg=="),
+        {"text": "and"},
+        image("Qw==", thought=True),
+        finishReason="STOP",
     )
     got = Received(body)
     assert got.reply.final is not None
@@ -235,7 +239,7 @@ def test_numbers_that_no_ledger_could_hold_cost_no_picture() -> None:
 
 def test_lone_surrogates_become_replacement_characters_that_a_file_can_take() -> None:
     text = r"a\ud800b\udfff \ud83d\ude00 \\ud800"
-    members = rf'"modelVersion":"\uD800","usageMetadata":{{"\udc00":"\ud83dx"}}'
+    members = r'"modelVersion":"\uD800","usageMetadata":{"\udc00":"\ud83dx"}'
     part = rf'{{"text":"{text}"}}'
     body = rf'{{"candidates":[{{"content":{{"parts":[{part}]}}}}],{members}}}'
     reply = Received(body.encode()).reply

@@ -119,7 +119,7 @@ def after(**used: int) -> Tries:
         (MissingReference("x"), after(), GiveUp),
         (Cancelled("x"), after(), GiveUp),
         (Interrupted("x"), after(), GiveUp),
-        (Bug("x"), after(), GiveUp),
+        (Bug("x"), after(), StopRun),
         # the whole run
         (TlsFailed("x"), after(), StopRun),
         (NotTheApi("x"), after(), StopRun),
@@ -149,7 +149,7 @@ def test_counting_a_retry_leaves_the_earlier_value_alone(error: AttemptError) ->
 
 
 @given(
-    st.floats(0, 600),
+    st.floats(1, 600),
     st.integers(0, 19),
     st.sampled_from([RateLimited, ServerRefused]),
     st.randoms(use_true_random=False),
@@ -161,6 +161,14 @@ def test_never_sooner_than_told_and_not_much_later(
     verdict = decide(kind("x", wait_s=told_s), tries, POLICY, rng)
     assert isinstance(verdict, Again)
     assert told_s <= verdict.after_s <= told_s * 1.1 + 1
+
+
+def test_a_wait_of_nothing_tells_nothing_and_the_own_backoff_goes_on() -> None:
+    told_nothing = RateLimited("x", wait_s=0.0)
+    longest = [
+        decide(told_nothing, after(rate_limit=used), POLICY, Highest()) for used in range(8)
+    ]
+    assert longest == [Again(s) for s in (2, 4, 8, 16, 32, 60, 60, 60)]
 
 
 @pytest.mark.parametrize("told_s", [600.001, 3600, 1e9])

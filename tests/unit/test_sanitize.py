@@ -1,0 +1,72 @@
+"""What may be shown: no secret, and nothing that a terminal would obey."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from batchgen.sanitize import Secrets, printable
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("plain", "plain"),
+        ("two\nlines\r\n\tand more", "two lines and more"),
+        ("\x1b[31mred\x1b[0m", "[31mred [0m"),
+        ("\x1b]52;c;aGk=\x07", "]52;c;aGk="),
+        ("a\u202eb\u2066c\u200fd", "a b c d"),
+        ("a\u2028b\u2029c\x85d\x9be", "a b c d e"),
+        ("a\u061cb", "a b"),
+        ("lone \ud800 surrogate \udfff", "lone \ufffd surrogate \ufffd"),
+        ("\u4e2d\u6587 \U0001f600 \u00e9", "\u4e2d\u6587 \U0001f600 \u00e9"),
+        ("   ", ""),
+        ("", ""),
+    ],
+)
+def test_text_from_outside_becomes_one_harmless_line(text: str, shown: str) -> None:
+    assert printable(text) == shown
+
+
+def test_long_text_ends_in_an_ellipsis() -> None:
+    assert printable("x" * 300) == "x" * 300
+    assert printable("x" * 301) == "x" * 299 + "…"
+    assert printable("x" * 10**7, 10) == "x" * 9 + "…"
+    assert printable("ab " * 100, 7) == "ab ab…"
+
+
+@given(st.text(st.characters(), max_size=400), st.integers(2, 50))
+def test_no_text_brings_a_control_code_or_a_direction_through(text: str, bound: int) -> None:
+    shown = printable(text, bound)
+    assert len(shown) <= bound
+    assert shown == shown.strip()
+    shown.encode()
+    assert not any(ch < " " or "\x7f" <= ch <= "\x9f" for ch in shown)
+    assert not set(shown) & set(
+        "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\u200e\u200f"
+    )
+
+
+def test_secrets_are_taken_out_by_value_the_longest_first() -> None:
+    secrets = Secrets(["sk-1", "", "sk-123", "sk-1"])
+    assert secrets.redact("a sk-123 b sk-1 c sk-12") == "a [key] b [key] c [key]2"
+    assert secrets.redact_bytes(b'{"sk-123":"sk-1"}') == b'{"[key]":"[key]"}'
+
+
+def test_clean_bytes_come_back_as_the_same_object() -> None:
+    data = b"nothing here"
+    assert Secrets(["sk-1"]).redact_bytes(data) is data
+    assert Secrets([]).redact_bytes(data) is data
+
+
+def test_secrets_do_not_show_themselves() -> None:
+    secrets = Secrets(["sk-CANARY"])
+    assert "CANARY" not in repr(secrets)
+    assert "CANARY" not in str(secrets)
+    assert "1" in repr(secrets)
+
+
+def test_secrets_beyond_ascii_are_found_too() -> None:
+    secrets = Secrets(["k\u00e9y"])
+    assert secrets.redact_bytes("a k\u00e9y".encode()) == b"a [key]"
