@@ -150,8 +150,9 @@ class Caller:
                 raise read_fault(response.status, headers, refusal, self.clock.now())
             try:
                 async for chunk in response.body:
-                    stream.feed(chunk)
+                    # Before the bytes are handed over: afterwards every call would pass at once.
                     await self.writer.room()
+                    stream.feed(chunk)
             except Unterminated:
                 if not stream.is_whole:
                     raise

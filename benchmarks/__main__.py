@@ -2,19 +2,18 @@
 
     python -m benchmarks [SCENARIO ...] [--rounds N]
 
-Prints a table a scenario; a run of all of them is written to RESULTS.md. A goal that is not met
+Prints a table a scenario; when all of them ran, writes RESULTS.md. A goal that is not met
 is a figure, not an error: the exit status is 1 only if a contender failed to do its work.
 """
 
 import argparse
 import sys
-from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from benchmarks.machine import describe, output_parent
-from benchmarks.measure import RunFailedError, RunningServer, measure, running_server
+from benchmarks.measure import RunFailedError, measure, running_server
 from benchmarks.reply import png
 from benchmarks.results import Table, document, scenario_text
 from benchmarks.scenarios import CONTENDERS, SCENARIOS, Scenario
@@ -31,11 +30,12 @@ def main() -> int:
     for scenario in chosen:
         tables.append(_measure(scenario, options.rounds))
         print(f"\n{scenario_text(tables[-1])}\n", flush=True)
-    if len(chosen) == len(SCENARIOS):
+    failed = any(table.failures for table in tables)
+    if len(chosen) == len(SCENARIOS) and not failed:
         day = datetime.now(UTC).date().isoformat()
         text = document(tables, describe(), n_rounds=options.rounds, day=day)
         _RESULTS.write_text(text, encoding="utf-8")
-    return 1 if any(table.failures for table in tables) else 0
+    return int(failed)
 
 
 def _options() -> argparse.Namespace:
@@ -52,45 +52,47 @@ def _options() -> argparse.Namespace:
 
 
 def _measure(scenario: Scenario, n_rounds: int) -> Table:
-    """All rounds of one scenario, against one server."""
+    """All rounds of one scenario."""
     parent, place = output_parent(scenario.disk_bytes)
     table = Table(scenario, place, runs={name: [] for name in CONTENDERS})
-    with ExitStack() as stack:
-        directory = Path(stack.enter_context(TemporaryDirectory("-batchgen-bench", dir=parent)))
-        hold = scenario.concurrency if scenario.held else 0
-        server = stack.enter_context(running_server(scenario.image_bytes, hold))
-        work = _work(scenario, directory, server)
+    with TemporaryDirectory(suffix="-batchgen-bench", dir=parent) as directory:
+        references = _references(scenario, Path(directory))
         for number in range(n_rounds):
             # Each round begins with another contender, so that none is always the first.
             first = number % len(CONTENDERS)
             for name in CONTENDERS[first:] + CONTENDERS[:first]:
-                _once(name, work, table, server)
+                _once(name, table, Path(directory) / "run", references)
     return table
 
 
-def _work(scenario: Scenario, directory: Path, server: RunningServer) -> Work:
-    references = [directory / f"reference-{n}.png" for n in range(scenario.n_references)]
-    for path in references:
+def _references(scenario: Scenario, directory: Path) -> tuple[str, ...]:
+    paths = [directory / f"reference-{n}.png" for n in range(scenario.n_references)]
+    for path in paths:
         path.write_bytes(png(scenario.reference_bytes))
-    return Work(
-        base_url=server.base_url,
-        n=scenario.n,
-        concurrency=scenario.concurrency,
-        directory=str(directory / "run"),
-        references=tuple(str(path) for path in references),
-    )
+    return tuple(str(path) for path in paths)
 
 
-def _once(name: str, work: Work, table: Table, server: RunningServer) -> None:
+def _once(name: str, table: Table, directory: Path, references: tuple[str, ...]) -> None:
+    """One run of one contender, against a server that no other has used."""
+    scenario = table.scenario
+    hold = scenario.concurrency if scenario.held else 0
     try:
-        figures = measure(name, work, table.scenario.image_bytes, server)
+        with running_server(scenario.image_bytes, hold) as server:
+            work = Work(
+                base_url=server.base_url,
+                n=scenario.n,
+                concurrency=scenario.concurrency,
+                directory=str(directory),
+                references=references,
+            )
+            figures = measure(name, work, scenario.image_bytes, server)
     except RunFailedError as failure:
         table.failures[name] = str(failure)
-        print(f"{table.scenario.name}: {name} failed: {failure}", file=sys.stderr, flush=True)
+        print(f"{scenario.name}: {name} failed: {failure}", file=sys.stderr, flush=True)
         return
     table.runs[name].append(figures)
     print(
-        f"{table.scenario.name}: {name} {figures.wall_s:.2f} s, {figures.cpu_s:.2f} s of CPU, "
+        f"{scenario.name}: {name} {figures.wall_s:.2f} s, {figures.cpu_s:.2f} s of CPU, "
         f"{figures.peak_rss_bytes / 1e6:,.0f} MB",
         file=sys.stderr,
         flush=True,

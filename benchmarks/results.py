@@ -19,10 +19,11 @@ _NOTES: Final = """\
 Written by `make bench`; a run of some scenarios only does not change this file.
 
 Each figure is the median of the rounds; in each round every contender runs once, in turn, in a
-process of its own, against the same server process on loopback. Wall and CPU seconds (user and
-system, all threads) count from after the imports to the end; peak RSS is that of the whole
-process. MB are 10^6 bytes of image, before base64. batchgen runs with full durability, from job
-file to summary and page; the others write the image files and sync nothing."""
+process of its own, against a fresh server process on loopback, over plain HTTP. Wall and CPU
+seconds (user and system, all threads) count from after the imports to the end; peak RSS is that
+of the whole process. The server shares the cores. MB are 10^6 bytes of image, before base64.
+batchgen runs with full durability, from job file to summary and page; the others write the image
+files and sync nothing."""
 
 
 @dataclass(slots=True)

@@ -1,4 +1,4 @@
-"""A dumb, fast server for one scenario, in a process of its own.
+"""A dumb, fast server for one run, in a process of its own.
 
     python -m benchmarks.server --image-bytes N [--hold N]
 
