@@ -17,7 +17,7 @@ from batchgen.cost import PriceBook, estimate
 from batchgen.errors import AttemptError, BatchgenError, Cancelled, MissingReference, Unterminated
 from batchgen.limits import Limiter
 from batchgen.model import Item, ReferenceFile
-from batchgen.pool import to_the_end
+from batchgen.pool import Stop, to_the_end
 from batchgen.references import ReferenceLibrary, UnusableReferenceError, read_reference
 from batchgen.settle import CallEnd, Settler, bug
 from batchgen.store.ledger import Ledger, Sent
@@ -56,6 +56,7 @@ class Caller:
     run_id: str
     transport: Transport
     limiter: Limiter
+    stop: Stop
     ledger: Ledger
     writer: Writer
     settler: Settler
@@ -78,15 +79,16 @@ class Caller:
     async def _paced(self, item: Item, n: int, files: Sequence[ReferenceFile]) -> CallEnd:
         sent: Sent | None = None
         try:
-            async with self.limiter.paced(item.model):
+            async with self.limiter.paced(item.model, self.stop.cuts_short) as may_leave:
+                if not may_leave:
+                    return CallEnd(item, None, _given_up())
                 sent = self._announcement(item, n)
                 await self.ledger.append(sent)
                 return await self._exchange(sent, item, build_body(item, files))
         except asyncio.CancelledError:
-            gone = Cancelled("given up before it was sent", billed="no")
             if sent is None:
-                return CallEnd(item, None, gone)
-            return self.settler.failed(sent, item, gone, {})
+                return CallEnd(item, None, _given_up())
+            return self.settler.failed(sent, item, _given_up(), {})
 
     def _announcement(self, item: Item, n: int) -> Sent:
         expected = estimate(
@@ -189,6 +191,10 @@ class Caller:
         part = PartImage(path, self.writer)
         answer.parts.append(part)
         return part
+
+
+def _given_up() -> Cancelled:
+    return Cancelled("given up before it was sent", billed="no")
 
 
 async def _beginning(response: Response) -> bytes:

@@ -1,10 +1,10 @@
 """How much may be under way at once, and how fast it may leave."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypeAlias
 
 from aiolimiter import AsyncLimiter
 
@@ -13,6 +13,14 @@ AUTO_CONCURRENCY: Final = 8
 # Paced just below the limit, so that jitter on the way never makes a minute too full.
 _SAFETY: Final = 0.99
 _MINUTE_S: Final = 60.0
+
+# Waits for something, but no longer than until the run stops; True if it stops.
+CutsShort: TypeAlias = Callable[[Awaitable[None]], Awaitable[bool]]
+
+
+async def _to_its_end(wait: Awaitable[None]) -> bool:
+    await wait
+    return False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -58,14 +66,18 @@ class Limiter:
         self._slots.release()
 
     @asynccontextmanager
-    async def paced(self, model: str) -> AsyncIterator[None]:
-        """Wait until a request to this model may leave, and count it while it is under way."""
-        if self._rpm is not None:
-            await self._pace(model, self._rpm).acquire()
+    async def paced(self, model: str, cuts_short: CutsShort = _to_its_end) -> AsyncIterator[bool]:
+        """Wait until a request to this model may leave, and count it while it is under way.
+
+        Yields False if the wait was cut short: then nothing may leave any more.
+        """
+        if self._rpm is not None and await cuts_short(self._pace(model, self._rpm).acquire()):
+            yield False
+            return
         self.n_in_flight += 1
         self.peak = max(self.peak, self.n_in_flight)
         try:
-            yield
+            yield True
         finally:
             self.n_in_flight -= 1
 

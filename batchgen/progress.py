@@ -18,7 +18,7 @@ from batchgen.wording import duration, usd
 Style: TypeAlias = Literal["auto", "bar", "plain", "none"]
 PLAIN_EVERY_S: Final = 30.0
 _RECENT_ENDS: Final = 200
-_FORMAT: Final = "{desc} {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} {postfix}"
+_FORMAT: Final = "{desc} {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt}{postfix}"
 
 
 class Observer(Protocol):

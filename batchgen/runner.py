@@ -207,7 +207,10 @@ class Runner:
 
     def _make_directories(self) -> None:
         for path in (self._layout.ledger, self._layout.parts, self._layout.runs):
-            path.mkdir(exist_ok=True)
+            try:
+                path.mkdir(exist_ok=True)
+            except OSError as error:
+                raise StoreError(f"{path}: {error.strerror}") from error
 
     def _start_emulator(self, provider: Provider, stack: AsyncExitStack) -> Provider:
         if provider.base_url:
@@ -222,6 +225,7 @@ class Runner:
     ) -> None:
         """Open the services of the run, from the ledger to the session."""
         settings = manifest.settings
+        transport = self._transport(provider, key, settings.timeouts)
         self._book = PriceBook.shipped()
         self._settler = Settler(self._layout, self._book, provider.name, self._secrets)
         self._history = read_past(self._layout, lambda told: self._tell(Warned(told)))
@@ -237,10 +241,9 @@ class Runner:
         self._limiter = Limiter(limits)
         caller = Caller(
             run_id=self.run_id,
-            transport=await stack.enter_async_context(
-                self._transport(provider, key, settings.timeouts)
-            ),
+            transport=await stack.enter_async_context(transport),
             limiter=self._limiter,
+            stop=self.stop,
             ledger=self._ledger,
             writer=await stack.enter_async_context(Writer()),
             settler=self._settler,

@@ -63,7 +63,8 @@ class Settler:
         try:
             return self._settle(receipt, recovered=recovered)
         except OSError as error:
-            raise StoreError(f"{error.filename}: {error.strerror}") from error
+            where = error.filename or self.layout.root  # a write that fails names no file
+            raise StoreError(f"{where}: {error.strerror}") from error
         except BatchgenError:
             raise
         except Exception as defect:  # noqa: BLE001 - an answer that trips us up is kept, not lost

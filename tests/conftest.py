@@ -9,6 +9,8 @@ from pathlib import Path
 import hypothesis
 import pytest
 
+pytest.register_assert_rewrite("tests.ledgers")  # its asserts say what they compared
+
 TESTS = Path(__file__).parent
 MARK_OF_FOLDER = {"browser": pytest.mark.browser, "e2e": pytest.mark.e2e}
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")

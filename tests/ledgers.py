@@ -1,7 +1,5 @@
 """A job's directory read strictly, by nothing of the product: what any other program relies on."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import re

@@ -1,7 +1,5 @@
 """A run in this process against a scripted server, with waits that take no time."""
 
-from __future__ import annotations
-
 import json
 import random
 from collections.abc import Iterable
@@ -24,9 +22,7 @@ def write_job(
     path: Path, items: Iterable[str | Json], *, model: str = MODEL, **head: object
 ) -> Path:
     """Write a JSON Lines job; an item that is only a word has it as its id and its prompt."""
-    written = [
-        {"id": item, "prompt": item} if isinstance(item, str) else item for item in items
-    ]
+    written = [{"id": item, "prompt": item} if isinstance(item, str) else item for item in items]
     lines = [{"job": {"name": "job", "defaults": {"model": model}, **head}}, *written]
     path.write_text("".join(json.dumps(line) + "\n" for line in lines), "utf-8")
     return path
@@ -85,9 +81,7 @@ async def run_job(
         async for _ in runner.results():
             pass
     ledgers.check_directory(runner.directory)
-    return Ran(
-        directory=runner.directory, summary=runner.summary, waits_s=waits_s, events=events
-    )
+    return Ran(directory=runner.directory, summary=runner.summary, waits_s=waits_s, events=events)
 
 
 def _has_no_provider(job: Path) -> bool:

@@ -3,12 +3,10 @@
 Raw sockets and threads on loopback, and nothing of the product: its own counts of requests
 received and of answers completely written are the oracle of the fault tests.
 
-    with FaultServer(lambda asked: BROKEN if asked.nth == 1 else whole(picture_of(asked))) as server:
+    with FaultServer(once(BROKEN)) as server:
         ...
         server.requests["a cat"]
 """
-
-from __future__ import annotations
 
 import base64
 import hashlib
@@ -19,6 +17,7 @@ import struct
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import Enum, auto
 from functools import cache
@@ -168,6 +167,19 @@ class FaultServer:
         return asked
 
 
+class HastyServer(FaultServer):
+    """Answers at the first bytes, whatever they are, and closes without having read the rest."""
+
+    def __init__(self, answer: Answer) -> None:
+        super().__init__(lambda _: answer)
+        self._answer = answer
+
+    def _exchange(self, connection: socket.socket) -> bool:
+        connection.recv(1000)
+        self._answer(connection)
+        return False
+
+
 def _receive(connection: socket.socket) -> tuple[bytes, bytes] | None:
     data = b""
     while b"\r\n\r\n" not in data:
@@ -202,10 +214,8 @@ def _prompt(body: bytes) -> str:
 
 
 def _hang_up(connection: socket.socket) -> None:
-    try:
+    with suppress(OSError):
         connection.shutdown(socket.SHUT_RDWR)
-    except OSError:
-        pass
 
 
 # --- answers: what is written to the connection ------------------------------------------------
@@ -281,7 +291,7 @@ def http(
 
 def chunked(body: bytes, *, terminated: bool = True) -> bytes:
     """A response in chunks, with or without the last one."""
-    head = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
+    head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
     chunks = (body[at : at + 5000] for at in range(0, len(body), 5000))
     framed = b"".join(b"%x\r\n%b\r\n" % (len(chunk), chunk) for chunk in chunks)
     return head + framed + (b"0\r\n\r\n" if terminated else b"")

@@ -52,10 +52,6 @@ def invoke(arguments: Sequence[str]) -> int:
         lines = [printable(line, 2000) for line in str(error).splitlines()]
         click.echo("\n".join(lines), err=True)
         return error.exit_code
-    except BrokenPipeError:
-        # Whoever read our output has gone; there is nobody left to tell.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
     except Exception as error:  # noqa: BLE001 - the last line of defence
         _tell_bug(error)
         return _BUG

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from batchgen.cli.stdout import print_json
 from batchgen.sanitize import printable
 from batchgen.wording import duration, usd
 
@@ -126,15 +127,9 @@ def run(  # noqa: PLR0913 - one parameter a flag
     finally:
         watch.close()
     if as_json:
-        _print_json(summary)
+        print_json(summary)
     _print_end(summary, runner.directory, runner.planned_usd)
     return summary.exit_code or 0
-
-
-def _print_json(summary: "Summary") -> None:
-    import msgspec
-
-    click.echo(msgspec.json.encode(summary).decode())
 
 
 def _print_end(summary: "Summary", directory: Path, planned_usd: Decimal | None) -> None:

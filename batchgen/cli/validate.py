@@ -1,9 +1,11 @@
 """`batchgen validate`."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
+
+from batchgen.cli.stdout import print_json
 
 if TYPE_CHECKING:
     from batchgen.errors import Problem
@@ -28,7 +30,7 @@ def validate(jobs: tuple[Path, ...], *, as_json: bool) -> int:
         warnings += warned
         n_items += n
     if as_json:
-        _print_json(errors, warnings, n_items)
+        print_json({"errors": errors, "warnings": warnings, "items": n_items})
     else:
         for problem in errors[:MAX_SHOWN_PROBLEMS]:
             click.echo(str(problem), err=True)
@@ -50,10 +52,3 @@ def _check(job: Path) -> "tuple[list[Problem], list[Problem], int]":
         pass
     problems = sorted(manifest.problems, key=lambda one: (one.line, one.column))
     return problems, manifest.warnings, manifest.n_items
-
-
-def _print_json(errors: "list[Problem]", warnings: "list[Problem]", n_items: int) -> None:
-    import msgspec
-
-    found: dict[str, Any] = {"errors": errors, "warnings": warnings, "items": n_items}
-    click.echo(msgspec.json.encode(found).decode())

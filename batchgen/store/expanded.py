@@ -21,14 +21,21 @@ def write_items(path: Path, items: Iterable[Item]) -> int:
 
     Returns:
         How many there are.
+
+    Raises:
+        StoreError: The disk could not take them.
     """
     draft = path.with_suffix(".tmp")
     n = 0
-    with draft.open("wb") as file:
-        for item in items:
-            file.write(msgspec.json.encode(_moved(item, path.parent, to_relative=True)) + b"\n")
-            n += 1
-    draft.replace(path)
+    try:
+        with draft.open("wb") as file:
+            for item in items:
+                line = msgspec.json.encode(_moved(item, path.parent, to_relative=True))
+                file.write(line + b"\n")
+                n += 1
+        draft.replace(path)
+    except OSError as error:
+        raise StoreError(f"{path}: {error.strerror}") from error
     return n
 
 

@@ -1,7 +1,5 @@
 """Fault tests run in this process with a key, and with nothing else of its environment."""
 
-from __future__ import annotations
-
 import os
 from pathlib import Path
 
