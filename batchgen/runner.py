@@ -112,7 +112,14 @@ class Runner:
         rng: random.Random | None = None,
         **options: Unpack[RunOptions],
     ) -> None:
-        """Set what to run; nothing is read before the runner is entered."""
+        """Set what to run; nothing is read before the runner is entered.
+
+        Raises:
+            TypeError: An option that there is none of: a budget that is not kept must not pass.
+        """
+        if unknown := sorted(set(options) - set(RunOptions.__annotations__)):
+            known = ", ".join(RunOptions.__annotations__)
+            raise TypeError(f"unknown options {', '.join(unknown)}; expected some of {known}")
         self._job = Path(job)
         self._options = options
         self._redo = options.get("redo", Redo())

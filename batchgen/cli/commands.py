@@ -1,7 +1,6 @@
 """The command group, and what every command has in common: environment, errors, exit codes."""
 
 import os
-import sys
 from collections.abc import Sequence
 from typing import Final
 
