@@ -41,7 +41,7 @@ def invoke(arguments: Sequence[str]) -> int:
     _use_environment(cli)
     _warn_unknown_environment(cli)
     try:
-        code = cli.main(list(arguments), prog_name="batchgen", standalone_mode=False)
+        code = cli.main(_spelt_out(arguments), prog_name="batchgen", standalone_mode=False)
     except click.ClickException as error:
         error.show()
         return error.exit_code
@@ -55,6 +55,11 @@ def invoke(arguments: Sequence[str]) -> int:
         _tell_bug(error)
         return _BUG
     return code if isinstance(code, int) else 0
+
+
+def _spelt_out(arguments: Sequence[str]) -> list[str]:
+    """Give a flag whose value may be missing an empty one, lest it take the job for its value."""
+    return ["--retry-failed=" if one == "--retry-failed" else one for one in arguments]
 
 
 def _tell_bug(error: Exception) -> None:

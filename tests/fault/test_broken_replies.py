@@ -1,7 +1,8 @@
-"""Answers that break off, stall or are no answers: retried once, told as unsure, leaving no file."""
+"""Answers that break off, stall or are none: retried once, told as unsure, leaving no file."""
 
 import gzip
 import json
+import socket
 import zlib
 from pathlib import Path
 
@@ -175,7 +176,7 @@ async def test_an_endless_answer_is_cut_at_the_largest_answer(
 
 
 def _although_the_client_leaves(answer: Answer) -> Answer:
-    def answered(connection: servers.socket.socket) -> End:
+    def answered(connection: socket.socket) -> End:
         try:
             return answer(connection)
         except OSError:

@@ -1,0 +1,165 @@
+"""What scripts rely on: flags by environment, streams, validate, report."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests import ledgers, servers
+from tests.commands import batchgen
+from tests.runs import KEY, write_job
+from tests.servers import FaultServer
+
+
+@pytest.fixture
+def server() -> Iterator[FaultServer]:
+    with FaultServer(servers.draws) as running:
+        yield running
+
+
+@pytest.fixture
+def job(tmp_path: Path) -> Path:
+    return write_job(tmp_path / "job.jsonl", ["a", "b"])
+
+
+def test_flags_are_read_from_the_environment(
+    server: FaultServer, job: Path, tmp_path: Path
+) -> None:
+    done = batchgen(
+        *("run", job),
+        COMETAPI_KEY=KEY,
+        BATCHGEN_OUTPUT=str(tmp_path / "elsewhere"),
+        BATCHGEN_BASE_URL=server.url,
+        BATCHGEN_RPM="6000",
+        BATCHGEN_CONCURRENCY="1",
+        BATCHGEN_JSON="yes",
+    )
+    assert done.code == 0, done.err
+    assert done.json["concurrency"] == {"peak": 1, "final": 1}
+    assert ledgers.summary(tmp_path / "elsewhere/job")["images"] == 2
+    assert "warning" not in done.err
+
+
+def test_a_flag_wins_over_the_environment_and_both_over_the_job(
+    server: FaultServer, tmp_path: Path
+) -> None:
+    job = write_job(tmp_path / "job.jsonl", ["a", "b", "c"], limits={"concurrency": 3})
+    flags = ("--json", "--base-url", server.url, "-o", tmp_path, "--force")
+    env = {"COMETAPI_KEY": KEY, "BATCHGEN_CONCURRENCY": "2"}
+    by_job = batchgen("run", job, *flags, COMETAPI_KEY=KEY)
+    by_environment = batchgen("run", job, *flags, **env)
+    by_flag = batchgen("run", job, *flags, "--concurrency", "1", **env)
+    found = [done.json["concurrency"]["final"] for done in (by_job, by_environment, by_flag)]
+    assert found == [3, 2, 1]
+
+
+def test_a_bad_value_in_the_environment_is_wrong_usage(server: FaultServer, job: Path) -> None:
+    done = batchgen("run", job, "--base-url", server.url, COMETAPI_KEY=KEY, BATCHGEN_RPM="fast")
+    assert done.code == 2
+    assert server.n_connections == 0
+
+
+def test_an_unknown_name_in_the_environment_warns_and_stops_nothing(
+    server: FaultServer, job: Path, tmp_path: Path
+) -> None:
+    flags = ("--base-url", server.url, "-o", tmp_path)
+    done = batchgen("run", job, *flags, COMETAPI_KEY=KEY, BATCHGEN_RPN="60")
+    assert done.code == 0
+    assert [line for line in done.err.splitlines() if "BATCHGEN_RPN" in line]
+
+
+def test_retry_failed_needs_no_value_wherever_it_stands(
+    server: FaultServer, job: Path, tmp_path: Path
+) -> None:
+    server.script = lambda _: servers.refuses(400)
+    where = ("--base-url", server.url, "-o", tmp_path)
+    env = {"COMETAPI_KEY": KEY}
+    assert batchgen("run", job, *where, **env).code == 4
+    assert batchgen("run", job, *where, **env).code == 4
+    assert server.n_requests == 2
+    assert batchgen("run", *where, "--retry-failed=blocked", job, **env).code == 4
+    assert server.n_requests == 2
+    assert batchgen("run", *where, "--retry-failed=blocked,bad_request", job, **env).code == 4
+    assert server.n_requests == 4
+    server.script = servers.draws
+    assert batchgen("run", *where, "--retry-failed", job, **env).code == 0
+    assert server.n_requests == 6
+
+
+def test_the_google_provider_takes_its_key_from_either_name(
+    server: FaultServer, job: Path, tmp_path: Path
+) -> None:
+    flags = ("run", job, "--provider", "google", "--base-url", server.url, "-o", tmp_path)
+    both = {"GEMINI_API_KEY": "the-first", "GOOGLE_API_KEY": "the-second"}
+    assert batchgen(*flags, "--force", **both).code == 0
+    assert batchgen(*flags, "--force", GOOGLE_API_KEY="the-second").code == 0
+    assert batchgen(*flags, "--force", COMETAPI_KEY=KEY).code == 2
+    sent = [asked.headers["x-goog-api-key"] for asked in server.log]
+    assert sent == ["the-first"] * 2 + ["the-second"] * 2
+
+
+def test_validate_tells_every_error_with_its_place_and_sends_nothing(tmp_path: Path) -> None:
+    bad = tmp_path / "bad.yaml"
+    bad.write_text(
+        "defaults: {model: m}\n"
+        "items:\n"
+        "  - {id: a, prompt: x, aspect_ratio: 5:4}\n"
+        "  - {id: b, prompt: x, aspect_ratio: 5:6}\n"
+        "  - {id: b, prompt: y, image_sise: 1K}\n"
+    )
+    good = write_job(tmp_path / "good.jsonl", ["a", "b", "c"])
+    done = batchgen("validate", bad, good)
+    assert done.code == 3
+    assert done.out == ""
+    *problems, counts = done.err.splitlines()
+    assert all(line.startswith(f"{bad}:") for line in problems)
+    assert [line.split(":")[1] for line in problems] == ["4", "5", "5"]
+    assert counts.startswith("6 items, 3 errors")
+    as_json = batchgen("validate", bad, good, "--json")
+    assert as_json.code == 3
+    found = json.loads(as_json.out)
+    assert set(found) == {"errors", "warnings", "items"}
+    assert found["items"] == 6
+    for problem in found["errors"]:
+        assert set(problem) == {"path", "line", "column", "field", "message"}
+    assert [(one["path"], one["line"]) for one in found["errors"]] == [
+        (str(bad), line) for line in (4, 5, 5)
+    ]
+
+
+def test_validate_of_a_good_job_is_quiet_and_exits_0(job: Path) -> None:
+    done = batchgen("validate", job, "--json")
+    assert done.code == 0
+    assert json.loads(done.out) == {"errors": [], "warnings": [], "items": 2}
+    assert not (job.parent / "output").exists()
+
+
+def test_report_of_a_directory_without_a_run_is_no_bug(tmp_path: Path) -> None:
+    done = batchgen("report", tmp_path)
+    assert done.code not in {0, 1}
+    assert "Traceback" not in done.err
+
+
+def test_quiet_says_nothing_until_the_end(server: FaultServer, job: Path, tmp_path: Path) -> None:
+    flags = ("run", job, "--base-url", server.url, "-o", tmp_path, "-q")
+    done = batchgen(*flags, COMETAPI_KEY=KEY)
+    assert done.code == 0
+    assert done.out == ""
+    assert "2/2 done" in done.last_line
+    assert "to make" not in done.err
+
+
+@pytest.mark.parametrize("command", ["run", "validate", "report", "emulate"])
+def test_every_command_explains_itself(command: str) -> None:
+    done = batchgen(command, "--help")
+    assert done.code == 0
+    assert "Usage:" in done.out
+    assert done.err == ""
+
+
+def test_wrong_usage_exits_2_for_every_command() -> None:
+    for command in ("run", "validate", "report", "nonsense"):
+        done = batchgen(command)
+        assert (done.code, done.out) == (2, ""), command
+    assert batchgen("emulate", "--port", "nowhere").code == 2

@@ -1,0 +1,264 @@
+"""Each exit code, reached by the command itself, and what it leaves behind."""
+
+import os
+import resource
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests import ledgers, servers
+from tests.commands import Done, batchgen, environment, started, until
+from tests.runs import KEY, write_job
+from tests.servers import Answer, FaultServer, http, refuses, sends
+
+ODD_KEYS = {
+    "line break": "sk-first\nsk-second",
+    "carriage return": "sk-first\rX-Evil: 1",
+    "beyond ASCII": "sk-schlüssel-geheim",
+    "space": "sk-with a-space",
+    "control code": "sk-with\x1b[31m",
+}
+
+
+@pytest.fixture
+def job(tmp_path: Path) -> Path:
+    return write_job(tmp_path / "job.jsonl", ["a", "b", "c"], limits={"concurrency": 1})
+
+
+def run(job: Path, server: FaultServer, *flags: str | Path, **env: str) -> Done:
+    where = ("-o", job.parent / "output", "--base-url", server.url)
+    return batchgen("run", job, *where, *flags, **{"COMETAPI_KEY": KEY, **env})
+
+
+def test_0_when_every_item_is_done_and_when_there_is_nothing_to_do(job: Path) -> None:
+    with FaultServer(servers.draws) as server:
+        assert [run(job, server).code, run(job, server).code] == [0, 0]
+    assert server.n_requests == 3
+
+
+def test_2_without_a_key(job: Path) -> None:
+    with FaultServer(servers.draws) as server:
+        done = run(job, server, COMETAPI_KEY="")
+    assert done.code == 2
+    assert "COMETAPI_KEY" in done.err
+    assert server.n_connections == 0
+    assert not (job.parent / "output/job").exists()
+
+
+@pytest.mark.parametrize("key", [pytest.param(v, id=k) for k, v in ODD_KEYS.items()])
+def test_2_for_an_odd_key_which_is_never_shown(key: str, job: Path) -> None:
+    with FaultServer(servers.draws) as server:
+        done = run(job, server, COMETAPI_KEY=key)
+    assert done.code == 2
+    assert server.n_connections == 0
+    for piece in (key, "sk-first", "schl", "geheim", "a-space", "with"):
+        assert piece not in done.err.replace("key that", "")
+    assert done.out == ""
+
+
+def test_a_key_file_may_end_in_a_line_break(job: Path) -> None:
+    file = job.parent / "key"
+    file.write_text("sk-from-a-file\r\n")
+    with FaultServer(servers.draws) as server:
+        done = run(job, server, "--api-key-file", file, COMETAPI_KEY="")
+    assert done.code == 0, done.err
+    assert {asked.headers["x-goog-api-key"] for asked in server.log} == {"sk-from-a-file"}
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        ("--no-such-flag",),
+        ("--concurrency", "0"),
+        ("--rpm", "many"),
+        ("--provider", "nobody"),
+        ("--base-url", "ftp://127.0.0.1"),
+        ("--base-url", "http://me:secret@127.0.0.1"),
+        ("--base-url", "http://api.invalid"),
+        ("--retry-failed=nonsense",),
+        ("--ca-file", "/nowhere.pem"),
+        ("--api-key-file", "/nowhere.key"),
+    ],
+    ids=" ".join,
+)
+def test_2_for_wrong_usage_before_anything_is_sent(flags: tuple[str, ...], job: Path) -> None:
+    with FaultServer(servers.draws) as server:
+        done = run(job, server, *flags)
+    assert done.code == 2, done.err
+    assert done.err
+    assert "Traceback" not in done.err
+    assert server.n_connections == 0
+    assert not list((job.parent / "output").glob("job/ledger/*"))
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("job.yaml", "items: [{id: a, prompt: x, modle: m}]"),
+        ("job.yaml", "items: [{id: a, prompt: x, model: m, references: [missing.png]}]"),
+        ("job.yaml", "items:\n  - {id: a, prompt: x, model: m}\n  - {id: a, prompt: y, model: m}"),
+        ("job.yaml", "items: [{id: ../a, prompt: x, model: m}]"),
+        ("job.yaml", "items: [\n"),
+        ("job.yaml", ""),
+        ("job.jsonl", '{"id": "a", "prompt": "x", "model": "m"}\nno json\n'),
+        ("absent.yaml", None),
+    ],
+)
+def test_3_for_errors_in_the_job_before_anything_is_sent(
+    name: str, text: str | None, tmp_path: Path
+) -> None:
+    job = tmp_path / name
+    if text is not None:
+        job.write_text(text, "utf-8")
+    with FaultServer(servers.draws) as server:
+        done = run(job, server)
+    assert done.code == 3, done.err
+    assert done.err.startswith(f"{job}:")
+    assert server.n_connections == 0
+    assert not list((tmp_path / "output").glob("*/ledger/*"))
+
+
+def test_4_when_an_item_failed(job: Path) -> None:
+    with FaultServer(
+        lambda asked: refuses(400) if asked.prompt == "b" else servers.draws(asked)
+    ) as server:
+        done = run(job, server)
+    assert done.code == 4
+    assert "2/3 done, 1 failed" in done.last_line
+    ledgers.check_directory(job.parent / "output/job")
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        pytest.param(refuses(401), id="wrong key"),
+        pytest.param(refuses(402), id="no credit"),
+        pytest.param(refuses(307, Location="http://127.0.0.1:9/"), id="redirect"),
+        pytest.param(sends(http(200, b"<!doctype html><h1>hi</h1>")), id="web page"),
+    ],
+)
+def test_7_when_running_again_would_not_help(answer: Answer, job: Path) -> None:
+    with FaultServer(lambda _: answer) as server:
+        done = run(job, server, "--json")
+        assert server.n_requests == 1
+        assert (done.code, done.json["exit_code"]) == (7, 7)
+        assert done.json["items"]["pending"] == 3
+        server.script = servers.draws
+        assert run(job, server).code == 0
+    ledgers.check_directory(job.parent / "output/job")
+
+
+def test_11_while_another_run_holds_the_directory_and_not_after_it_was_killed(job: Path) -> None:
+    released = threading.Event()
+    with FaultServer(lambda asked: servers.waits_for(released, servers.draws(asked))) as server:
+        where = ("-o", job.parent / "output", "--base-url", server.url)
+        with started("run", job, *where, COMETAPI_KEY=KEY) as first:
+            until(lambda: server.n_requests, "a request")
+            items = (job.parent / "output/job/items.jsonl").read_bytes()
+            job.write_text(job.read_text().replace("prompt", "prompt"))
+            second = run(job, server)
+            assert second.code == 11, second.err
+            assert server.n_requests == 1
+            assert (job.parent / "output/job/items.jsonl").read_bytes() == items
+            assert not list((job.parent / "output/job").glob(".items*"))
+            first.signal(signal.SIGKILL)
+            first.end()
+        released.set()
+        assert run(job, server).code == 0
+    ledgers.check_directory(job.parent / "output/job", ended=False)
+
+
+def _run_with_small_files(job: Path, server: FaultServer, limit_bytes: int) -> Done:
+    """A run whose files cannot grow beyond so many bytes, as on a disk that is full."""
+
+    def limit() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit_bytes, limit_bytes))
+
+    command = [sys.executable, "-B", "-m", "batchgen", "run", str(job), "--base-url", server.url]
+    done = subprocess.run(
+        [*command, "-o", str(job.parent / "output")],
+        env=environment(COMETAPI_KEY=KEY),
+        preexec_fn=limit,
+        capture_output=True,
+        timeout=40,
+        check=False,
+    )
+    return Done(done.returncode, done.stdout.decode(), done.stderr.decode())
+
+
+def _big_picture(asked: servers.Asked) -> Answer:
+    part = servers.image_part(servers.png(asked.prompt, edge_px=200))
+    return servers.whole(servers.document(part))
+
+
+@pytest.mark.parametrize(
+    ("limit_bytes", "what"),
+    [(60_000, "a picture"), (900, "the ledger"), (200, "the items"), (0, "anything")],
+)
+def test_12_when_the_disk_is_full_and_the_next_run_goes_on(
+    limit_bytes: int, what: str, tmp_path: Path
+) -> None:
+    ids = [f"item-{n:02}" for n in range(8)]
+    job = write_job(tmp_path / "job.jsonl", ids, limits={"concurrency": 2})
+    with FaultServer(_big_picture) as server:
+        full = _run_with_small_files(job, server, limit_bytes)
+        assert full.code == 12, f"{what}: {full.err}"
+        assert "Traceback" not in full.err
+        n_before = server.n_requests
+        assert n_before <= 4
+        done = run(job, server)
+        assert done.code == 0, done.err
+        assert server.n_requests <= n_before + len(ids)
+    directory = tmp_path / "output/job"
+    ledgers.check_directory(directory, ended=False)
+    n_interrupted = sum(a["outcome"] == "interrupted" for a in ledgers.attempts(directory))
+    assert n_interrupted >= server.n_requests - len(ids)
+
+
+def test_12_or_2_when_the_output_cannot_be_a_directory(job: Path) -> None:
+    (job.parent / "output").write_text("a file")
+    with FaultServer(servers.draws) as server:
+        assert run(job, server).code in {2, 12}
+        (job.parent / "output").unlink()
+        (job.parent / "output").mkdir()
+        (job.parent / "output/job").write_text("a file")
+        assert run(job, server).code == 12
+    assert server.n_connections == 0
+
+
+def test_a_reader_that_leaves_is_no_error_of_ours(job: Path) -> None:
+    with FaultServer(servers.draws) as server:
+        where = ("-o", job.parent / "output", "--base-url", server.url, "--json")
+        with started("run", job, *where, COMETAPI_KEY=KEY) as left_alone:
+            assert left_alone.process.stdout is not None
+            left_alone.process.stdout.close()
+            assert left_alone.process.wait(40) == 0
+
+
+def test_the_version_is_data() -> None:
+    done = batchgen("--version")
+    assert (done.code, done.err) == (0, "")
+    assert done.out.startswith("batchgen ")
+
+
+def test_nothing_waits_for_input(job: Path) -> None:
+    read, write = os.pipe()
+    with FaultServer(servers.draws) as server:
+        command: list[Any] = [sys.executable, "-m", "batchgen", "run", job]
+        command += ["-o", job.parent / "output", "--base-url", server.url]
+        done = subprocess.run(
+            command,
+            env=environment(COMETAPI_KEY=KEY),
+            stdin=read,
+            capture_output=True,
+            timeout=40,
+            check=False,
+        )
+    os.close(read)
+    os.close(write)
+    assert done.returncode == 0
