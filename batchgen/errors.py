@@ -37,6 +37,7 @@ The classes survive pickling, so that an executor may carry them from another pr
 """
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import ClassVar, Literal, TypeAlias
 
 from batchgen.model import Billed, Outcome
@@ -105,6 +106,11 @@ class StoreError(BatchgenError):
     """The disk could not take what it was given; the run stops with what it has."""
 
     exit_code = 12
+
+    @classmethod
+    def of(cls, error: OSError, where: Path) -> "StoreError":
+        """Name an error of the system: which file, and what is wrong with it."""
+        return cls(f"{error.filename or where}: {error.strerror or error}")
 
 
 class AttemptError(BatchgenError):

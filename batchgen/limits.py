@@ -1,6 +1,7 @@
 """How much may be under way at once, and how fast it may leave."""
 
 import asyncio
+import resource
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -12,6 +13,8 @@ from aiolimiter import AsyncLimiter
 AUTO_CONCURRENCY: Final = 8
 # Paced just below the limit, so that jitter on the way never makes a minute too full.
 _SAFETY: Final = 0.99
+_FILES_A_REQUEST: Final = 3
+_OTHER_FILES: Final = 32
 _MINUTE_S: Final = 60.0
 
 # Waits for something, but no longer than until the run stops; True if it stops.
@@ -34,6 +37,15 @@ class Limits:
 
     concurrency: int | None = None
     rpm: float | None = None
+
+
+def max_in_flight() -> int:
+    """How many requests the limit of open files allows: each has a socket, a part and a reference.
+
+    Some are left for everything else that a process has open.
+    """
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return max(1, (soft - _OTHER_FILES) // _FILES_A_REQUEST)
 
 
 class Limiter:

@@ -25,9 +25,10 @@ from batchgen.errors import (
     BatchgenError,
     Bug,
     StoreError,
+    UsageError,
 )
 from batchgen.events import AttemptEnded, Event, ItemEnded, RunBegan, Stopping, Warned
-from batchgen.limits import Limiter, Limits
+from batchgen.limits import AUTO_CONCURRENCY, Limiter, Limits, max_in_flight
 from batchgen.manifest import Manifest, open_manifest
 from batchgen.model import Decision, Item, Outcome, Result
 from batchgen.plan import Redo, Settled, Step, Todo, plan
@@ -96,12 +97,12 @@ class Runner:
     Attributes:
         directory: The job's directory.
         run_id: Names this run in the ledger.
-        summary: The summary, once the run has been left.
+        written_summary: The summary, once the run has been left; None before, and where the disk
+            failed to take it.
     """
 
     directory: Path
     run_id: str
-    summary: Summary
 
     def __init__(
         self,
@@ -126,19 +127,25 @@ class Runner:
         self._tell = on_event or _tell_nobody
         self._clock = clock or Clock()
         self._rng = rng or random.Random()
+        self.stop = Stop()
+        self.written_summary: Summary | None = None
+        self._entered = False
 
     async def __aenter__(self) -> Self:
         """Read, check, lock, recover and plan; see the class for what is raised."""
         self._began_s = self._clock.monotonic_s()
         self._began_at = self._clock.now()
         self.run_id = new_run_id(self._began_at)
-        self.stop = Stop()
         manifest = open_manifest(self._job)
         options = self._options
         provider = choose_provider(
             manifest.settings.provider, options.get("provider"), options.get("base_url")
         )
         key = find_key(provider, options.get("api_key_file"))
+        limits = manifest.settings.limits
+        self._limiter = Limiter(
+            Limits(concurrency=self._concurrency(limits), rpm=options.get("rpm") or limits.rpm)
+        )
         self._secrets = Secrets([] if key == EMULATOR_KEY else [key])
         self._references = ReferenceLibrary()
         self._layout = Layout(Path(options.get("output", "output")) / manifest.name)
@@ -153,6 +160,7 @@ class Runner:
             provider = self._start_emulator(provider, stack)
             await self._open(manifest, provider, key, stack)
             self._stack = stack.pop_all()
+        self._entered = True
         return self
 
     async def __aexit__(
@@ -162,7 +170,7 @@ class Runner:
         await self._pool.close()
         try:
             await self._ledger.append(self._end(self._exit_code(error)))
-            self.summary = await asyncio.to_thread(rebuild, self.directory)
+            self.written_summary = await asyncio.to_thread(rebuild, self.directory)
         except StoreError:
             # A disk that is full already has its say in the first error.
             if not isinstance(error, StoreError):
@@ -179,12 +187,24 @@ class Runner:
     def request_stop(self, reason: str) -> None:
         """Start no new attempts; `results` ends when those under way have ended."""
         if not self.stop.asked:
-            self._tell(Stopping(reason, self._limiter.n_in_flight))
+            self._tell(Stopping(reason, self._limiter.n_in_flight if self._entered else 0))
         self.stop.ask(reason)
 
     def cancel(self) -> None:
         """Give up what is under way; it is recorded as cancelled, and may have been billed."""
-        self._pool.cancel()
+        if self._entered:
+            self._pool.cancel()
+
+    @property
+    def summary(self) -> Summary:
+        """The figures of the run, once it has been left.
+
+        Raises:
+            RuntimeError: It has not been left, or the disk failed.
+        """
+        if self.written_summary is None:
+            raise RuntimeError("a run has its summary when it has been left")
+        return self.written_summary
 
     def _plan(self) -> Iterator[Step]:
         items = read_items(self._layout.items)
@@ -210,14 +230,14 @@ class Runner:
         try:
             self.directory.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise StoreError(f"{self.directory}: {error.strerror}") from error
+            raise StoreError.of(error, self.directory) from error
 
     def _make_directories(self) -> None:
         for path in (self._layout.ledger, self._layout.parts, self._layout.runs):
             try:
                 path.mkdir(exist_ok=True)
             except OSError as error:
-                raise StoreError(f"{path}: {error.strerror}") from error
+                raise StoreError.of(error, path) from error
 
     def _start_emulator(self, provider: Provider, stack: AsyncExitStack) -> Provider:
         if provider.base_url:
@@ -241,11 +261,6 @@ class Runner:
         )
         await self._ledger.append(self._run_line(manifest, provider))
         await self._recover(settings.retries)
-        limits = Limits(
-            concurrency=self._concurrency(settings.limits),
-            rpm=self._options.get("rpm") or settings.limits.rpm,
-        )
-        self._limiter = Limiter(limits)
         caller = Caller(
             run_id=self.run_id,
             transport=await stack.enter_async_context(transport),
@@ -277,11 +292,23 @@ class Runner:
             self._tell(AttemptEnded(line))
         recovery.clear_parts()
 
-    def _concurrency(self, limits: Limits) -> int | None:
-        asked = self._options.get("concurrency")
-        if asked == "auto":
-            return None
-        return limits.concurrency if asked is None else asked
+    def _concurrency(self, limits: Limits) -> int:
+        """What was asked for, if the system gives that many open files; `auto` takes what it can.
+
+        Raises:
+            UsageError: More requests at once than open files allow.
+        """
+        option = self._options.get("concurrency")
+        asked = limits.concurrency if option is None else option
+        bearable = max_in_flight()
+        if asked is None or asked == "auto":
+            return min(AUTO_CONCURRENCY, bearable)
+        if asked > bearable:
+            raise UsageError(
+                f"concurrency {asked} needs more open files than this process may have: "
+                f"at most {bearable}, or raise the limit (ulimit -n)"
+            )
+        return asked
 
     def _transport(self, provider: Provider, key: str, timeouts: Timeouts) -> Transport:
         return Transport(

@@ -1,5 +1,6 @@
 """What may be shown: secrets taken out by value, text made fit for a terminal and a log line."""
 
+import json
 import re
 from collections.abc import Iterable
 
@@ -17,7 +18,10 @@ class Secrets:
 
     def __init__(self, values: Iterable[str]) -> None:
         """Keep the non-empty values, longest first, so that none leaves a rest behind."""
-        self._values = sorted({value for value in values if value}, key=len, reverse=True)
+        given = {value for value in values if value}
+        # A quote or a backslash in a key looks different inside JSON.
+        written = given | {json.dumps(value)[1:-1] for value in given}
+        self._values = sorted(written, key=len, reverse=True)
         self._encoded = [value.encode() for value in self._values]
 
     def redact(self, text: str) -> str:

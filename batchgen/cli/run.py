@@ -109,6 +109,7 @@ def run(  # noqa: PLR0913 - one parameter a flag
     failed, 7 stopped and running again will not help, 11 the directory is in use, 12 disk failed,
     130 and 143 stopped by a signal with items left.
     """
+    from batchgen.errors import StoreError
     from batchgen.executors.local import run_local
     from batchgen.plan import Redo
     from batchgen.progress import VerboseObserver, observer
@@ -124,6 +125,12 @@ def run(  # noqa: PLR0913 - one parameter a flag
     )
     try:
         summary = run_local(runner, grace_s=grace)
+    except StoreError as error:
+        # What was received before the disk failed is still worth a summary, if it took one.
+        if (written := runner.written_summary) is None:
+            raise
+        summary = written
+        click.echo(f"the disk failed: {error}", err=True)
     finally:
         watch.close()
     if as_json:

@@ -3,6 +3,7 @@
 import asyncio
 import resource
 import signal
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -33,8 +34,8 @@ def raise_file_limit() -> None:
 
 
 async def _run(runner: Runner, grace_s: float) -> Summary:
-    async with runner:
-        with _signals(runner, grace_s):
+    with _signals(runner, grace_s):
+        async with runner:
             async for _ in runner.results():
                 pass
     return runner.summary
@@ -43,6 +44,9 @@ async def _run(runner: Runner, grace_s: float) -> Summary:
 @contextmanager
 def _signals(runner: Runner, grace_s: float) -> Iterator[None]:
     """First signal asks, second insists; the handlers that were there come back afterwards."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # signals are the main thread's, and whoever runs it looks after them
+        return
     loop = asyncio.get_running_loop()
     asked: list[asyncio.TimerHandle] = []
 

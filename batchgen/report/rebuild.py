@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from batchgen.errors import StoreError
+from batchgen.errors import StoreError, UsageError
 from batchgen.model import Attempt, Item, Result
 from batchgen.report.markdown import summary_markdown
 from batchgen.report.page import write_page
@@ -47,12 +47,13 @@ def rebuild(root: Path, *, page: bool = True) -> Summary:
     pictures that the page shows.
 
     Raises:
-        StoreError: There is no run in the directory, or the disk failed.
+        UsageError: There is no run in the directory.
+        StoreError: The disk failed.
     """
     layout = Layout(root)
     reading = _read(layout)
     if not reading.history.runs:
-        raise StoreError(f"{root} holds no run: its ledger is empty")
+        raise UsageError(f"{root} holds no run: its ledger is empty")
     run = max(reading.history.runs.values(), key=lambda one: one.run_id)
     items = ItemTotals()
     failing: set[str] = set()
@@ -63,7 +64,7 @@ def rebuild(root: Path, *, page: bool = True) -> Summary:
         if page:
             write_page(layout, summary)
     except OSError as error:
-        raise StoreError(f"{error.filename}: {error.strerror}") from error
+        raise StoreError.of(error, root) from error
     return summary
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import msgspec
 
-from batchgen.errors import StoreError
+from batchgen.errors import StoreError, UsageError
 from batchgen.model import Item, Reference
 
 _decoder = msgspec.json.Decoder(Item)
@@ -35,7 +35,7 @@ def write_items(path: Path, items: Iterable[Item]) -> int:
                 n += 1
         draft.replace(path)
     except OSError as error:
-        raise StoreError(f"{path}: {error.strerror}") from error
+        raise StoreError.of(error, path) from error
     return n
 
 
@@ -43,14 +43,15 @@ def read_items(path: Path) -> Iterator[Item]:
     """Yield the items of a job's directory in order, their references absolute again.
 
     Raises:
-        StoreError: There are none, or a line is none.
+        UsageError: There are none: no run has been here.
+        StoreError: A line is no item.
     """
     try:
         with path.open("rb") as file:
             for line in file:
                 yield _moved(_decoder.decode(line), path.parent, to_relative=False)
     except FileNotFoundError as error:
-        raise StoreError(f"{path.parent} holds no run: {path.name} is missing") from error
+        raise UsageError(f"{path.parent} holds no run: {path.name} is missing") from error
     except msgspec.MsgspecError as error:
         raise StoreError(f"{path} cannot be read: {error}") from error
 

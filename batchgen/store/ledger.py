@@ -169,7 +169,7 @@ def _store_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise StoreError(f"{path}: {error.strerror}") from error
+        raise StoreError.of(error, path) from error
 
 
 def sync_directory(path: Path) -> None:

@@ -39,7 +39,7 @@ class OutputLock:
         try:
             self._descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         except OSError as error:
-            raise StoreError(f"{self._path}: {error.strerror}") from error
+            raise StoreError.of(error, self._path) from error
         try:
             fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
@@ -51,13 +51,13 @@ class OutputLock:
             ) from error
         except OSError as error:
             os.close(self._descriptor)
-            raise StoreError(f"{self._path}: {error.strerror}") from error
+            raise StoreError.of(error, self._path) from error
         try:
             os.ftruncate(self._descriptor, 0)
             os.pwrite(self._descriptor, json.dumps(self._says).encode(), 0)
         except OSError as error:
             os.close(self._descriptor)
-            raise StoreError(f"{self._path}: {error.strerror}") from error
+            raise StoreError.of(error, self._path) from error
         return self
 
     def __exit__(self, *exc: object) -> None:

@@ -14,7 +14,7 @@ import batchgen
 
 HOSTILE = [
     "<script>document.title='owned'</script>",
-    "\"><img src=x onerror=\"document.title='owned'\">",
+    '"><img src=x onerror="document.title=\'owned\'">',
     "</style><script>document.title='owned'</script>",
     "javascript:document.title='owned'",
     "{{ 7*7 }}{% raw %}",
@@ -54,7 +54,9 @@ def rendered(tmp_path: Path, prompts: list[str]) -> Path:
 def test_every_picture_is_shown_with_its_id_and_nothing_is_reported_to_the_console(
     browser: Chrome, tmp_path: Path
 ) -> None:
-    report = rendered(tmp_path, ["a red kettle", "a blue jug", "[[BLOCKED]] a thing", "a green cup"])
+    report = rendered(
+        tmp_path, ["a red kettle", "a blue jug", "[[BLOCKED]] a thing", "a green cup"]
+    )
 
     browser.get(report.as_uri())
 

@@ -262,3 +262,30 @@ def test_nothing_waits_for_input(job: Path) -> None:
     os.close(read)
     os.close(write)
     assert done.returncode == 0
+
+
+def test_2_when_so_many_at_once_need_more_files_than_allowed_and_auto_takes_what_it_can(
+    job: Path,
+) -> None:
+    command = f'ulimit -n 50; exec "$@" -o {job.parent}'
+    with FaultServer(servers.draws) as server:
+
+        def run(*flags: str) -> subprocess.CompletedProcess[bytes]:
+            words = [sys.executable, "-m", "batchgen", "run", str(job), "--base-url", server.url]
+            return subprocess.run(
+                ["bash", "-c", command, "bash", *words, *flags],
+                env=environment(COMETAPI_KEY=KEY),
+                capture_output=True,
+                check=False,
+            )
+
+        refused = run("--concurrency", "100")
+        assert refused.returncode == 2
+        assert b"concurrency 100 needs more open files" in refused.stderr
+        assert server.n_requests == 0
+        assert run("--concurrency", "auto").returncode == 0
+
+
+def test_2_for_a_report_of_a_directory_that_holds_no_run(tmp_path: Path) -> None:
+    done = batchgen("report", tmp_path)
+    assert (done.code, "holds no run" in done.err) == (2, True)

@@ -165,9 +165,7 @@ def test_never_sooner_than_told_and_not_much_later(
 
 def test_a_wait_of_nothing_tells_nothing_and_the_own_backoff_goes_on() -> None:
     told_nothing = RateLimited("x", wait_s=0.0)
-    longest = [
-        decide(told_nothing, after(rate_limit=used), POLICY, Highest()) for used in range(8)
-    ]
+    longest = [decide(told_nothing, after(rate_limit=used), POLICY, Highest()) for used in range(8)]
     assert longest == [Again(s) for s in (2, 4, 8, 16, 32, 60, 60, 60)]
 
 
