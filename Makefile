@@ -32,10 +32,16 @@ venv: $(STAMP) ## set up .venv from the lock (every target does it when needed)
 $(LOCKED): $(LOCK)
 	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11) and "batchgen needs Python 3.11 or newer; this is " + sys.version.split()[0] + ": make PYTHON=… names another")'
 	@echo "setting up $(VENV) (a minute or less)"
-	@"$(PYTHON)" -m venv --clear $(VENV) || { echo "no virtual environment: on Debian, apt-get install python3-venv" >&2; exit 1; }
+	@"$(PYTHON)" -m venv --clear $(VENV) 2>/dev/null || $(MAKE) --no-print-directory venv-without-ensurepip
 	@$(PY) -m pip install -qq --upgrade pip
 	@$(PY) -m pip install -qq --requirement $(LOCK)
 	@touch $@
+
+# Debian keeps ensurepip in a package of its own; the pip that is there can fill the environment.
+.PHONY: venv-without-ensurepip
+venv-without-ensurepip:
+	@{ "$(PYTHON)" -m venv --clear --without-pip $(VENV) && "$(PYTHON)" -m pip --python $(PY) install -qq pip; } \
+	    || { echo "no virtual environment: on Debian, apt-get install python3-venv" >&2; exit 1; }
 
 # The last step installs nothing: it fails when the lock lacks what pyproject.toml asks for.
 $(STAMP): pyproject.toml $(LOCKED)

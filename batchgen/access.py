@@ -1,17 +1,22 @@
-"""Who is asked, and with which key: the provider of a run, from the job and its options."""
+"""Who is asked, with which key and by which way: from the job, the options, the environment."""
 
 import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 from batchgen.errors import UsageError
-from batchgen.transport import (
+from batchgen.provider import (
     PROVIDERS,
     Provider,
     check_key,
     check_plain_http,
     clean_base_url,
+    clean_proxy,
+    is_loopback,
+    proxy_secrets,
 )
 
 # The emulator takes any key; this one is no secret.
@@ -42,22 +47,47 @@ def find_key(provider: Provider, file: str | Path | None) -> str:
     Raises:
         UsageError: There is none, or it cannot be one. It is never shown.
     """
-    if provider.name == PROVIDERS["emulator"].name:
+    if not provider.needs_key:
         return EMULATOR_KEY
     key = _from_environment(provider) if file is None else _from_file(file)
     check_key(key)
     return key
 
 
+def find_proxy(provider: Provider, asked: str | None) -> str | None:
+    """The proxy that was asked for, or that the environment names for this address.
+
+    Raises:
+        UsageError: It is no address of a proxy, which is not shown, or it would see the key.
+    """
+    if not provider.base_url:
+        return None  # the run starts this server itself, on this machine
+    proxy = clean_proxy(asked, "--proxy") if asked else _proxy_of_environment(provider.base_url)
+    check_plain_http(provider, proxy=proxy)
+    return proxy
+
+
+def secret_values(provider: Provider, key: str, proxy: str | None) -> list[str]:
+    """What must leave the process nowhere but in a header."""
+    return [*([key] if provider.needs_key else []), *proxy_secrets(proxy)]
+
+
 def as_written(name: str, provider: Provider) -> dict[str, Any]:
-    """What a job file must say to reach the same service and the same directory."""
-    if provider.name in PROVIDERS:
+    """What a job file must say to reach the same service and the same directory.
+
+    A built-in name stands for its own address alone: a key must not go where it did not go. The
+    emulator is the exception, and stays `emulator` wherever it listens: it gets no key, costs
+    nothing, and the one of this run may be gone, so that such a job starts one of its own.
+    """
+    if not provider.needs_key:
+        return {"name": name, "provider": PROVIDERS["emulator"].name}
+    if provider == PROVIDERS.get(provider.name):
         return {"name": name, "provider": provider.name}
     return {
         "name": name,
         "provider": {
             "base_url": provider.base_url,
-            "api_key_env": provider.key_env[0] if provider.key_env else "COMETAPI_KEY",
+            "api_key_env": _variable(provider) or provider.key_env[0],
             "auth": provider.auth,
             "allow_http": provider.allow_http,
         },
@@ -65,9 +95,8 @@ def as_written(name: str, provider: Provider) -> dict[str, Any]:
 
 
 def _from_environment(provider: Provider) -> str:
-    for variable in provider.key_env:
-        if key := os.environ.get(variable):
-            return key
+    if variable := _variable(provider):
+        return os.environ[variable]
     names = " or ".join(provider.key_env)
     raise UsageError(
         f"no API key: set {names} for the provider {provider.name}, or try "
@@ -75,8 +104,24 @@ def _from_environment(provider: Provider) -> str:
     )
 
 
+def _variable(provider: Provider) -> str | None:
+    """The variable that holds the key."""
+    return next((one for one in provider.key_env if os.environ.get(one)), None)
+
+
 def _from_file(file: str | Path) -> str:
     try:
-        return Path(file).read_text("utf-8").strip()
+        key = Path(file).read_text("utf-8").strip()
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"the key file {file} cannot be read") from error
+    if not key:
+        raise UsageError(f"the key file {file} is empty")
+    return key
+
+
+def _proxy_of_environment(base_url: str) -> str | None:
+    parts = urlsplit(base_url)
+    if not parts.hostname or is_loopback(parts.hostname) or proxy_bypass(parts.hostname):
+        return None
+    proxy = getproxies().get(parts.scheme)
+    return clean_proxy(proxy, f"{parts.scheme}_proxy") if proxy else None

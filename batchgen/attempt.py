@@ -14,7 +14,14 @@ from typing import Any
 
 from batchgen.clock import Clock
 from batchgen.cost import PriceBook, estimate
-from batchgen.errors import AttemptError, BatchgenError, Cancelled, MissingReference, Unterminated
+from batchgen.errors import (
+    AttemptError,
+    BatchgenError,
+    Cancelled,
+    MissingReference,
+    NoAnswer,
+    Unterminated,
+)
 from batchgen.limits import Limiter
 from batchgen.model import Item, ReferenceFile
 from batchgen.pool import Stop, to_the_end
@@ -71,7 +78,7 @@ class Caller:
             StoreError: The disk failed. A failed call is no exception but a value.
         """
         try:
-            files = [self.references.open(ref.path) for ref in item.references]
+            files = [self.references.known(ref.path) for ref in item.references]
         except UnusableReferenceError as unusable:
             return self._unsent(item, MissingReference(f"a reference {unusable}"))
         return await self._paced(item, n, files)
@@ -92,7 +99,7 @@ class Caller:
 
     def _announcement(self, item: Item, n: int) -> Sent:
         expected = estimate(
-            self.book.find(item.model),
+            self.book.find(item.model, at=self.clock.stamp()),
             n_prompt_chars=len(item.prompt),
             n_references=len(item.references),
             size=item.image_size,
@@ -115,18 +122,8 @@ class Caller:
     async def _exchange(self, sent: Sent, item: Item, body: RequestBody) -> CallEnd:
         answer = _Answer(self.clock.monotonic_s())
         stream = ReplyStream(lambda n: self._open_part(answer, sent, n))
-        error: AttemptError
-        try:
-            await self._receive(answer, stream, item, body)
-        except AttemptError as failed:
-            error = failed
-        except asyncio.CancelledError:
-            error = Cancelled("given up while it was under way; it may be billed")
-        except BatchgenError:
-            raise
-        except Exception as defect:  # noqa: BLE001 - one item's record, then the run ends
-            error = bug(defect)
-        else:
+        error = await self._failure(answer, stream, item, body)
+        if error is None:
             return await to_the_end(self._settle(answer, stream, sent, item))
         error.message = self.settler.secrets.redact(error.message)
         known = answer.known(self.clock.monotonic_s())
@@ -134,6 +131,25 @@ class Caller:
         leftovers = await to_the_end(self._drop(answer))
         end = self.settler.failed(sent, item, error, known)
         return CallEnd(item, end.line, error, leftovers)
+
+    async def _failure(
+        self, answer: _Answer, stream: ReplyStream, item: Item, body: RequestBody
+    ) -> AttemptError | None:
+        """Receive the answer; None if it is whole, however its connection ended after that."""
+        try:
+            await self._receive(answer, stream, item, body)
+        except (Unterminated, NoAnswer) as failed:
+            return None if stream.is_whole else failed
+        except AttemptError as failed:
+            return failed
+        except asyncio.CancelledError:
+            gone = Cancelled("given up while it was under way; it may be billed")
+            return None if stream.is_whole else gone
+        except BatchgenError:
+            raise
+        except Exception as defect:  # noqa: BLE001 - one item's record, then the run ends
+            return bug(defect)
+        return None
 
     async def _receive(
         self, answer: _Answer, stream: ReplyStream, item: Item, body: RequestBody
@@ -150,14 +166,10 @@ class Caller:
             if response.status != 200:  # noqa: PLR2004 - every other status is a refusal
                 refusal = secrets.redact_bytes(await _beginning(response))
                 raise read_fault(response.status, headers, refusal, self.clock.now())
-            try:
-                async for chunk in response.body:
-                    # Before the bytes are handed over: afterwards every call would pass at once.
-                    await self.writer.room()
-                    stream.feed(chunk)
-            except Unterminated:
-                if not stream.is_whole:
-                    raise
+            async for chunk in response.body:
+                # Before the bytes are handed over: afterwards every call would pass at once.
+                await self.writer.room()
+                stream.feed(chunk)
 
     async def _settle(
         self, answer: _Answer, stream: ReplyStream, sent: Sent, item: Item

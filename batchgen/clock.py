@@ -31,8 +31,3 @@ class Clock:
 def stamp(at: datetime) -> str:
     """Write a moment the way the ledger does: UTC, milliseconds, `Z`."""
     return at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.") + f"{at.microsecond // 1000:03d}Z"
-
-
-def parse_stamp(text: str) -> datetime:
-    """Read a ledger stamp back; raises ValueError for anything else."""
-    return datetime.fromisoformat(text)

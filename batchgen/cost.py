@@ -1,13 +1,15 @@
 """What a call cost: the service's token counts times dated prices, in Decimal.
 
-The rule (fact sheet of the API, 3.4): image output is what the details by modality say; the rest
-of the candidates and the thoughts are text. Where no details came, the image tokens are inferred
+The rule: image output is what the details by modality say; the rest of the candidates and the
+thoughts are text. Where no details came, the image tokens are inferred
 from the number and size of the images and the figure is marked `inferred`, because pricing image
 tokens as text would be ten times too low. A price that nobody knows gives no figure, never zero.
+
+Source: docs/api-notes.md, section 2, with a worked example.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from importlib import resources
 from typing import Any, Final, Protocol
@@ -77,35 +79,37 @@ NOTHING: Final = Cost(Decimal(0).quantize(_MICRO), "inferred")
 
 
 class PriceBook:
-    """Prices by model name; a name without an entry has no price.
+    """Prices by model name and day; a name without an entry has no price.
 
     The shipped book is `batchgen/prices.yaml`, with the source and date of every figure.
     """
 
-    def __init__(self, prices: Mapping[str, Price]) -> None:
-        """Keep prices by model, without `models/` in front."""
-        self._prices = dict(prices)
+    def __init__(self, prices: Mapping[str, Mapping[str, Price]]) -> None:
+        """Keep prices by model, without `models/` in front, and by the day they are valid from."""
+        self._prices = {model: sorted(dated.items()) for model, dated in prices.items()}
 
     @classmethod
     def shipped(cls) -> "PriceBook":
         """Load the book that comes with batchgen."""
         text = resources.files("batchgen").joinpath("prices.yaml").read_text("utf-8")
-        prices: dict[str, Price] = {}
+        prices: dict[str, Mapping[str, Price]] = {}
         for model, entry in yaml.load(text, Loader=yaml.BaseLoader)["models"].items():  # noqa: S506 - BaseLoader makes text only
-            price = _price(entry)
-            prices.update(dict.fromkeys([model, *entry.get("aliases", ())], price))
+            dated = {rates["valid_from"]: _price(entry, rates) for rates in entry["rates"]}
+            prices.update(dict.fromkeys([model, *entry.get("aliases", ())], dated))
         return cls(prices)
 
-    def find(self, *models: str | None) -> Price | None:
-        """The price of the first of these names that has one."""
-        for model in models:
-            if model and (price := self._prices.get(model.removeprefix("models/"))):
-                return price
-        return None
+    def find(self, *models: str | None, at: str) -> Price | None:
+        """The price that the first of these names that has one had at a moment.
 
-    def with_multiplier(self, multiplier: Decimal) -> "PriceBook":
-        """The same book at a gateway's discount or surcharge."""
-        return PriceBook({name: _times(price, multiplier) for name, price in self._prices.items()})
+        Args:
+            models: Names, the best first.
+            at: An ISO stamp or day. Before the first day of the book its first price counts.
+        """
+        for model in models:
+            if model and (dated := self._prices.get(model.removeprefix("models/"))):
+                valid = [price for day, price in dated if day <= at]
+                return valid[-1] if valid else dated[0][1]
+        return None
 
 
 def count_tokens(
@@ -193,9 +197,7 @@ def estimate(
     return price_tokens(tokens, "inferred", price).usd
 
 
-def _price(entry: Mapping[str, Any]) -> Price:
-    """The newest rates of a model of the book."""
-    rates = max(entry["rates"], key=lambda rate: str(rate["valid_from"]))
+def _price(entry: Mapping[str, Any], rates: Mapping[str, str]) -> Price:
     return Price(
         input=_usd(rates["input"]),
         text_output=_usd(rates["text_output"]),
@@ -211,12 +213,3 @@ def _usd(text: str) -> Decimal:
         return Decimal(text)
     except InvalidOperation as error:
         raise ValueError(f"{text!r} is no price") from error
-
-
-def _times(price: Price, factor: Decimal) -> Price:
-    return replace(
-        price,
-        input=price.input * factor,
-        text_output=price.text_output * factor,
-        image_output=price.image_output * factor,
-    )

@@ -18,7 +18,7 @@ which budget a retry would come from. Messages say what happened, to what, and w
         ├── NotTheApi         a redirect or a web page            no     stops the run
         ├── ServerRefused     busy, surely not executed           no     transport
         ├── ServerError       may have been executed              maybe  unsure
-        ├── RateLimited       429, with the wait if one was told  no     rate_limit
+        ├── RateLimited       429 that passes                     no     rate_limit
         ├── QuotaExhausted    429 until tomorrow, or no quota     no     stops the run
         ├── BadRequest        the request is wrong                no     never
         ├── Unauthorized      the key is wrong                    no     stops the run
@@ -36,6 +36,8 @@ which budget a retry would come from. Messages say what happened, to what, and w
 The classes survive pickling, so that an executor may carry them from another process.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Literal, TypeAlias
@@ -113,6 +115,15 @@ class StoreError(BatchgenError):
         return cls(f"{error.filename or where}: {error.strerror or error}")
 
 
+@contextmanager
+def store_errors(where: Path) -> Iterator[None]:
+    """Turn what the system refuses inside into a StoreError that names the file."""
+    try:
+        yield
+    except OSError as error:
+        raise StoreError.of(error, where) from error
+
+
 class AttemptError(BatchgenError):
     """One call failed.
 
@@ -130,15 +141,18 @@ class AttemptError(BatchgenError):
         message: str,
         *,
         billed: Billed | None = None,
-        http_status: int | None = None,
+        wait_s: float | None = None,
         request_id: str | None = None,
     ) -> None:
-        """Set the sentence for a person, and what the answer told besides."""
+        """Set the sentence for a person, and what the answer told besides.
+
+        `wait_s` is how long the server asks to wait, if it did; no retry comes sooner.
+        """
         super().__init__(message)
         self.message = message
         if billed is not None:
             self.billed = billed
-        self.http_status = http_status
+        self.wait_s = wait_s
         self.request_id = request_id
 
     @property
@@ -212,22 +226,17 @@ class ServerRefused(AttemptError):
     outcome = Outcome.SERVER_ERROR
     family: ClassVar[RetryFamily] = "transport"
 
-    def __init__(self, message: str, *, wait_s: float | None = None, **known: object) -> None:
-        """Keep the wait that the server asked for, if it did."""
-        super().__init__(message, **known)  # type: ignore[arg-type]
-        self.wait_s = wait_s
-
 
 class ServerError(AttemptError):
     """A 5xx, 408 or 499 behind which the call may have been executed and billed."""
 
     outcome = Outcome.SERVER_ERROR
-    family = "unsure"
+    family: ClassVar[RetryFamily] = "unsure"
     billed: Billed = "maybe"
 
 
 class RateLimited(ServerRefused):
-    """A 429 that passes. `wait_s` is what the server told, if it did; never sooner than that."""
+    """A 429 that passes."""
 
     outcome = Outcome.RATE_LIMITED
     family = "rate_limit"

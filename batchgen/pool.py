@@ -46,12 +46,12 @@ class Journey(Generic[AttemptedT, FinishedT]):
     Attributes:
         attempt: Make call number n of an item. A failed call is a value, a cancelled one too;
             what is raised is a defect of ours or of the disk, and ends the run.
-        record: Write down an attempt with what was decided, and say where the item stands now.
-            Called exactly once for each attempt.
+        record: Write down an attempt with what was decided, and why if it was given up; say where
+            the item stands now. Called exactly once for each attempt.
     """
 
     attempt: Callable[[Item, int], Coroutine[Any, Any, AttemptedT]]
-    record: Callable[[AttemptedT, Decision], Coroutine[Any, Any, FinishedT]]
+    record: Callable[[AttemptedT, Decision, str | None], Coroutine[Any, Any, FinishedT]]
 
 
 class Stop:
@@ -83,6 +83,8 @@ class Stop:
         finally:
             waiting.cancel()
             asked.cancel()
+        if waiting.done() and not waiting.cancelled():
+            waiting.result()  # raises what the wait raised
         return self.asked
 
 
@@ -129,6 +131,11 @@ class Pool(Generic[AttemptedT, FinishedT]):
         if self._defect is not None:
             raise self._defect
 
+    @property
+    def defect(self) -> Exception | None:
+        """What broke in a journey, if anything did."""
+        return self._defect
+
     def cancel(self) -> None:
         """Give up what is under way; each call still gets its record, and `run` ends."""
         if self._driver is None or not self._driver.done():
@@ -139,9 +146,14 @@ class Pool(Generic[AttemptedT, FinishedT]):
     async def close(self) -> None:
         """Give up what is under way, and wait until each call has its record."""
         self.cancel()
-        if self._driver is not None:
-            with suppress(asyncio.CancelledError):
-                await asyncio.shield(self._driver)
+        cancelled = False
+        while self._driver is not None and not self._driver.done():
+            try:
+                await asyncio.wait({self._driver})
+            except asyncio.CancelledError:
+                cancelled = True  # passed on, but not before the last record
+        if cancelled:
+            raise asyncio.CancelledError
 
     async def _drive(self, items: Iterator[Item]) -> None:
         async with asyncio.TaskGroup() as group:
@@ -215,7 +227,9 @@ class Pool(Generic[AttemptedT, FinishedT]):
             cancelled = True
         error = attempted.error
         verdict = None if error is None else decide(error, tries, self._retries, self._rng)
-        end = await to_the_end(self._journey.record(attempted, self._decision(error, verdict)))
+        why = verdict.why if isinstance(verdict, GiveUp) else None
+        decision = self._decision(error, verdict)
+        end = await to_the_end(self._journey.record(attempted, decision, why))
         if cancelled:
             raise asyncio.CancelledError
         return error, verdict, end

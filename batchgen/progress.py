@@ -6,14 +6,14 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import Final, Literal, Never, Protocol, TextIO, TypeAlias
+from typing import Any, Final, Literal, Never, Protocol, TextIO, TypeAlias
 
 from tqdm import tqdm
 
 from batchgen.events import AttemptEnded, Event, ItemEnded, RunBegan, Stopping, Warned
 from batchgen.model import Attempt
 from batchgen.sanitize import printable
-from batchgen.wording import duration, usd
+from batchgen.wording import bill, duration, usd
 
 Style: TypeAlias = Literal["auto", "bar", "plain", "none"]
 PLAIN_EVERY_S: Final = 30.0
@@ -29,6 +29,38 @@ class Observer(Protocol):
 
     def close(self) -> None:
         """The run has ended."""
+
+
+class PatientStream:
+    """A stream whose reader may leave: what is written after that goes nowhere.
+
+    All else is the stream's own: tqdm asks it for its encoding and its width.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        """Set the stream."""
+        self._stream = stream
+        self._is_gone = False
+
+    def write(self, text: str) -> int:
+        """Write, if there is still somebody who reads."""
+        self._try(lambda: self._stream.write(text))
+        return len(text)
+
+    def flush(self) -> None:
+        """Flush, if there is still somebody who reads."""
+        self._try(self._stream.flush)
+
+    def _try(self, do: Callable[[], object]) -> None:
+        if self._is_gone:
+            return
+        try:
+            do()
+        except OSError:
+            self._is_gone = True
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
 
 
 @dataclass(slots=True)
@@ -51,9 +83,12 @@ class Tally:
                 self.n_total = event.n_items
                 self.n_done, self.n_failed = event.n_reused, event.n_settled
                 self._started_s = self.monotonic_s()
+                # What came before was found: a killed run had sent it.
+                self.cost_usd, self.n_unknown = Decimal(0), 0
             case AttemptEnded(attempt):
-                self.cost_usd += attempt.cost_usd or 0
-                self.n_unknown += attempt.cost_usd is None
+                if attempt.billed == "yes":
+                    self.cost_usd += attempt.cost_usd or 0
+                self.n_unknown += attempt.billed != "no" and attempt.cost_usd is None
             case ItemEnded(result):
                 self.n_done += result.status == "done"
                 self.n_failed += result.status in {"failed", "skipped"}
@@ -80,8 +115,7 @@ class Tally:
 
     def words(self) -> str:
         """The state in a few words."""
-        cost = usd(self.cost_usd) + ("+?" if self.n_unknown else "")
-        words = [f"{self.n_failed} failed", cost]
+        words = [f"{self.n_failed} failed", bill(self.cost_usd, self.n_unknown)]
         if (per_min := self.per_min) is not None:
             words.append(f"{per_min:.1f}/min")
         if (eta_s := self.eta_s) is not None:
@@ -92,7 +126,9 @@ class Tally:
 class PlainObserver:
     """A start line, a line every 30 s, nothing else: fit for a log and a cron mail."""
 
-    def __init__(self, stream: TextIO, monotonic_s: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, stream: PatientStream, monotonic_s: Callable[[], float] = time.monotonic
+    ) -> None:
         """Set where lines go."""
         self._stream = stream
         self._tally = Tally(monotonic_s)
@@ -124,7 +160,7 @@ class PlainObserver:
 class BarObserver:
     """A bar that owns the terminal's line; messages go above it."""
 
-    def __init__(self, stream: TextIO) -> None:
+    def __init__(self, stream: PatientStream) -> None:
         """Set the terminal."""
         self._stream = stream
         self._tally = Tally()
@@ -176,11 +212,23 @@ class NullObserver:
         """Nothing is left open."""
 
 
-def observer(style: Style, stream: TextIO | None = None) -> Observer:
-    """The observer of a style; `auto` is a bar on a terminal and plain lines elsewhere."""
+def observer(style: Style, stream: TextIO | None = None, *, is_verbose: bool = False) -> Observer:
+    """The observer of a style; `auto` is a bar on a terminal and plain lines elsewhere.
+
+    Args:
+        style: How to tell how it goes.
+        stream: Where to; stderr if it is left out. Its reader may leave.
+        is_verbose: Tell of each call as well.
+    """
     stream = stream or sys.stderr
+    patient = PatientStream(stream)
     if style == "auto":
         style = "bar" if stream.isatty() else "plain"
+    watch = _observer(style, patient)
+    return VerboseObserver(watch, patient) if is_verbose else watch
+
+
+def _observer(style: Literal["bar", "plain", "none"], stream: PatientStream) -> Observer:
     match style:
         case "bar":
             return BarObserver(stream)
@@ -212,10 +260,10 @@ def stopping(event: Stopping) -> str:
 class VerboseObserver:
     """Adds a line for each call to what another observer shows."""
 
-    def __init__(self, observed: Observer, stream: TextIO | None = None) -> None:
-        """Set what it adds to."""
+    def __init__(self, observed: Observer, stream: PatientStream) -> None:
+        """Set what it adds to; both write to one stream, or a bar would not make room."""
         self._observed = observed
-        self._stream = stream or sys.stderr
+        self._stream = stream
 
     def __call__(self, event: Event) -> None:
         """Say what a call came to, then pass the event on."""

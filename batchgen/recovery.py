@@ -4,10 +4,10 @@ import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from batchgen.errors import AttemptError, Interrupted
-from batchgen.model import Attempt, Decision, Item
+from batchgen.errors import AttemptError, Interrupted, store_errors
+from batchgen.model import Decision, Item
 from batchgen.retry import Again, GiveUp, Retries, StopRun, Tries, decide
-from batchgen.settle import Settler, decided
+from batchgen.settle import CallEnd, Settler
 from batchgen.store.layout import Layout
 from batchgen.store.ledger import History, Sent, move_torn_tail, read_history, segments
 from batchgen.store.receipts import load_receipt
@@ -43,8 +43,8 @@ class Recovery:
     retries: Retries
     rng: random.Random
 
-    def lines(self, history: History) -> Iterator[Attempt]:
-        """Yield the missing `attempt` line of each request that left without one.
+    def ends(self, history: History) -> Iterator[tuple[CallEnd, Decision]]:
+        """Yield the end of each request that left and has no `attempt` line, and what follows.
 
         An answer of which a receipt is found is finished from disk and costs nothing more; any
         other may have been billed, and is `interrupted`.
@@ -53,24 +53,27 @@ class Recovery:
             StoreError: The disk failed.
         """
         for sent in list(history.unfinished.values()):
-            yield self._finished(sent) or self._interrupted(sent)
+            receipt = load_receipt(self.layout.parts, sent)
+            if receipt is None:
+                yield self._interrupted(sent), "retry"
+            else:
+                end = self.settler.settle(receipt, recovered=True)
+                yield end, self._decision(end.error)
 
     def clear_parts(self) -> None:
-        """Remove the part files of answers that never became whole."""
-        for left in self.layout.parts.iterdir():
-            left.unlink()
+        """Remove the part files of answers that never became whole.
 
-    def _finished(self, sent: Sent) -> Attempt | None:
-        receipt = load_receipt(self.layout.parts, sent)
-        if receipt is None:
-            return None
-        end = self.settler.settle(receipt, recovered=True)
-        return None if end.line is None else decided(end.line, self._decision(end.error))
+        Raises:
+            StoreError: The disk failed, or something lies there that is no file.
+        """
+        with store_errors(self.layout.parts):
+            for left in self.layout.parts.iterdir():
+                left.unlink()
 
-    def _interrupted(self, sent: Sent) -> Attempt:
+    def _interrupted(self, sent: Sent) -> CallEnd:
         lost = Interrupted("the run was killed before the answer came; it may be billed")
         item = Item(id=sent.item, model=sent.model, prompt="", key=sent.key)
-        return self.settler.failure_line(sent, item, lost, "retry")
+        return self.settler.failed(sent, item, lost, {})
 
     def _decision(self, error: AttemptError | None) -> Decision:
         """What is decided of a recovered answer: as if it were the run's first."""

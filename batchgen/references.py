@@ -31,6 +31,9 @@ class UnusableReferenceError(ValueError):
 class ReferenceLibrary:
     """The references of one run, each file examined once however many items name it.
 
+    Examining reads the whole file, so it is done while the job is read, never while calls are
+    under way.
+
     Memory: about 400 bytes a file.
     """
 
@@ -52,6 +55,17 @@ class ReferenceLibrary:
             except UnusableReferenceError as error:
                 known = str(error)
             self._known[path] = known
+        if isinstance(known, str):
+            raise UnusableReferenceError(known)
+        return known
+
+    def known(self, path: str) -> ReferenceFile:
+        """What was found out about a file when the job was read; reads nothing.
+
+        Raises:
+            UnusableReferenceError: It was not examined, or could not be used.
+        """
+        known = self._known.get(path, "was not there when the job was read")
         if isinstance(known, str):
             raise UnusableReferenceError(known)
         return known

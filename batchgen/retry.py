@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import TypeAlias, assert_never
 
-from batchgen.errors import AttemptError, NoImage, RateLimited, RetryFamily, ServerRefused
+from batchgen.errors import AttemptError, NoImage, RateLimited, RetryFamily, Unreachable
 
 # Google's client and CometAPI's guide both start at one second and stop growing at a minute.
 _BASE_S = 1.0
@@ -64,9 +64,9 @@ class Again:
 
 @dataclass(frozen=True, slots=True)
 class GiveUp:
-    """The item failed for this run; `why` completes the sentence "given up: …"."""
+    """The item failed for this run; `why` tells more than the error does, if there is more."""
 
-    why: str
+    why: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,11 +102,13 @@ def decide(error: AttemptError, tries: Tries, policy: Retries, rng: random.Rando
     used = tries.used.get(error.family, 0)
     budget = policy.budget(error)
     if used >= budget:
-        return GiveUp("it would fail again" if budget == 0 else f"after {used} retries")
-    told_s = error.wait_s if isinstance(error, ServerRefused) else None
+        return GiveUp(f"given up after {used} retries" if used else None)
+    told_s = error.wait_s
     if told_s is not None:
         if told_s > policy.max_wait:
-            return GiveUp(f"the service asks to wait {told_s:.0f} s, more than retries.max_wait")
+            return GiveUp(
+                f"given up: the service asks to wait {told_s:.0f} s, more than retries.max_wait"
+            )
         # "Retry-After: 0" tells nothing; obeyed alone it would burn every retry within seconds.
         spread_s = _BASE_S if told_s >= _BASE_S else _ceiling_s(error, used)
         return Again(told_s + rng.uniform(0, _HINT_JITTER * told_s + spread_s))
@@ -115,7 +117,7 @@ def decide(error: AttemptError, tries: Tries, policy: Retries, rng: random.Rando
 
 def _ceiling_s(error: AttemptError, used: int) -> float:
     """The longest wait before retry number `used` + 1: doubling, up to a minute."""
-    never_connected = error.family == "transport" and not isinstance(error, ServerRefused)
+    never_connected = isinstance(error, Unreachable)
     base_s = _CONNECT_BASE_S if never_connected else _BASE_S
     doublings = min(used + (1 if isinstance(error, RateLimited) else 0), 16)
     return min(_CAP_S, base_s * 2.0**doublings)

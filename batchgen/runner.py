@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Literal, Self, TypedDict, Unpack
 
 from batchgen._version import __version__
-from batchgen.access import EMULATOR_KEY, as_written, choose_provider, find_key
+from batchgen.access import as_written, choose_provider, find_key, find_proxy, secret_values
 from batchgen.attempt import Caller
 from batchgen.clock import Clock, stamp
 from batchgen.cost import PriceBook, estimate
@@ -26,6 +26,7 @@ from batchgen.errors import (
     Bug,
     StoreError,
     UsageError,
+    store_errors,
 )
 from batchgen.events import AttemptEnded, Event, ItemEnded, RunBegan, Stopping, Warned
 from batchgen.limits import AUTO_CONCURRENCY, Limiter, Limits, max_in_flight
@@ -33,6 +34,7 @@ from batchgen.manifest import Manifest, open_manifest
 from batchgen.model import Decision, Item, Outcome, Result
 from batchgen.plan import Redo, Settled, Step, Todo, plan
 from batchgen.pool import Journey, Pool, Stop
+from batchgen.provider import Provider
 from batchgen.recovery import Recovery, read_past
 from batchgen.references import ReferenceLibrary
 from batchgen.report import Summary, rebuild
@@ -45,16 +47,13 @@ from batchgen.store.images import sha256_of
 from batchgen.store.layout import Layout, new_run_id
 from batchgen.store.ledger import (
     End,
+    History,
     Ledger,
     Run,
 )
 from batchgen.store.lock import OutputLock
 from batchgen.store.parts import Writer
-from batchgen.transport import (
-    Provider,
-    Timeouts,
-    Transport,
-)
+from batchgen.transport import Timeouts, Transport
 
 _EXIT_BY_REASON = {"sigint": 130, "sigterm": 143}
 _EXIT_STOPPED = 7
@@ -103,6 +102,9 @@ class Runner:
 
     directory: Path
     run_id: str
+    _history: History
+    _ledger: Ledger
+    _pool: Pool[CallEnd, Result]
 
     def __init__(
         self,
@@ -117,10 +119,9 @@ class Runner:
 
         Raises:
             TypeError: An option that there is none of: a budget that is not kept must not pass.
+            UsageError: A value that no option takes.
         """
-        if unknown := sorted(set(options) - set(RunOptions.__annotations__)):
-            known = ", ".join(RunOptions.__annotations__)
-            raise TypeError(f"unknown options {', '.join(unknown)}; expected some of {known}")
+        _check_options(options)
         self._job = Path(job)
         self._options = options
         self._redo = options.get("redo", Redo())
@@ -130,6 +131,7 @@ class Runner:
         self.stop = Stop()
         self.written_summary: Summary | None = None
         self._entered = False
+        self._told_stopping = False
 
     async def __aenter__(self) -> Self:
         """Read, check, lock, recover and plan; see the class for what is raised."""
@@ -142,11 +144,12 @@ class Runner:
             manifest.settings.provider, options.get("provider"), options.get("base_url")
         )
         key = find_key(provider, options.get("api_key_file"))
+        self._proxy = find_proxy(provider, options.get("proxy"))
         limits = manifest.settings.limits
         self._limiter = Limiter(
             Limits(concurrency=self._concurrency(limits), rpm=options.get("rpm") or limits.rpm)
         )
-        self._secrets = Secrets([] if key == EMULATOR_KEY else [key])
+        self._secrets = Secrets(secret_values(provider, key, self._proxy))
         self._references = ReferenceLibrary()
         self._layout = Layout(Path(options.get("output", "output")) / manifest.name)
         self.directory = self._layout.root
@@ -156,7 +159,8 @@ class Runner:
             stack.enter_context(
                 OutputLock(self._layout.lock, run_id=self.run_id, at=self._began_at)
             )
-            drafted.replace(self._layout.items)
+            with store_errors(self._layout.items):
+                drafted.replace(self._layout.items)
             provider = self._start_emulator(provider, stack)
             await self._open(manifest, provider, key, stack)
             self._stack = stack.pop_all()
@@ -170,6 +174,7 @@ class Runner:
         await self._pool.close()
         try:
             await self._ledger.append(self._end(self._exit_code(error)))
+            self._history = History()  # the reports read their own; both would be held at once
             self.written_summary = await asyncio.to_thread(rebuild, self.directory)
         except StoreError:
             # A disk that is full already has its say in the first error.
@@ -186,8 +191,7 @@ class Runner:
 
     def request_stop(self, reason: str) -> None:
         """Start no new attempts; `results` ends when those under way have ended."""
-        if not self.stop.asked:
-            self._tell(Stopping(reason, self._limiter.n_in_flight if self._entered else 0))
+        self._tell_stopping(reason)
         self.stop.ask(reason)
 
     def cancel(self) -> None:
@@ -220,24 +224,18 @@ class Runner:
         items = manifest.items(self._references.open, model=self._options.get("model"))
         self._n_items = write_items(draft, items)
         manifest.raise_problems()
-        for warning in manifest.warnings:
-            self._tell(Warned(str(warning)))
         return draft
 
     def _make_root(self, stack: AsyncExitStack) -> None:
         """Make the directory; one that was made for nothing goes away again."""
         stack.callback(_remove_if_empty, self.directory)
-        try:
+        with store_errors(self.directory):
             self.directory.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise StoreError.of(error, self.directory) from error
 
     def _make_directories(self) -> None:
         for path in (self._layout.ledger, self._layout.parts, self._layout.runs):
-            try:
+            with store_errors(path):
                 path.mkdir(exist_ok=True)
-            except OSError as error:
-                raise StoreError.of(error, path) from error
 
     def _start_emulator(self, provider: Provider, stack: AsyncExitStack) -> Provider:
         if provider.base_url:
@@ -245,7 +243,7 @@ class Runner:
         from batchgen.emulator import Emulator  # noqa: PLC0415 - only a demo needs a server
 
         emulator = stack.enter_context(Emulator())
-        return replace(provider, base_url=emulator.base_url, direct=True)
+        return replace(provider, base_url=emulator.base_url)
 
     async def _open(
         self, manifest: Manifest, provider: Provider, key: str, stack: AsyncExitStack
@@ -286,10 +284,10 @@ class Runner:
     async def _recover(self, retries: Retries) -> None:
         """Write the lines that a killed run did not live to write."""
         recovery = Recovery(self._layout, self._settler, retries, self._rng)
-        for line in recovery.lines(self._history):
-            await self._ledger.append(line)
-            self._history.apply(line)
-            self._tell(AttemptEnded(line))
+        for end, decision in recovery.ends(self._history):
+            await self._write(end, decision, None)
+            if decision == "stop" and end.error is not None:
+                self.stop.ask(end.error.message, end.error)
         recovery.clear_parts()
 
     def _concurrency(self, limits: Limits) -> int:
@@ -316,7 +314,7 @@ class Runner:
             key,
             timeouts,
             ca_file=self._options.get("ca_file"),
-            proxy=self._options.get("proxy"),
+            proxy=self._proxy,
             user_agent=f"batchgen/{__version__}",
         )
 
@@ -360,7 +358,7 @@ class Runner:
 
     def _estimate(self, item: Item) -> Decimal | None:
         return estimate(
-            self._book.find(item.model),
+            self._book.find(item.model, at=self._clock.stamp()),
             n_prompt_chars=len(item.prompt),
             n_references=len(item.references),
             size=item.image_size,
@@ -368,25 +366,40 @@ class Runner:
 
     # --- while it goes on ---------------------------------------------------------------------
 
-    async def _record(self, end: CallEnd, decision: Decision) -> Result:
-        """Make an attempt durable, then clear away what it leaves, then tell."""
+    async def _record(self, end: CallEnd, decision: Decision, why: str | None) -> Result:
+        """Write an attempt down, and tell where its item stands now."""
         item = end.item
+        await self._write(end, decision, why)
+        if decision == "stop" and end.error is not None and end.error.stops_run:
+            self._tell_stopping(end.error.message)
+        result = result_of(item, self._history.items.get((item.id, item.key)))
+        if end.line is not None and decision != "retry":
+            self._tell(ItemEnded(result))
+        return result
+
+    async def _write(self, end: CallEnd, decision: Decision, why: str | None) -> None:
+        """Make an attempt durable, then clear away what it leaves. Nothing sent, nothing written.
+
+        Raises:
+            StoreError: The disk failed; what is left is found by the next run.
+        """
         if end.line is None:
-            return result_of(item, self._history.items.get((item.id, item.key)))
-        line = decided(end.line, decision)
+            return
+        line = decided(end.line, decision, why)
         if line.billed != "no" and (decision == "failed" or line.outcome is Outcome.BUG):
             line = await asyncio.to_thread(self._settler.keep_cut, end, line)
         await self._ledger.append(line)
-        for path in end.leftovers:
-            path.unlink(missing_ok=True)
+        with store_errors(self._layout.parts):
+            for path in end.leftovers:
+                path.unlink(missing_ok=True)
         self._history.apply(line)
         self._tell(AttemptEnded(line))
-        if decision == "stop" and end.error is not None and end.error.stops_run:
-            self._tell(Stopping(end.error.message, self._limiter.n_in_flight))
-        result = result_of(item, self._history.items[item.id, item.key])
-        if decision != "retry":
-            self._tell(ItemEnded(result))
-        return result
+
+    def _tell_stopping(self, reason: str) -> None:
+        """Say once that the run stops, however many calls find out."""
+        if not self._told_stopping:
+            self._told_stopping = True
+            self._tell(Stopping(reason, self._limiter.n_in_flight if self._entered else 0))
 
     # --- the end ------------------------------------------------------------------------------
 
@@ -406,9 +419,7 @@ class Runner:
         """What the process should exit with; 1 for a defect, then by the worst that happened."""
         if isinstance(error, BatchgenError):
             return error.exit_code
-        if error is not None:
-            return _EXIT_BUG
-        if isinstance(self.stop.cause, Bug):
+        if self._pool.defect is not None or isinstance(self.stop.cause, Bug):
             return _EXIT_BUG
         statuses = self._statuses()
         if self.stop.reason in _EXIT_BY_REASON and statuses["pending"]:
@@ -423,6 +434,17 @@ class Runner:
             past = self._history.items.get((item.id, item.key))
             counts[past.status if past else "pending"] += 1
         return counts
+
+
+def _check_options(options: RunOptions) -> None:
+    if unknown := sorted(set(options) - set(RunOptions.__annotations__)):
+        known = ", ".join(RunOptions.__annotations__)
+        raise TypeError(f"unknown options {', '.join(unknown)}; expected some of {known}")
+    concurrency, rpm = options.get("concurrency"), options.get("rpm")
+    if concurrency is not None and concurrency != "auto" and concurrency < 1:
+        raise UsageError(f"concurrency {concurrency}: expected auto or a number of at least 1")
+    if rpm is not None and rpm <= 0:
+        raise UsageError(f"rpm {rpm}: expected a number above 0")
 
 
 def _remove_if_empty(directory: Path) -> None:

@@ -16,13 +16,14 @@ from typing import Any, Final
 import msgspec
 
 from batchgen.cost import NOTHING, UNKNOWN, Cost, PriceBook, count_tokens, price_tokens
-from batchgen.errors import AttemptError, BatchgenError, BrokenImage, Bug, StoreError
+from batchgen.errors import AttemptError, BatchgenError, BrokenImage, Bug, store_errors
 from batchgen.model import Attempt, Decision, Failure, ImageFile, ImageRole, Item, Outcome, Tokens
 from batchgen.sanitize import Secrets
 from batchgen.store.images import HEAD_BYTES, TAIL_BYTES, ImageFacts, inspect, sha256_of
 from batchgen.store.layout import Layout
-from batchgen.store.ledger import Sent, sync_directory
-from batchgen.store.receipts import Receipt, ReceivedImage, save_receipt
+from batchgen.store.ledger import Sent, sync_directory, sync_file
+from batchgen.store.receipts import Receipt, ReceivedImage, part_name, save_receipt
+from batchgen.store.replace import replaced
 from batchgen.wire.reply import Reply, ReplyImage, read_reply, why_no_image
 from batchgen.wire.usage import read_usage
 
@@ -60,18 +61,24 @@ class Settler:
         Raises:
             StoreError: The disk failed; nothing is recorded, and the receipt finishes it later.
         """
+        known = {
+            "http_status": receipt.http_status,
+            "latency_s": receipt.latency_s,
+            "bytes_in": receipt.bytes_in,
+            "request_id": receipt.request_id,
+            "recovered": recovered,
+        }
+        marker = self.layout.parts / f"{part_name(receipt.sent)}.json"
+        leftovers = (marker, *(self.layout.parts / image.part for image in receipt.images))
         try:
-            return self._settle(receipt, recovered=recovered)
-        except OSError as error:
-            where = error.filename or self.layout.root  # a write that fails names no file
-            raise StoreError(f"{where}: {error.strerror}") from error
+            with store_errors(self.layout.root):
+                line, error = self._settle(receipt, known)
         except BatchgenError:
             raise
         except Exception as defect:  # noqa: BLE001 - an answer that trips us up is kept, not lost
-            error_known = {"http_status": receipt.http_status, "recovered": recovered}
-            end = self.failed(receipt.sent, receipt.item, bug(defect), error_known)
-            parts = tuple(self.layout.parts / image.part for image in receipt.images)
-            return CallEnd(end.item, end.line, end.error, parts)
+            error = bug(defect)
+            line = self.failed(receipt.sent, receipt.item, error, known).line
+        return CallEnd(receipt.item, line, error, leftovers)
 
     def failed(
         self, sent: Sent, item: Item, error: AttemptError, known: Mapping[str, Any]
@@ -81,46 +88,39 @@ class Settler:
         line = self._line(sent, item, error=error, cost=cost, **known)
         return CallEnd(item, line, error)
 
-    def failure_line(
-        self, sent: Sent, item: Item, error: AttemptError, decision: Decision
-    ) -> Attempt:
-        """The line of a call of which nothing but its announcement is known."""
-        return decided(self._line(sent, item, error=error, cost=_maybe(sent)), decision)
-
     def keep_cut(self, end: CallEnd, line: Attempt) -> Attempt:
-        """Keep the cut pictures of a call that may have been billed, when nobody tries again."""
+        """Keep the cut pictures of a call that may have been billed, when nobody tries again.
+
+        Raises:
+            StoreError: The disk failed.
+        """
         kept = []
-        for part in end.leftovers:
-            if part.suffix != ".part" or not part.is_file() or not part.stat().st_size:
-                continue
-            size_bytes = part.stat().st_size
-            received = ReceivedImage(part=part.name, sha256=sha256_of(part), size_bytes=size_bytes)
-            facts = _facts(part, size_bytes)
-            target = self.layout.quarantine(part.stem, facts.extension if facts else "bin")
-            _commit(part, target)
-            kept.append(_image_file(self.layout, target, "quarantine", received, facts))
+        with store_errors(self.layout.root):
+            for part in end.leftovers:
+                if part.suffix != ".part" or not part.is_file() or not part.stat().st_size:
+                    continue
+                size_bytes = part.stat().st_size
+                received = ReceivedImage(
+                    part=part.name, sha256=sha256_of(part), size_bytes=size_bytes
+                )
+                facts = _facts(part, size_bytes)
+                target = self.layout.quarantine(part.stem, facts.extension if facts else "bin")
+                _commit(part, target)
+                kept.append(_image_file(self.layout, target, "quarantine", received, facts))
         return msgspec.structs.replace(line, images=(*line.images, *kept)) if kept else line
 
-    def _settle(self, receipt: Receipt, *, recovered: bool) -> CallEnd:
-        parts = self.layout.parts
-        marker = save_receipt(parts, receipt, self.secrets)
-        leftovers = (marker, *(parts / image.part for image in receipt.images))
-        known: dict[str, Any] = {
-            "http_status": receipt.http_status,
-            "latency_s": receipt.latency_s,
-            "bytes_in": receipt.bytes_in,
-            "request_id": receipt.request_id,
-            "recovered": recovered,
-        }
+    def _settle(
+        self, receipt: Receipt, known: Mapping[str, Any]
+    ) -> tuple[Attempt | None, AttemptError | None]:
+        save_receipt(self.layout.parts, receipt, self.secrets)
         sent, item = receipt.sent, receipt.item
         try:
             reply = read_reply(receipt.skeleton.encode())
         except AttemptError as unread:
-            end = self.failed(sent, item, unread, known)
-            return CallEnd(item, end.line, unread, leftovers)
-        error, images = self._image(receipt, reply)
+            return self.failed(sent, item, unread, known).line, unread
+        error, images = self._image(receipt, reply, recovered=known["recovered"])
         self._text(item, reply)
-        tokens, cost = self._cost(item, reply, error)
+        tokens, cost = self._cost(sent, item, reply, error)
         line = self._line(
             sent,
             item,
@@ -136,7 +136,7 @@ class Settler:
             response_id=reply.response_id,
             **known,
         )
-        return CallEnd(item, line, error, leftovers)
+        return line, error
 
     def _line(
         self, sent: Sent, item: Item, *, error: AttemptError | None, cost: Cost, **known: Any
@@ -171,7 +171,7 @@ class Settler:
     # --- the picture --------------------------------------------------------------------------
 
     def _image(
-        self, receipt: Receipt, reply: Reply
+        self, receipt: Receipt, reply: Reply, *, recovered: bool
     ) -> tuple[AttemptError | None, tuple[ImageFile, ...]]:
         """Commit the final image, or say why there is none and keep what was paid for."""
         final = reply.final
@@ -180,6 +180,8 @@ class Settler:
             return why_no_image(reply), kept
         received = receipt.images[final.index]
         facts, fault = self._check(received, receipt)
+        if recovered and fault is None and not self._is_unchanged(received, receipt):
+            fault = "it is not what was received"
         if facts is None or fault is not None:
             said = f" (finish reason {reply.finish_reason})" if reply.finish_reason else ""
             error = BrokenImage(f"the picture is not whole: {fault}{said}; kept in quarantine/")
@@ -201,6 +203,11 @@ class Settler:
             return None, "it has no bytes"
         facts = _facts(path, received.size_bytes)
         return facts, "it is no PNG, JPEG or WebP" if facts is None else facts.fault
+
+    def _is_unchanged(self, received: ReceivedImage, receipt: Receipt) -> bool:
+        """Whether the bytes are still those that were hashed: a power cut may have taken some."""
+        path = self._where(received, receipt)
+        return path is not None and sha256_of(path) == received.sha256
 
     def _where(self, received: ReceivedImage, receipt: Receipt) -> Path | None:
         """The part file, or the final one if a killed run came as far as renaming it."""
@@ -234,15 +241,14 @@ class Settler:
             path.unlink(missing_ok=True)
             return
         path.parent.mkdir(exist_ok=True)
-        draft = path.with_suffix(".tmp")
-        text = self.secrets.redact(reply.text)
-        draft.write_text(text, encoding="utf-8", errors="replace", newline="\n")
-        draft.replace(path)
+        # A draft that a killed run leaves among the parts goes away with them.
+        with replaced(path, drafts=self.layout.parts) as file:
+            file.write(self.secrets.redact(reply.text).encode("utf-8", "replace"))
 
     def _cost(
-        self, item: Item, reply: Reply, error: AttemptError | None
+        self, sent: Sent, item: Item, reply: Reply, error: AttemptError | None
     ) -> tuple[Tokens | None, Cost]:
-        price = self.book.find(reply.model_version, item.model)
+        price = self.book.find(reply.model_version, item.model, at=sent.at)
         tokens, basis = count_tokens(
             read_usage(reply.usage), price, n_images=len(reply.images), size=item.image_size
         )
@@ -296,13 +302,16 @@ def _commit(part: Path, target: Path) -> None:
     if part.exists():
         descriptor = os.open(part, os.O_RDONLY | os.O_CLOEXEC)
         try:
-            os.fdatasync(descriptor)
+            sync_file(descriptor)
         finally:
             os.close(descriptor)
         part.replace(target)
     sync_directory(target.parent)
 
 
-def decided(line: Attempt, decision: Decision) -> Attempt:
-    """The line with the decision that was taken on it."""
-    return msgspec.structs.replace(line, decision=decision)
+def decided(line: Attempt, decision: Decision, why: str | None = None) -> Attempt:
+    """The line with the decision that was taken on it, and why, where that tells more."""
+    error = line.error
+    if why is not None and error is not None:
+        error = Failure(kind=error.kind, message=f"{error.message} ({why})")
+    return msgspec.structs.replace(line, decision=decision, error=error)

@@ -6,7 +6,7 @@ this border. What is decided here, each for a reason that cost somebody money or
 - redirects are never followed: a redirect to another host would carry `x-goog-api-key` along;
 - idle connections are closed before servers close them (5 s is common), because a POST that meets
   a closing connection may or may not have been executed;
-- no netrc and no environment magic; a proxy is what was asked for or what the environment names;
+- no netrc and no environment magic; a proxy is what the caller names;
 - compression is not asked for; one that comes all the same is undone here and its end is checked,
   which aiohttp does not do;
 - the deadline of an attempt is ours, and covers everything from connecting to the last byte.
@@ -20,9 +20,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final, Literal, Self, TypeAlias
-from urllib.parse import urlsplit
-from urllib.request import getproxies, proxy_bypass
+from typing import Any, Final, Self
 
 import aiohttp
 from yarl import URL
@@ -30,6 +28,7 @@ from yarl import URL
 from batchgen.errors import (
     AttemptError,
     BadReply,
+    Cancelled,
     ConnectionDropped,
     NoAnswer,
     TlsFailed,
@@ -37,48 +36,13 @@ from batchgen.errors import (
     Unterminated,
     UsageError,
 )
+from batchgen.provider import Provider
 
 MAX_ANSWER_BYTES: Final = 512 << 20
 READ_BUFFER_BYTES: Final = 64 << 10
 _KEEPALIVE_S: Final = 3.5
 _TCP_KEEPIDLE_S: Final = 30
 _INFLATE_STEP_BYTES: Final = 256 << 10
-
-Auth: TypeAlias = Literal["x-goog-api-key", "bearer"]
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Provider:
-    """Where requests go and how they prove who sends them.
-
-    Attributes:
-        name: What the ledger calls it: `cometapi`, `google`, `emulator` or the address's host.
-        base_url: Without `/v1beta` at its end.
-        key_env: The environment variables that may hold the key, the first found wins.
-        auth: The header that carries it.
-        allow_http: Whether plain http may leave this machine.
-        direct: Never through a proxy: the server is our own, on this machine.
-    """
-
-    name: str
-    base_url: str
-    key_env: tuple[str, ...] = ()
-    auth: Auth = "x-goog-api-key"
-    allow_http: bool = False
-    direct: bool = False
-
-
-PROVIDERS: Final = {
-    "cometapi": Provider(
-        name="cometapi", base_url="https://api.cometapi.com", key_env=("COMETAPI_KEY",)
-    ),
-    "google": Provider(
-        name="google",
-        base_url="https://generativelanguage.googleapis.com",
-        key_env=("GEMINI_API_KEY", "GOOGLE_API_KEY"),
-    ),
-    "emulator": Provider(name="emulator", base_url=""),
-}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -98,56 +62,6 @@ class Response:
     headers: Mapping[str, str]
     body: AsyncIterator[bytes] = field(init=False)
     n_bytes: int = 0
-
-
-def clean_base_url(url: str) -> str:
-    """Normalise an address: no slash at the end, and no `/v1` or `/v1beta`, which paths bring.
-
-    Raises:
-        UsageError: It is no http or https address, or carries a user, a query or a fragment.
-    """
-    parts = urlsplit(url.strip())
-    if parts.scheme not in {"http", "https"} or not parts.hostname:
-        raise UsageError(f"base URL {url!r}: expected https://HOST or https://HOST/PATH")
-    if parts.username or parts.password or parts.query or parts.fragment:
-        raise UsageError("base URL: only scheme, host, port and path may be in it")
-    path = parts.path.rstrip("/")
-    for suffix in ("/v1beta", "/v1"):
-        if path.endswith(suffix):
-            path = path.removesuffix(suffix)
-            break
-    return f"{parts.scheme}://{parts.netloc}{path}"
-
-
-def check_plain_http(provider: Provider) -> None:
-    """Refuse to send a key over plain http to anything but this machine.
-
-    Raises:
-        UsageError: The address is http, not loopback, and `allow_http` is not set.
-    """
-    parts = urlsplit(provider.base_url)
-    if parts.scheme == "http" and not _is_loopback(parts.hostname) and not provider.allow_http:
-        raise UsageError(
-            f"base URL {provider.base_url}: plain http would send the key in the clear; "
-            "use https, or set provider.allow_http"
-        )
-
-
-def _is_loopback(host: str | None) -> bool:
-    return host in {"localhost", "127.0.0.1", "::1"}
-
-
-def check_key(key: str) -> None:
-    """Refuse a key that cannot be a header value, without showing it.
-
-    Raises:
-        UsageError: It is empty, or holds a space, a line break or anything beyond ASCII.
-    """
-    if not key or not key.isascii() or not key.isprintable() or " " in key:
-        raise UsageError(
-            "the API key holds a character that no key has (a space, a line break, a letter "
-            "beyond ASCII): copy it again"
-        )
 
 
 class Transport:
@@ -170,9 +84,7 @@ class Transport:
         self._base_url = provider.base_url
         self._timeouts = timeouts
         self._tls = _tls_context(ca_file)
-        self._proxy = (
-            None if provider.direct else proxy or _proxy_from_environment(provider.base_url)
-        )
+        self._proxy = proxy
         credential = (
             {"Authorization": f"Bearer {key}"}
             if provider.auth == "bearer"
@@ -220,6 +132,7 @@ class Transport:
 
         Raises:
             Unreachable, TlsFailed: Nothing was sent; not billed.
+            Cancelled: In place of CancelledError while nothing has been sent yet; not billed.
             ConnectionDropped, NoAnswer, BadReply: May be billed.
             AttemptError: Whatever `chunks` raises passes through.
         """
@@ -245,6 +158,10 @@ class Transport:
                         await body.aclose()  # here, not whenever the garbage collector comes
         except AttemptError:
             raise
+        except asyncio.CancelledError as cancelled:
+            if upload.began:
+                raise
+            raise Cancelled("given up before it was sent", billed="no") from cancelled
         except (TimeoutError, aiohttp.ClientError, OSError) as error:
             if upload.error is not None:
                 raise upload.error from error
@@ -297,7 +214,8 @@ def translate(error: Exception, *, upload_began: bool) -> AttemptError:
         case aiohttp.ClientConnectorError():
             return Unreachable(f"cannot connect to {error.host}: {_short(error.os_error)}")
         case aiohttp.InvalidURL():
-            return Unreachable(_short(error))
+            # Its message is the address, and a proxy's has a password in it.
+            return Unreachable("the address of the service or of the proxy cannot be used")
         case TimeoutError():
             if not upload_began:
                 return Unreachable("no connection within the time allowed")
@@ -385,13 +303,6 @@ def _tls_context(ca_file: str | Path | None) -> ssl.SSLContext:
         return ssl.create_default_context(cafile=str(ca_file) if ca_file else None)
     except OSError as error:
         raise UsageError(f"CA file {ca_file}: {_short(error)}") from error
-
-
-def _proxy_from_environment(base_url: str) -> str | None:
-    parts = urlsplit(base_url)
-    if not parts.hostname or _is_loopback(parts.hostname) or proxy_bypass(parts.hostname):
-        return None
-    return getproxies().get(parts.scheme)
 
 
 def _keepalive_socket(address: Any) -> socket.socket:

@@ -16,6 +16,11 @@ def usd(amount: Decimal | None) -> str:
     return f"{sign}${amount:.6f}".rstrip("0")
 
 
+def bill(known: Decimal | None, n_unknown: int) -> str:
+    """What is known of a bill, marked `+?` where calls of unknown cost come on top of it."""
+    return usd(known) + ("+?" if n_unknown and known is not None else "")
+
+
 def duration(seconds: float | None) -> str:
     """`4.2s`, `41m07s`, `3h02m`; `–` for None."""
     if seconds is None:

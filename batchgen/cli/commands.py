@@ -1,5 +1,6 @@
 """The command group, and what every command has in common: environment, errors, exit codes."""
 
+import io
 import os
 from collections.abc import Sequence
 from typing import Final
@@ -10,6 +11,7 @@ from batchgen._version import __version__
 from batchgen.cli.emulate import emulate
 from batchgen.cli.report import report
 from batchgen.cli.run import run
+from batchgen.cli.streams import say
 from batchgen.cli.validate import validate
 from batchgen.errors import BatchgenError
 from batchgen.sanitize import printable
@@ -43,18 +45,25 @@ def invoke(arguments: Sequence[str]) -> int:
     try:
         code = cli.main(_spelt_out(arguments), prog_name="batchgen", standalone_mode=False)
     except click.ClickException as error:
-        error.show()
+        say(_shown(error))
         return error.exit_code
     except click.Abort:
         return 130
     except BatchgenError as error:
         lines = [printable(line, 2000) for line in str(error).splitlines()]
-        click.echo("\n".join(lines), err=True)
+        say("\n".join(lines))
         return error.exit_code
     except Exception as error:  # noqa: BLE001 - the last line of defence
         _tell_bug(error)
         return _BUG
     return code if isinstance(code, int) else 0
+
+
+def _shown(error: click.ClickException) -> str:
+    """What click says of wrong usage, the hint at `--help` included."""
+    told = io.StringIO()
+    error.show(told)
+    return told.getvalue().rstrip("\n")
 
 
 def _spelt_out(arguments: Sequence[str]) -> list[str]:
@@ -64,11 +73,9 @@ def _spelt_out(arguments: Sequence[str]) -> list[str]:
 
 def _tell_bug(error: Exception) -> None:
     where = _where(error)
-    click.echo(
+    say(
         f"a bug in batchgen: {type(error).__name__} in {where}: {printable(str(error))}\n"
-        "what was received is kept; please report this line with the version "
-        f"({__version__})",
-        err=True,
+        f"what was received is kept; please report this line with the version ({__version__})"
     )
 
 
@@ -85,16 +92,17 @@ def _where(error: BaseException) -> str:
 
 
 def _options(group: click.Group) -> list[click.Option]:
+    """The options that may be set in the environment."""
     return [
         parameter
         for command in group.commands.values()
         for parameter in command.params
-        if isinstance(parameter, click.Option) and parameter.name
+        if isinstance(parameter, click.Option) and parameter.name and parameter.allow_from_autoenv
     ]
 
 
 def _use_environment(group: click.Group) -> None:
-    """Name the environment variable of every option after its flag."""
+    """Name the environment variable of each option after its flag."""
     for option in _options(group):
         option.envvar = _variable(option)
         option.show_envvar = False
@@ -109,4 +117,4 @@ def _warn_unknown_environment(group: click.Group) -> None:
     known = {_variable(option) for option in _options(group)}
     for name in sorted(os.environ):
         if name.startswith(_ENVIRONMENT) and name not in known:
-            click.echo(f"warning: {name} is set and means nothing to batchgen", err=True)
+            say(f"warning: {name} is set and means nothing to batchgen")

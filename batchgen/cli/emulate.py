@@ -4,6 +4,8 @@ from pathlib import Path
 
 import click
 
+from batchgen.cli.streams import say
+
 
 def _latency(_context: click.Context, _option: click.Parameter, value: str) -> tuple[float, float]:
     """`S` or `MIN-MAX`, in seconds."""
@@ -26,7 +28,12 @@ def _latency(_context: click.Context, _option: click.Parameter, value: str) -> t
     callback=_latency,
     help="Seconds an answer takes: S or MIN-MAX.",
 )
-@click.option("--rpm", type=click.IntRange(min=1), help="Answer 429 above so many a minute.")
+@click.option(
+    "--rpm",
+    type=click.IntRange(min=1),
+    allow_from_autoenv=False,  # BATCHGEN_RPM is the pace of a run
+    help="Answer 429 above so many a minute.",
+)
 @click.option(
     "--faults",
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
@@ -37,11 +44,13 @@ def emulate(port: int, latency: tuple[float, float], rpm: int | None, faults: Pa
 
     It draws pictures with the prompt on them, counts tokens as the real models do, and goes wrong
     on demand. Point a run at it with --provider emulator --base-url http://127.0.0.1:PORT.
+
+    Its --rpm is not read from BATCHGEN_RPM, which is the pace of a run.
     """
     from batchgen.emulator import FaultsError, Settings, serve
 
     try:
         settings = Settings(port=port, latency_s=latency, rpm=rpm, faults=faults)
-        serve(settings, lambda url: click.echo(f"listening on {url}", err=True))
+        serve(settings, lambda url: say(f"listening on {url}"))
     except FaultsError as error:
         raise click.UsageError(str(error)) from error

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import click
 
-from batchgen.cli.stdout import print_json
+from batchgen.cli.streams import print_json, say
+from batchgen.sanitize import printable
 
 
 @click.command()
@@ -14,9 +15,9 @@ def report(directory: Path, *, as_json: bool) -> None:
     """Rebuild results, summary and report.html of a job's directory from its ledger."""
     from batchgen.report import rebuild
 
-    summary = rebuild(directory)
+    summary = rebuild(directory, warn=lambda told: say(f"warning: {printable(told)}"))
     if as_json:
         print_json(summary)
     items = summary.items
-    click.echo(f"{items.done}/{items.total} done, {items.failed} failed", err=True)
-    click.echo(f"report    {directory / 'report.html'}", err=True)
+    say(f"{items.done}/{items.total} done, {items.failed} failed")
+    say(f"report    {directory / 'report.html'}")

@@ -2,16 +2,24 @@
 
 from decimal import Decimal
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import click
+from click.core import ParameterSource
 
-from batchgen.cli.stdout import print_json
+from batchgen.cli.streams import print_json, say
 from batchgen.sanitize import printable
-from batchgen.wording import duration, usd
+from batchgen.wording import bill, duration, usd
 
 if TYPE_CHECKING:
+    from batchgen.progress import Style
     from batchgen.report import Summary
+
+# What a variable of a flag may say that needs no value: all outcomes, or as if it were not set.
+_SWITCH: Final = {
+    **dict.fromkeys(("1", "true", "yes", "on"), ""),
+    **dict.fromkeys(("0", "false", "no", "off")),
+}
 
 
 def _concurrency(
@@ -26,11 +34,13 @@ def _concurrency(
 
 
 def _redo_outcomes(
-    _context: click.Context, _option: click.Parameter, value: str | None
+    context: click.Context, option: click.Parameter, value: str | None
 ) -> "frozenset[Any] | None":
-    """`--retry-failed` alone means every outcome."""
+    """`--retry-failed` alone means every outcome; its variable may be a switch or name some."""
     from batchgen.model import Outcome
 
+    if context.get_parameter_source(str(option.name)) is ParameterSource.ENVIRONMENT:
+        value = _SWITCH.get(str(value).lower(), value)
     if value is None:
         return None
     words = [word for word in value.split(",") if word]
@@ -58,7 +68,7 @@ def _redo_outcomes(
     "--retry-failed",
     is_flag=False,
     flag_value="",
-    metavar="[OUTCOME,…]",
+    metavar="[=OUTCOME,…]",
     callback=_redo_outcomes,
     help="Send failed items again, those refused for good too; or only these outcomes.",
 )
@@ -90,7 +100,7 @@ def _redo_outcomes(
 def run(  # noqa: PLR0913 - one parameter a flag
     job: Path,
     output: Path,
-    progress: str,
+    progress: "Style",
     grace: float,
     *,
     retry_failed: "frozenset[Any] | None",
@@ -112,13 +122,14 @@ def run(  # noqa: PLR0913 - one parameter a flag
     from batchgen.errors import StoreError
     from batchgen.executors.local import run_local
     from batchgen.plan import Redo
-    from batchgen.progress import VerboseObserver, observer
+    from batchgen.progress import observer
     from batchgen.runner import Runner
 
-    watch = observer("none" if quiet else progress)  # type: ignore[arg-type]
+    style: Style = "none" if quiet else progress
+    watch = observer(style, is_verbose=verbose)
     runner = Runner(
         job,
-        on_event=VerboseObserver(watch) if verbose else watch,
+        on_event=watch,
         output=output,
         redo=Redo(failed=retry_failed, done=force),
         **options,
@@ -130,7 +141,7 @@ def run(  # noqa: PLR0913 - one parameter a flag
         if (written := runner.written_summary) is None:
             raise
         summary = written
-        click.echo(f"the disk failed: {error}", err=True)
+        say(f"the disk failed: {error}")
     finally:
         watch.close()
     if as_json:
@@ -143,13 +154,13 @@ def _print_end(summary: "Summary", directory: Path, planned_usd: Decimal | None)
     """Why it stopped early, what failed, where things are, and the last line."""
     for group in summary.failures[:5]:
         cause = f"{group.outcome} × {group.count}, for example {group.item}: {group.example}"
-        click.echo(printable(cause, 400), err=True)
+        say(printable(cause, 400))
     if summary.stop_reason not in (None, "finished"):
-        click.echo(f"stopped early: {summary.stop_reason}", err=True)
-    click.echo(f"pictures  {directory / 'images'}", err=True)
-    click.echo(f"summary   {directory / 'summary.md'}", err=True)
-    click.echo(f"report    {directory / 'report.html'}", err=True)
-    click.echo(closing(summary, directory, planned_usd), err=True)
+        say(f"stopped early: {summary.stop_reason}")
+    say(f"pictures  {directory / 'images'}")
+    say(f"summary   {directory / 'summary.md'}")
+    say(f"report    {directory / 'report.html'}")
+    say(closing(summary, directory, planned_usd))
 
 
 def closing(summary: "Summary", directory: Path, planned_usd: Decimal | None) -> str:
@@ -161,7 +172,7 @@ def closing(summary: "Summary", directory: Path, planned_usd: Decimal | None) ->
     told += f", {items.failed} failed"
     told += f", {items.skipped} skipped" if items.skipped else ""
     told += f", {items.pending} left" if items.pending else ""
-    cost = usd(summary.cost_usd)
+    cost = bill(summary.cost_usd, summary.cost_unknown_attempts)
     if summary.attempts.total:
         cost += f" (planned {usd(planned_usd)})"
     words = [told, cost]

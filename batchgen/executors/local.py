@@ -5,7 +5,7 @@ import resource
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final, Unpack
 
@@ -30,7 +30,9 @@ def raise_file_limit() -> None:
     """Raise the soft limit of open files to the hard one: each call in flight needs a socket."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft < hard:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+        # macOS names no limit as the hard one, and refuses it as the soft one.
+        with suppress(ValueError, OSError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 async def _run(runner: Runner, grace_s: float) -> Summary:

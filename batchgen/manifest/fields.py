@@ -7,6 +7,7 @@ normal form, or None after reporting what is wrong, what was expected, and the n
 import difflib
 import math
 import re
+import unicodedata
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -33,10 +34,9 @@ class Mistake:
 
 @dataclass(slots=True)
 class Checker:
-    """Collects the mistakes and warnings of one item or of a job's head."""
+    """Collects the mistakes of one item or of a job's head."""
 
     mistakes: list[Mistake] = field(default_factory=list)
-    warnings: list[Mistake] = field(default_factory=list)
 
     def wrong(self, steps: Steps, message: str) -> None:
         """Report a value."""
@@ -77,11 +77,19 @@ class Checker:
             return value
         return None
 
+    def prompt(self, value: Any, steps: Steps) -> str | None:
+        """Check a prompt, which is text and not yet the name of a file."""
+        if isinstance(value, dict):
+            self.wrong(steps, "this version of batchgen takes a prompt as text only, not {file: …}")
+            return None
+        return self.text(value, steps)
+
     def item_id(self, value: Any, steps: Steps) -> str | None:
         """Check an id: what it may be made of, and how long it may be."""
         text = self.text(value, steps)
         if text is None:
             return None
+        text = unicodedata.normalize("NFC", text)
         if not _ID.match(text):
             bad = sorted({ch for ch in text if not _ID.match(ch)})
             what = (

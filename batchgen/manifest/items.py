@@ -1,6 +1,6 @@
 """One item of a job: from what was written, in YAML or JSON, to an `Item`."""
 
-import unicodedata
+import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final, TypeAlias, cast
@@ -71,7 +71,7 @@ def read_item(
     }
     values = {**defaults, **own}
     identity = _required(check, fields, "id", check.item_id)
-    prompt = _required(check, fields, "prompt", check.text)
+    prompt = _required(check, fields, "prompt", check.prompt)
     if not values.get("model") and "model" not in own:
         check.wrong((), "model: no model is named; set it here, in defaults, or with --model")
     references: tuple[Reference, ...] = values.get("references") or ()
@@ -79,7 +79,7 @@ def read_item(
     if len(check.mistakes) > n_before or identity is None or prompt is None:
         return None
     item = Item(
-        id=unicodedata.normalize("NFC", identity),
+        id=identity,
         model=values["model"],
         prompt=prompt,
         references=tuple(
@@ -203,7 +203,8 @@ def _open(
 ) -> list[ReferenceFile]:
     files = []
     for n, reference in enumerate(references):
-        path = str(base / reference.path)
+        # Real, so that the file that is checked is the file that is sent, by whatever way.
+        path = os.path.realpath(base / reference.path)
         try:
             files.append(open_reference(path))
         except ValueError as error:

@@ -160,11 +160,12 @@ def children(node: yaml.Node | None, name: str) -> Sequence[yaml.Node] | None:
     return found[1].value if found and isinstance(found[1], yaml.SequenceNode) else None
 
 
-def without(node: yaml.Node | None, name: str) -> yaml.Node | None:
-    """A mapping without one of its keys, sharing the rest."""
+def emptied(node: yaml.Node | None, name: str) -> yaml.Node | None:
+    """A mapping with nothing under one of its keys, sharing the rest."""
     if not isinstance(node, yaml.MappingNode):
         return node
-    kept = [(key, value) for key, value in node.value if key.value != name]
+    nothing = yaml.ScalarNode(f"{_OWN_TAGS}null", "", node.start_mark, node.end_mark)
+    kept = [(key, nothing if key.value == name else value) for key, value in node.value]
     return yaml.MappingNode(node.tag, kept, node.start_mark, node.end_mark)
 
 

@@ -1,5 +1,6 @@
 """A whole job file, read item by item, with every problem and its place."""
 
+import json
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
@@ -19,7 +20,7 @@ from batchgen.manifest.nodes import (
     YamlError,
     children,
     compose,
-    without,
+    emptied,
 )
 from batchgen.manifest.settings import Settings, read_head
 from batchgen.model import Item
@@ -40,7 +41,7 @@ class Manifest(ABC):
         path: The file, as the user named it.
         settings: The head of the job.
         name: What names the output directory.
-        problems, warnings: What has been found so far.
+        problems: What has been found so far.
         n_items: Items read so far, bad ones included.
     """
 
@@ -50,7 +51,6 @@ class Manifest(ABC):
         """Set the file; subclasses read the head."""
         self.path = path
         self.problems: list[Problem] = []
-        self.warnings: list[Problem] = []
         self.n_items = 0
         self._taken: dict[str, tuple[str, int]] = {}
 
@@ -113,13 +113,9 @@ class Manifest(ABC):
         """Turn mistakes into problems; only now is anything looked up for its place."""
         identity = written.get("id") if isinstance(written, dict) else None
         owner = f"items[{identity if isinstance(identity, str) else self.n_items}]"
-        for mistakes, problems in (
-            (check.mistakes, self.problems),
-            (check.warnings, self.warnings),
-        ):
-            for mistake in mistakes:
-                place = document.place((*steps, *mistake.steps), key=mistake.at_key)
-                problems.append(_problem(self.path, place, _field(owner, mistake), mistake.message))
+        for mistake in check.mistakes:
+            place = document.place((*steps, *mistake.steps), key=mistake.at_key)
+            self._problem(place, _field(owner, mistake), mistake.message)
 
     def _report_head(self, check: Checker, document: "_Lazy", steps: Steps = ()) -> None:
         for mistake in check.mistakes:
@@ -153,7 +149,7 @@ class _Lazy:
     def place(self, steps: Steps, *, key: bool = False) -> Place:
         if self._document is None:
             try:
-                text = _SURROGATE.sub(r"\\u0041", self._text)
+                text = _without_surrogates(self._text)
                 self._document = compose(text, first_line=self._first_line)
             except YamlError:  # JSON that is no YAML: the line is all that can be told
                 self._document = Document(None, self._first_line)
@@ -173,7 +169,7 @@ class YamlManifest(Manifest):
         self.settings = Settings()
         try:
             self._document = compose(text)
-            head = self._document.value(without(self._document.root, "items"))
+            head = self._document.value(emptied(self._document.root, "items"))
         except YamlError as error:
             self._document = Document(None)
             self._problem(error.place, "", error.message)
@@ -226,9 +222,10 @@ class JsonLinesManifest(Manifest):
                 if not line.strip() or (number == 1 and self._has_head):
                     continue
                 written = _decoded(line)
-                if isinstance(written, msgspec.DecodeError | UnicodeDecodeError):
+                if isinstance(written, Exception):
                     self.n_items += 1
-                    self._problem(_json_place(written, line, number), "", _json_message(written))
+                    place, message = _json_problem(written, line, number)
+                    self._problem(place, "", message)
                     continue
                 yield written, _Lazy(line.decode("utf-8", "replace"), number), ()
 
@@ -265,6 +262,10 @@ def _problem(path: Path, place: Place, field: str, message: str) -> Problem:
     return Problem(str(path), place.line, place.column, field, message)
 
 
+def _without_surrogates(text: str) -> str:
+    return _SURROGATE.sub(r"\\u0041", text)
+
+
 def _field(owner: str, mistake: Mistake) -> str:
     return owner + "".join(
         f"[{step}]" if isinstance(step, int) else f".{step}" for step in mistake.steps
@@ -275,21 +276,50 @@ def _dotted(steps: Steps) -> str:
     return "".join(f"[{s}]" if isinstance(s, int) else f".{s}" for s in steps).lstrip(".")
 
 
+class _DuplicateKeyError(ValueError):
+    """An object has a name twice, of which JSON readers take one or the other."""
+
+
+def _once(pairs: list[tuple[str, Any]]) -> None:
+    if len(dict(pairs)) != len(pairs):
+        raise _DuplicateKeyError
+
+
+# msgspec takes the last of two equal names without a word: a second reading looks for them.
+_names = json.JSONDecoder(object_pairs_hook=_once, parse_int=str, parse_float=str)
+
+
 def _decoded(line: bytes) -> Any:
     """The line's value, or the error that kept it from being read."""
     try:
-        return msgspec.json.decode(line)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        value = msgspec.json.decode(line)
+        _names.decode(line.decode())
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         return error
+    return value
 
 
-def _json_place(error: Exception, line: bytes, number: int) -> Place:
+def _json_problem(error: Exception, line: bytes, number: int) -> tuple[Place, str]:
+    """Where and why a line cannot be read."""
     found = _JSON_PLACE.search(str(error))
     at = int(found.group(1)) if found else 0
-    return Place(number, len(line[:at].decode("utf-8", "replace")) + 1)
+    place = Place(number, len(line[:at].decode("utf-8", "replace")) + 1)
+    match error:
+        case UnicodeDecodeError():
+            return place, "a byte that is no UTF-8"
+        case RecursionError():
+            return place, "this line is nested too deeply"
+        case _DuplicateKeyError():
+            return _duplicate(line, number)
+        case _:
+            return place, f"this line is no JSON: {_JSON_PLACE.sub('', str(error)).strip()}"
 
 
-def _json_message(error: Exception) -> str:
-    if isinstance(error, UnicodeDecodeError):
-        return "a byte that is no UTF-8"
-    return f"this line is no JSON: {_JSON_PLACE.sub('', str(error)).strip()}"
+def _duplicate(line: bytes, number: int) -> tuple[Place, str]:
+    """Which key it is, and where: YAML's reader knows places."""
+    try:
+        document = compose(_without_surrogates(line.decode()), first_line=number)
+        document.value(document.root)
+    except YamlError as error:
+        return error.place, error.message
+    return Place(number, 1), "duplicate key"

@@ -10,8 +10,9 @@ from batchgen.limits import Limits
 from batchgen.manifest.fields import Checker, nearest, shown
 from batchgen.manifest.items import read_settings
 from batchgen.manifest.nodes import Steps
+from batchgen.provider import PROVIDERS, Auth, Provider, check_plain_http, clean_base_url
 from batchgen.retry import Retries
-from batchgen.transport import PROVIDERS, Auth, Provider, Timeouts, clean_base_url
+from batchgen.transport import Timeouts
 
 HEAD: Final = ("name", "provider", "defaults", "limits", "retries", "timeouts")
 LATER_HEAD: Final = frozenset({"budget", "prices", "references", "output", "notify"})
@@ -37,7 +38,8 @@ class Settings:
 
 def read_head(check: Checker, written: Any, steps: Steps = ()) -> Settings:
     """Read the top-level fields of a job; `items` is looked after elsewhere."""
-    fields = check.mapping(written, steps, HEAD, LATER_HEAD)
+    known = HEAD if steps else (*HEAD, "items")  # JSON Lines have theirs below the head
+    fields = check.mapping(written, steps, known, LATER_HEAD)
     name = fields.get("name")
     provider = fields.get("provider")
     return Settings(
@@ -51,7 +53,7 @@ def read_head(check: Checker, written: Any, steps: Steps = ()) -> Settings:
         limits=_limits(check, fields.get("limits"), (*steps, "limits")),
         retries=_retries(check, fields.get("retries"), (*steps, "retries")),
         timeouts=_timeouts(check, fields.get("timeouts"), (*steps, "timeouts")),
-        written={name: one for name, one in fields.items() if name != "defaults"},
+        written={name: one for name, one in fields.items() if name not in {"defaults", "items"}},
     )
 
 
@@ -84,13 +86,18 @@ def _provider(check: Checker, value: Any, steps: Steps) -> Provider:
     )
     plain = check.switch(given.get("allow_http", False), (*steps, "allow_http"))
     kind: Auth = "bearer" if auth == "bearer" else "x-goog-api-key"
-    return Provider(
+    provider = Provider(
         name=urlsplit(base_url).netloc,
         base_url=base_url,
         key_env=(env,) if env else (),
         auth=kind,
         allow_http=bool(plain),
     )
+    try:
+        check_plain_http(provider)
+    except UsageError as error:
+        check.wrong((*steps, "base_url"), str(error))
+    return provider
 
 
 def _limits(check: Checker, value: Any, steps: Steps) -> Limits:

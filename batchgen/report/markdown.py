@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from batchgen.report.summary import Summary
 from batchgen.sanitize import printable
-from batchgen.wording import duration, usd
+from batchgen.wording import bill, duration, usd
 
 
 def summary_markdown(summary: Summary) -> str:
@@ -25,7 +25,7 @@ def _lines(summary: Summary) -> Iterator[str]:
     yield f"| failed | {items.failed} |"
     yield f"| skipped, pending | {items.skipped}, {items.pending} |"
     yield f"| calls in this run | {summary.attempts.total} |"
-    yield f"| cost of this run | {usd(summary.cost_usd)} |"
+    yield f"| cost of this run | {bill(summary.cost_usd, summary.cost_unknown_attempts)} |"
     yield f"| – of it without a picture | {usd(summary.cost_waste_usd)} |"
     yield f"| may have been billed besides | {usd(summary.cost_maybe_usd)} |"
     if summary.cost_unknown_attempts:

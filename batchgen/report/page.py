@@ -19,8 +19,9 @@ from batchgen.model import ImageFile, Item, Result
 from batchgen.report.summary import Summary
 from batchgen.store.expanded import read_items
 from batchgen.store.layout import Layout
+from batchgen.store.replace import replaced
 from batchgen.store.results import read_results
-from batchgen.wording import duration, usd
+from batchgen.wording import bill, duration, usd
 
 MAX_SHOWN: Final = 2000
 
@@ -37,16 +38,17 @@ def write_page(layout: Layout, summary: Summary) -> None:
         style_hash=_csp_hash(style),
         max_shown=MAX_SHOWN,
     )
-    draft = layout.root / ".report.html.tmp"
-    with draft.open("wb") as file:
+    with replaced(layout.root / "report.html") as file:
         stream.dump(file, encoding="utf-8", errors="replace")
-    draft.replace(layout.root / "report.html")
 
 
 def _cards(layout: Layout, *, failed: bool) -> Iterator[tuple[Item, Result]]:
     """Items with their results, in order; only as many as a page can show."""
-    pairs = zip(read_items(layout.items), read_results(layout.results), strict=True)
-    wanted = (pair for pair in pairs if (pair[1].status != "done") is failed)
+    # Another run may begin, or another report end, between the two: what does not match is left
+    # out, and that run's own page comes later.
+    pairs = zip(read_items(layout.items), read_results(layout.results), strict=False)
+    same = (pair for pair in pairs if pair[0].key == pair[1].key)
+    wanted = (pair for pair in same if (pair[1].status != "done") is failed)
     return islice(wanted, MAX_SHOWN)
 
 
@@ -55,7 +57,7 @@ def _template() -> jinja2.Template:
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters.update(usd=usd, duration=duration, href=_href, final=_final)
+    environment.filters.update(bill=bill, usd=usd, duration=duration, href=_href, final=_final)
     return environment.from_string(_read("report.html.jinja"))
 
 

@@ -1,13 +1,15 @@
 """From ledger and items to results, summary and page: the reader's side of a job's directory."""
 
 import os
+from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, Final, TypeAlias
 
 import msgspec
 
-from batchgen.errors import StoreError, UsageError
+from batchgen.errors import UsageError, store_errors
 from batchgen.model import Attempt, Item, Result
 from batchgen.report.markdown import summary_markdown
 from batchgen.report.page import write_page
@@ -19,32 +21,77 @@ from batchgen.report.summary import (
     MaybeBilled,
     RunTotals,
     Summary,
-    difference,
     sorted_costs,
 )
 from batchgen.store.expanded import read_items
 from batchgen.store.layout import Layout
-from batchgen.store.ledger import History, ItemHistory, Run, read_lines, segments
+from batchgen.store.ledger import History, ItemHistory, Line, Run, read_lines, segments
+from batchgen.store.replace import remove_left_drafts, replaced
+
+_MAX_TOLD: Final = 10
+
+_Name: TypeAlias = tuple[str, str]
 
 
 @dataclass(slots=True)
 class _Reading:
-    """What one pass over the ledger gathers."""
+    """What one pass over the ledger gathers.
+
+    Attributes:
+        run_id: The last run so far.
+        totals, totals_before: Of the last run and of the one before it: a summary needs no other.
+        failing: Where items stand whose last attempt failed: ids, and ids with their keys.
+        failing_before: The same as the last run found it.
+        begun: What the last run was the first to send.
+    """
 
     history: History = field(default_factory=History)
-    totals: dict[str, RunTotals] = field(default_factory=dict)
-    failing_before: set[str] = field(default_factory=set)
+    run_id: str = ""
+    totals: RunTotals = field(default_factory=RunTotals)
+    totals_before: RunTotals | None = None
+    failing: set[str | _Name] = field(default_factory=set)
+    failing_before: frozenset[str | _Name] = frozenset()
+    begun: set[_Name] = field(default_factory=set)
 
-    def totals_of(self, run_id: str) -> RunTotals:
-        """The totals of a run, begun at its first attempt."""
-        return self.totals.setdefault(run_id, RunTotals())
+    def take(self, line: Line) -> None:
+        """Count one line, in the order of the ledger."""
+        if isinstance(line, Run) and line.run_id not in self.history.runs:
+            self.run_id = line.run_id
+            if self.history.runs:
+                self.totals_before = self.totals
+            self.totals = RunTotals()
+            self.failing_before = frozenset(self.failing)
+            self.begun.clear()
+        elif isinstance(line, Attempt):
+            if line.run_id == self.run_id:
+                self.totals.add(line)
+            else:
+                self.totals.found(line)
+            name = (line.item, line.key)
+            if name not in self.history.items:
+                self.begun.add(name)
+            if line.decision == "failed":
+                self.failing |= {line.item, name}
+            else:
+                self.failing -= {line.item, name}
+        self.history.apply(line)
+
+    def failed_before(self, item: Item) -> bool:
+        """Whether the last run found the item failing: by its key, or by its id if that is new."""
+        name = (item.id, item.key)
+        is_known = name in self.history.items and name not in self.begun
+        return (name if is_known else item.id) in self.failing_before
 
 
-def rebuild(root: Path, *, page: bool = True) -> Summary:
+def rebuild(root: Path, *, warn: Callable[[str], None] | None = None) -> Summary:
     """Write results.jsonl, failed.jsonl, summary.json, summary.md and report.html anew.
 
-    Each file is replaced as a whole. Nothing but the ledger and items.jsonl is read, besides the
-    pictures that the page shows.
+    Each file is replaced as a whole, also while a run, or another rebuild, writes the same ones.
+    Nothing but the ledger and items.jsonl is read, besides the pictures that the page shows.
+
+    Args:
+        root: The job's directory.
+        warn: Told of lines of the ledger that cannot be read.
 
     Raises:
         UsageError: There is no run in the directory.
@@ -55,16 +102,16 @@ def rebuild(root: Path, *, page: bool = True) -> Summary:
     if not reading.history.runs:
         raise UsageError(f"{root} holds no run: its ledger is empty")
     run = max(reading.history.runs.values(), key=lambda one: one.run_id)
+    if warn is not None:
+        for place in reading.history.unreadable[:_MAX_TOLD]:
+            warn(f"the ledger has a line that cannot be read: {place}")
     items = ItemTotals()
-    failing: set[str] = set()
-    try:
-        _write_results(layout, reading, run, items, failing)
-        summary = _summary(reading, run, items, failing)
+    with store_errors(root):
+        remove_left_drafts(layout.root)
+        _write_results(layout, reading, run, items)
+        summary = _summary(reading, run, items)
         _write_summary(layout, summary)
-        if page:
-            write_page(layout, summary)
-    except OSError as error:
-        raise StoreError.of(error, root) from error
+        write_page(layout, summary)
     return summary
 
 
@@ -92,46 +139,31 @@ def result_of(item: Item, past: ItemHistory | None) -> Result:
 
 
 def _read(layout: Layout) -> _Reading:
-    """Read all segments in order; before the last one, note which items were failing."""
+    """Read all segments in order."""
     reading = _Reading()
-    paths = segments(layout.ledger)
-    for path in paths:
-        if path == paths[-1]:
-            reading.failing_before = {
-                item for (item, _), past in reading.history.items.items() if past.status == "failed"
-            }
+    for path in segments(layout.ledger):
         for line in read_lines(path, reading.history.unreadable):
-            if isinstance(line, Attempt):
-                reading.totals_of(line.run_id).add(line)
-            reading.history.apply(line)
+            reading.take(line)
     return reading
 
 
-def _write_results(
-    layout: Layout, reading: _Reading, run: Run, items: ItemTotals, failing: set[str]
-) -> None:
+def _write_results(layout: Layout, reading: _Reading, run: Run, items: ItemTotals) -> None:
     """Write results and failed items in one pass, and count as they go by."""
     encoder = msgspec.json.Encoder()
     failed_path = layout.root / "failed.jsonl"
-    results, failed = _draft(layout.results), _draft(failed_path)
-    n_failed = 0
-    with results.open("wb") as done_file, failed.open("wb") as failed_file:
+    with ExitStack() as files:
+        done_file = files.enter_context(replaced(layout.results))
+        failed_file: BinaryIO | None = None
         for item in read_items(layout.items):
             result = result_of(item, reading.history.items.get((item.id, item.key)))
-            items.add(result, run.run_id)
+            items.add(result, run.run_id, failed_before=reading.failed_before(item))
             done_file.write(encoder.encode(result) + b"\n")
-            if result.status == "failed":
-                failing.add(item.id)
             if result.status != "done":
-                if n_failed == 0:
+                if failed_file is None:
+                    failed_file = files.enter_context(replaced(failed_path))
                     failed_file.write(encoder.encode({"job": run.head}) + b"\n")
                 failed_file.write(encoder.encode(_as_job_line(item, layout.root)) + b"\n")
-                n_failed += 1
-    results.replace(layout.results)
-    if n_failed:
-        failed.replace(failed_path)
-    else:
-        failed.unlink()
+    if failed_file is None:
         failed_path.unlink(missing_ok=True)
 
 
@@ -140,14 +172,14 @@ def _as_job_line(item: Item, root: Path) -> dict[str, Any]:
     line: dict[str, Any] = msgspec.to_builtins(item)
     del line["key"]
     for reference in line.get("references", ()):
-        reference["path"] = os.path.relpath(reference["path"], root)
+        reference["path"] = os.path.relpath(reference["path"], root.resolve())
     return line
 
 
-def _summary(reading: _Reading, run: Run, items: ItemTotals, failing: set[str]) -> Summary:
+def _summary(reading: _Reading, run: Run, items: ItemTotals) -> Summary:
     history = reading.history
     end = history.ends.get(run.run_id)
-    totals = reading.totals_of(run.run_id)
+    totals = reading.totals
     wall_s = end.wall_s if end else None
     concurrency = end.concurrency if end else {}
     return Summary(
@@ -176,19 +208,16 @@ def _summary(reading: _Reading, run: Run, items: ItemTotals, failing: set[str]) 
         concurrency=Concurrency(peak=concurrency.get("peak", 0), final=concurrency.get("final", 0)),
         failures=items.groups,
         maybe_billed=MaybeBilled(count=totals.n_maybe, attempts=totals.maybe),
-        diff=_diff(reading, run, failing),
+        diff=_diff(reading, items),
     )
 
 
-def _diff(reading: _Reading, run: Run, failing: set[str]) -> Diff | None:
+def _diff(reading: _Reading, items: ItemTotals) -> Diff | None:
     """Against the run before; None for the first."""
-    earlier = sorted(run_id for run_id in reading.history.runs if run_id < run.run_id)
-    if not earlier:
+    if reading.totals_before is None:
         return None
-    before = reading.totals_of(earlier[-1]).known_cost_usd
-    now = reading.totals_of(run.run_id).known_cost_usd
-    delta = None if before is None or now is None else now - before
-    return difference(reading.failing_before, failing, delta)
+    before, now = reading.totals_before.known_cost_usd, reading.totals.known_cost_usd
+    return items.difference(None if before is None or now is None else now - before)
 
 
 def _write_summary(layout: Layout, summary: Summary) -> None:
@@ -196,14 +225,10 @@ def _write_summary(layout: Layout, summary: Summary) -> None:
     _replace(layout.root / "summary.json", text)
     _replace(layout.root / "summary.md", summary_markdown(summary).encode())
     layout.runs.mkdir(exist_ok=True)
+    remove_left_drafts(layout.runs)
     _replace(layout.runs / f"{summary.run_id}.json", text)
 
 
-def _draft(path: Path) -> Path:
-    return path.with_name(f".{path.name}.tmp")
-
-
 def _replace(path: Path, data: bytes) -> None:
-    draft = _draft(path)
-    draft.write_bytes(data)
-    draft.replace(path)
+    with replaced(path) as file:
+        file.write(data)

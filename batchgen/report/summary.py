@@ -1,7 +1,7 @@
 """The figures of one run, added up from the ledger."""
 
 from array import array
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any, Final
@@ -11,6 +11,9 @@ import msgspec
 from batchgen.model import Attempt, Outcome, Result, Status, Tokens
 
 MAX_LISTED: Final = 100
+# A tag may have a value of its own for each item: those beyond so many are added up as one.
+MAX_TAG_VALUES: Final = 10_000
+OTHER: Final = "…(other)"
 NO_USD: Final = Decimal("0.000000")
 
 
@@ -57,14 +60,14 @@ class FailureGroup(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class MaybeBilled(msgspec.Struct, frozen=True, kw_only=True):
-    """Calls of this run that may have been billed without a result."""
+    """Calls that may have been billed without a result: this run's, and those it found."""
 
     count: int = 0
     attempts: list[dict[str, Any]] = []
 
 
 class Diff(msgspec.Struct, frozen=True, kw_only=True):
-    """What is different from the run before, by item id."""
+    """What is different from the run before, by item id; of items of today's job alone."""
 
     new_failures: list[str]
     fixed: list[str]
@@ -136,15 +139,19 @@ class RunTotals:
                 self.latencies_s.append(attempt.latency_s)
         self._bill(attempt)
 
-    def _bill(self, attempt: Attempt) -> None:
-        usd = attempt.cost_usd
+    def found(self, attempt: Attempt) -> None:
+        """List a call of a killed run that this one found, if it may have been billed."""
         if attempt.billed == "maybe":
             self.n_maybe += 1
-            self.maybe_usd += usd or 0
+            self.maybe_usd += attempt.cost_usd or 0
             if len(self.maybe) < MAX_LISTED:
                 names = ("item", "turn", "attempt", "at", "outcome", "request_id")
                 line = {name: getattr(attempt, name) for name in names}
-                self.maybe.append({**line, "cost_usd": usd})
+                self.maybe.append({**line, "cost_usd": attempt.cost_usd})
+
+    def _bill(self, attempt: Attempt) -> None:
+        usd = attempt.cost_usd
+        self.found(attempt)
         if usd is None:
             self.n_unknown += attempt.billed != "no"
             return
@@ -157,7 +164,9 @@ class RunTotals:
         self.by_model[attempt.model] = self.by_model.get(attempt.model, NO_USD) + usd
         for name, value in attempt.tags.items():
             values = self.by_tag.setdefault(name, {})
-            values[value] = values.get(value, NO_USD) + usd
+            is_listed = value in values or len(values) < MAX_TAG_VALUES
+            known = value if is_listed else OTHER
+            values[known] = values.get(known, NO_USD) + usd
 
     @property
     def known_cost_usd(self) -> Decimal | None:
@@ -175,15 +184,22 @@ class RunTotals:
 
 @dataclass(slots=True)
 class ItemTotals:
-    """Adds up where the items of a job stand."""
+    """Adds up where the items of a job stand, and what is different from the run before."""
 
     by_status: dict[Status, int] = field(default_factory=dict)
     n_reused: int = 0
     failures: dict[Outcome, FailureGroup] = field(default_factory=dict)
+    new_failures: list[str] = field(default_factory=list)
+    fixed: list[str] = field(default_factory=list)
+    still_failing: list[str] = field(default_factory=list)
 
-    def add(self, result: Result, run_id: str) -> None:
+    def add(self, result: Result, run_id: str, *, failed_before: bool = False) -> None:
         """Count one item."""
         self.by_status[result.status] = self.by_status.get(result.status, 0) + 1
+        if result.status == "failed":
+            (self.still_failing if failed_before else self.new_failures).append(result.id)
+        elif result.status == "done" and failed_before:
+            self.fixed.append(result.id)
         if result.status == "done":
             self.n_reused += result.run_id != run_id
         elif result.outcome is not None and result.status != "pending":
@@ -194,6 +210,15 @@ class ItemTotals:
                 example=group.example if group else _message(result),
                 item=group.item if group else result.id,
             )
+
+    def difference(self, cost_delta_usd: Decimal | None) -> Diff:
+        """What is different from the run before."""
+        return Diff(
+            new_failures=sorted(self.new_failures)[:MAX_LISTED],
+            fixed=sorted(self.fixed)[:MAX_LISTED],
+            still_failing=sorted(self.still_failing)[:MAX_LISTED],
+            cost_delta_usd=cost_delta_usd,
+        )
 
     @property
     def counts(self) -> ItemCounts:
@@ -212,17 +237,6 @@ class ItemTotals:
     def groups(self) -> list[FailureGroup]:
         """Causes of failure, the commonest first."""
         return sorted(self.failures.values(), key=lambda group: -group.count)[:MAX_LISTED]
-
-
-def difference(before: Iterable[str], now: Iterable[str], cost_delta_usd: Decimal | None) -> Diff:
-    """Compare the failing items of two runs."""
-    old, new = set(before), set(now)
-    return Diff(
-        new_failures=sorted(new - old)[:MAX_LISTED],
-        fixed=sorted(old - new)[:MAX_LISTED],
-        still_failing=sorted(old & new)[:MAX_LISTED],
-        cost_delta_usd=cost_delta_usd,
-    )
 
 
 def _message(result: Result) -> str:

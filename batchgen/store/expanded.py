@@ -12,6 +12,7 @@ import msgspec
 
 from batchgen.errors import StoreError, UsageError
 from batchgen.model import Item, Reference
+from batchgen.store.replace import replaced
 
 _decoder = msgspec.json.Decoder(Item)
 
@@ -25,15 +26,14 @@ def write_items(path: Path, items: Iterable[Item]) -> int:
     Raises:
         StoreError: The disk could not take them.
     """
-    draft = path.with_suffix(".tmp")
+    base = path.parent.resolve()
     n = 0
     try:
-        with draft.open("wb") as file:
+        with replaced(path) as file:
             for item in items:
-                line = msgspec.json.encode(_moved(item, path.parent, to_relative=True))
+                line = msgspec.json.encode(_moved(item, base, to_relative=True))
                 file.write(line + b"\n")
                 n += 1
-        draft.replace(path)
     except OSError as error:
         raise StoreError.of(error, path) from error
     return n
@@ -46,10 +46,11 @@ def read_items(path: Path) -> Iterator[Item]:
         UsageError: There are none: no run has been here.
         StoreError: A line is no item.
     """
+    base = path.parent.resolve()
     try:
         with path.open("rb") as file:
             for line in file:
-                yield _moved(_decoder.decode(line), path.parent, to_relative=False)
+                yield _moved(_decoder.decode(line), base, to_relative=False)
     except FileNotFoundError as error:
         raise UsageError(f"{path.parent} holds no run: {path.name} is missing") from error
     except msgspec.MsgspecError as error:

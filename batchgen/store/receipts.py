@@ -1,7 +1,7 @@
-"""A receipt: everything about a whole answer, written when its last byte has arrived.
+"""A receipt: everything about a whole answer, written once its last byte is on disk.
 
-Between that moment and the `attempt` line a run may be killed. The receipt lies beside the part
-files and lets the next run finish the answer without asking, and paying, again.
+From then on until the `attempt` line a run may be killed. The receipt lies beside the part files
+and lets the next run finish the answer without asking, and paying, again.
 """
 
 import hashlib
@@ -12,6 +12,7 @@ import msgspec
 from batchgen.model import Item
 from batchgen.sanitize import Secrets
 from batchgen.store.ledger import Sent
+from batchgen.store.replace import replaced
 
 
 class ReceivedImage(msgspec.Struct, frozen=True, kw_only=True):
@@ -46,9 +47,8 @@ def part_name(sent: Sent) -> str:
 def save_receipt(directory: Path, receipt: Receipt, secrets: Secrets) -> Path:
     """Write a receipt; it is there whole or not at all."""
     path = directory / f"{part_name(receipt.sent)}.json"
-    draft = path.with_suffix(".tmp")
-    draft.write_bytes(secrets.redact_bytes(msgspec.json.encode(receipt)))
-    draft.replace(path)
+    with replaced(path) as file:
+        file.write(secrets.redact_bytes(msgspec.json.encode(receipt)))
     return path
 
 

@@ -4,7 +4,7 @@ The body is a hint, the status is the fact: gateways rename codes, drop `details
 500 and wrap Google's own JSON as text inside their message. So every place is looked into, and
 what nobody can read falls back to its status.
 
-Sources: fact sheet of the API, sections 4 and 5; the status numbers 520-530 are Cloudflare's.
+Source: docs/api-notes.md, section 3; the status numbers 520-530 are Cloudflare's.
 """
 
 import json
@@ -34,8 +34,14 @@ from batchgen.sanitize import printable
 
 MAX_FAULT_BYTES: Final = 256 << 10
 _MAX_NESTED: Final = 3
-_NOT_EXECUTED: Final = frozenset({409, 425, 521, 523, 525, 526, 527, 529, 530})
-_MAYBE_EXECUTED: Final = frozenset({408, 499, 502, 504, 520, 522, 524})
+# Behind these the call may have run to its end; behind every other 5xx it has not. Google's own
+# words for a 500 or 503 explain it: it is not charged. A gateway that only repeats the number
+# explains nothing.
+_MAYBE_EXECUTED: Final = frozenset({408, 499, 500, 502, 503, 504, 520, 522, 524})
+_EXPLAINED: Final = {500: frozenset({"INTERNAL"}), 503: frozenset({"UNAVAILABLE"})}
+_NOT_EXECUTED: Final = frozenset({409, 425})
+# A page with one of these stands where the API should be; with others it may be a proxy's own.
+_PAGE_MEANS_ELSEWHERE: Final = frozenset({400, 403, 404, 405, 406, 410})
 _REQUEST_ID: Final = re.compile(r"request id: ?([\w.-]{6,80})")
 _REQUEST_ID_HEADERS: Final = (
     *("x-cometapi-request-id", "x-oneapi-request-id", "x-request-id", "x-goog-request-id"),
@@ -107,7 +113,6 @@ def read_fault(
     if status == 200:  # noqa: PLR2004 - an error dressed as success
         status = _code(layers)
     error = _classify(status, said, _wait_s(headers, said, now), headers, body)
-    error.http_status = status
     error.request_id = request_id(headers, said.everything)
     return error
 
@@ -126,8 +131,8 @@ def _classify(
 ) -> AttemptError:
     if 300 <= status < 400:  # noqa: PLR2004
         return NotTheApi(_redirected(status, headers))
-    if status == 404 and _is_page(body):  # noqa: PLR2004
-        return NotTheApi("HTTP 404 with a web page: check the base URL")
+    if status in _PAGE_MEANS_ELSEWHERE and _is_page(body):
+        return NotTheApi(f"HTTP {status} with a web page instead of the API: check the base URL")
     tells = f"HTTP {status}" + (f": {said.message}" if said.message else "")
     return _by_words(status, said, tells) or _by_status(status, said, tells, wait_s)
 
@@ -151,12 +156,13 @@ def _by_words(status: int, said: _Said, tells: str) -> AttemptError | None:
 def _by_status(status: int, said: _Said, tells: str, wait_s: float | None) -> AttemptError:
     if status == 429 or (status == 503 and "RESOURCE_EXHAUSTED" in said.words):  # noqa: PLR2004
         return _limited(tells, said, wait_s)
-    if status in _NOT_EXECUTED or (status == 503 and "UNAVAILABLE" in said.words):  # noqa: PLR2004
-        return ServerRefused(tells, wait_s=wait_s)
     if status == 403:  # noqa: PLR2004
         return Forbidden(tells)
-    if status in _MAYBE_EXECUTED or (status >= 500 and status != 501):  # noqa: PLR2004
-        return ServerError(tells)
+    is_explained = bool(said.words & _EXPLAINED.get(status, frozenset()))
+    if (status in _MAYBE_EXECUTED and not is_explained) or status >= 600:  # noqa: PLR2004
+        return ServerError(tells, wait_s=wait_s)
+    if status in _NOT_EXECUTED or status >= 500:  # noqa: PLR2004
+        return ServerRefused(tells, wait_s=wait_s)
     if status >= 400:  # noqa: PLR2004
         return BadRequest(tells)
     return BadReply(f"{tells}: no status that this API has")

@@ -43,7 +43,6 @@ class ReplyImage(msgspec.Struct, frozen=True, kw_only=True):
 
     index: int
     thought: bool
-    label_mime: str | None
 
 
 class Reply(msgspec.Struct, frozen=True, kw_only=True):
@@ -196,7 +195,6 @@ def _images(parts: list[dict[str, Any]]) -> Iterator[ReplyImage]:
             yield ReplyImage(
                 index=int(data),
                 thought=part.get("thought") is True,
-                label_mime=_string(_either(inline, "mimeType", "mime_type")),
             )
 
 

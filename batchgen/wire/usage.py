@@ -11,7 +11,7 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True):
     """The service's own token counts for one answer; None where it said nothing usable.
 
     `candidates_image` is None when no detail by modality came, which is not the same as 0.
-    Source: fact sheet of the API, usageMetadata (candidates exceed the sum of their details, and
+    Source: docs/api-notes.md, section 2 (candidates exceed the sum of their details, and
     mirror the thoughts on a refusal).
     """
 

@@ -1,5 +1,6 @@
 """What scripts rely on: flags by environment, streams, validate, report."""
 
+import contextlib
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests import ledgers, servers
-from tests.commands import batchgen
+from tests.commands import batchgen, started
 from tests.runs import KEY, write_job
 from tests.servers import FaultServer
 
@@ -85,6 +86,68 @@ def test_retry_failed_needs_no_value_wherever_it_stands(
     server.script = servers.draws
     assert batchgen("run", *where, "--retry-failed", job, **env).code == 0
     assert server.n_requests == 6
+
+
+@pytest.mark.parametrize(
+    ("value", "n_sent"),
+    [
+        *((word, 2) for word in ("1", "true", "YES", "on")),
+        *((word, 0) for word in ("0", "false", "")),
+        *(("blocked", 0), ("blocked,bad_request", 2)),
+    ],
+)
+def test_retry_failed_by_the_environment_is_a_switch_or_names_outcomes(
+    server: FaultServer, job: Path, tmp_path: Path, value: str, n_sent: int
+) -> None:
+    server.script = lambda _: servers.refuses(400)
+    flags = ("run", job, "--base-url", server.url, "-o", tmp_path)
+    assert batchgen(*flags, COMETAPI_KEY=KEY).code == 4
+    done = batchgen(*flags, COMETAPI_KEY=KEY, BATCHGEN_RETRY_FAILED=value)
+    assert done.code == 4, done.err
+    assert server.n_requests == 2 + n_sent
+
+
+def test_the_pace_of_a_run_is_not_the_emulators() -> None:
+    with started("emulate", "--port", "0", BATCHGEN_RPM="0.5") as emulator:
+        assert emulator.process.stderr is not None
+        assert b"listening on" in emulator.process.stderr.readline()
+
+
+def test_validate_takes_the_model_that_a_run_would_be_given(tmp_path: Path) -> None:
+    job = tmp_path / "job.yaml"
+    job.write_text("items: [{id: a, prompt: x}]")
+    assert batchgen("validate", job).code == 3
+    assert batchgen("validate", job, "--model", "gemini-3-pro-image").code == 0
+
+
+def test_report_tells_of_lines_that_cannot_be_read(
+    server: FaultServer, job: Path, tmp_path: Path
+) -> None:
+    assert (
+        batchgen("run", job, "--base-url", server.url, "-o", tmp_path, COMETAPI_KEY=KEY).code == 0
+    )
+    (segment,) = (tmp_path / "job/ledger").glob("*.jsonl")
+    with segment.open("ab") as file:
+        file.write(b"no json\n")
+    done = batchgen("report", tmp_path / "job")
+    assert done.code == 0
+    assert [line for line in done.err.splitlines() if segment.name in line]
+
+
+def test_reports_at_once_and_beside_a_run_show_only_whole_files(
+    server: FaultServer, job: Path, tmp_path: Path
+) -> None:
+    flags = ("run", job, "--base-url", server.url, "-o", tmp_path, "--force")
+    assert batchgen(*flags, COMETAPI_KEY=KEY).code == 0
+    with contextlib.ExitStack() as stack:
+        directory = tmp_path / "job"
+        all_of_them = [stack.enter_context(started("report", directory)) for _ in range(6)]
+        all_of_them.append(stack.enter_context(started(*flags, COMETAPI_KEY=KEY)))
+        ends = [one.end() for one in all_of_them]
+    assert [done.code for done in ends] == [0] * 7, [done.err for done in ends]
+    assert batchgen("report", directory).code == 0
+    ledgers.check_directory(directory)
+    assert not list(directory.rglob("*.draft"))
 
 
 def test_the_google_provider_takes_its_key_from_either_name(

@@ -106,6 +106,7 @@ def test_every_exception_gets_a_name_and_shows_no_key(
         (ConnectionResetError(104, "reset"), True, ConnectionDropped),
         (aiohttp.ClientResponseError(REQUEST, (), status=400), True, BadReply),
         (aiohttp.ClientHttpProxyError(REQUEST, (), status=407), False, Unreachable),
+        (aiohttp.InvalidURL("http://u:pw@[bad"), False, Unreachable),
     ],
 )
 def test_each_failure_is_told_as_what_it_may_have_cost(
@@ -114,6 +115,11 @@ def test_each_failure_is_told_as_what_it_may_have_cost(
     expected: type[AttemptError],
 ) -> None:
     assert type(translate(error, upload_began=upload_began)) is expected
+
+
+def test_an_address_that_aiohttp_refuses_is_not_repeated() -> None:
+    error = aiohttp.InvalidURL(f"http://me:{KEY}@[bad", f"cannot read {KEY}")
+    assert KEY not in translate(error, upload_began=False).message
 
 
 def test_what_a_server_sent_before_it_left_is_not_repeated() -> None:

@@ -22,6 +22,9 @@ ODD_KEYS = {
     "beyond ASCII": "sk-schlüssel-geheim",
     "space": "sk-with a-space",
     "control code": "sk-with\x1b[31m",
+    "quote": 'sk-geheim"sk-second',
+    "backslash": "sk-geheim\\sk-second",
+    "too short": "schl-12",
 }
 
 
@@ -61,6 +64,15 @@ def test_2_for_an_odd_key_which_is_never_shown(key: str, job: Path) -> None:
     assert done.out == ""
 
 
+def test_2_for_an_empty_key_file_which_is_named(job: Path) -> None:
+    file = job.parent / "key"
+    file.write_text("\n")
+    with FaultServer(servers.draws) as server:
+        done = run(job, server, "--api-key-file", file)
+    assert (done.code, server.n_connections) == (2, 0)
+    assert f"{file} is empty" in done.err
+
+
 def test_a_key_file_may_end_in_a_line_break(job: Path) -> None:
     file = job.parent / "key"
     file.write_text("sk-from-a-file\r\n")
@@ -80,6 +92,11 @@ def test_a_key_file_may_end_in_a_line_break(job: Path) -> None:
         ("--base-url", "ftp://127.0.0.1"),
         ("--base-url", "http://me:secret@127.0.0.1"),
         ("--base-url", "http://api.invalid"),
+        ("--base-url", "https://[oops"),
+        ("--base-url", "https://127.0.0.1:99999"),
+        ("--proxy", "http://me:secret@[bad"),
+        ("--proxy", "socks5://127.0.0.1:1080"),
+        ("--proxy", "http://proxy.invalid:3128"),
         ("--retry-failed=nonsense",),
         ("--ca-file", "/nowhere.pem"),
         ("--api-key-file", "/nowhere.key"),
@@ -92,8 +109,19 @@ def test_2_for_wrong_usage_before_anything_is_sent(flags: tuple[str, ...], job: 
     assert done.code == 2, done.err
     assert done.err
     assert "Traceback" not in done.err
+    assert "secret" not in done.err
     assert server.n_connections == 0
     assert not list((job.parent / "output").glob("job/ledger/*"))
+
+
+def test_2_for_a_proxy_of_the_environment_that_is_none(tmp_path: Path) -> None:
+    elsewhere = {"base_url": "https://api.invalid", "api_key_env": "COMETAPI_KEY"}
+    job = write_job(tmp_path / "job.jsonl", ["a"], provider=elsewhere)
+    env = {"COMETAPI_KEY": KEY, "https_proxy": "http://me:secret@[bad"}
+    done = batchgen("run", job, "-o", tmp_path / "output", **env)
+    assert (done.code, "Traceback" in done.err) == (2, False)
+    assert "https_proxy" in done.err
+    assert "secret" not in done.err
 
 
 @pytest.mark.parametrize(
@@ -238,6 +266,25 @@ def test_a_reader_that_leaves_is_no_error_of_ours(job: Path) -> None:
             assert left_alone.process.stdout is not None
             left_alone.process.stdout.close()
             assert left_alone.process.wait(40) == 0
+
+
+@pytest.mark.parametrize("flags", [("-v", "--progress", "plain"), ("-v", "--progress", "bar")])
+def test_a_reader_of_the_messages_that_leaves_is_no_error_either(
+    flags: tuple[str, ...], job: Path
+) -> None:
+    with FaultServer(
+        lambda asked: refuses(400) if asked.prompt == "b" else servers.draws(asked)
+    ) as server:
+        where = ("-o", job.parent / "output", "--base-url", server.url)
+        with started("run", job, *where, *flags, COMETAPI_KEY=KEY) as left_alone:
+            assert left_alone.process.stderr is not None
+            left_alone.process.stderr.close()
+            assert left_alone.process.wait(40) == 4
+        with started("run", job, *where, "--rpm", "wrong") as left_alone:
+            assert left_alone.process.stderr is not None
+            left_alone.process.stderr.close()
+            assert left_alone.process.wait(40) == 2
+    ledgers.check_directory(job.parent / "output/job")
 
 
 def test_the_version_is_data() -> None:

@@ -215,3 +215,14 @@ async def test_an_odd_but_whole_answer_is_kept(odd: Answer, job: Path) -> None:
     assert server.requests == {"cat": 1}
     assert (ran.directory / "images/cat.png").read_bytes() == servers.png("a draft")
     assert ran.summary.exit_code == 0
+
+
+@pytest.mark.parametrize("limit", ["idle", "attempt"])
+async def test_a_whole_answer_on_a_connection_that_stays_open_is_kept(
+    limit: str, tmp_path: Path
+) -> None:
+    job = write_job(tmp_path / "job.jsonl", ["cat"], timeouts={limit: 0.3})
+    with FaultServer(lambda _: stalls(servers.chunked(CAT, terminated=False))) as server:
+        ran = await run_job(job, server)
+    assert ran.told == [("image", "done", "yes")]
+    assert server.n_requests == 1

@@ -1,6 +1,9 @@
 """TLS, proxies, concurrency and connections, seen from the other end of the wire."""
 
+import asyncio
+import json
 import shutil
+import socket
 import ssl
 import subprocess
 import threading
@@ -8,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from tests import servers
+from batchgen import Redo, Runner
+from tests import ledgers, servers
 from tests.runs import KEY, run_job, write_job
 from tests.servers import Answer, Asked, FaultServer, refuses
 
@@ -97,6 +101,45 @@ async def test_the_proxy_flag_wins_over_the_environment(
         monkeypatch.setenv("http_proxy", of_environment.url)
         await run_job(job, "", proxy=of_flag.url)
     assert (of_environment.n_connections, of_flag.n_requests) == (0, 1)
+
+
+async def test_the_password_of_a_proxy_is_in_no_file_and_no_event(tmp_path: Path) -> None:
+    job = write_job(tmp_path / "job.jsonl", ["cat"], provider=ELSEWHERE)
+    with FaultServer(lambda _: refuses(400, {"error": {"message": "not with pw-CANARY"}})) as proxy:
+        url = proxy.url.replace("http://", "http://me:pw-CANARY@")
+        ran = await run_job(job, "", proxy=url)
+    assert proxy.log[0].headers["proxy-authorization"].startswith("Basic ")
+    assert "not with" in ran.attempts[0]["error"]["message"]
+    assert "CANARY" not in repr(ran.events) + repr(ran.summary)
+    files = [path for path in ran.directory.rglob("*") if path.is_file()]
+    assert not [path for path in files if b"CANARY" in path.read_bytes()]
+
+
+async def test_what_failed_goes_to_the_address_that_the_run_went_to(tmp_path: Path) -> None:
+    job = write_job(tmp_path / "job.jsonl", ["cat"])
+    with FaultServer(servers.once(refuses(400))) as server:
+        first = await run_job(job, server)
+        again = (first.directory / "failed.jsonl").rename(tmp_path / "failed.jsonl")
+        head = json.loads(again.read_text().partition("\n")[0])["job"]
+        # Before it runs: another address would be a real one, and get the key.
+        assert head["provider"]["base_url"] == server.url
+        second = await run_job(again, "", redo=Redo(failed=frozenset()))
+    assert (first.exit_code, second.exit_code) == (4, 0)
+    assert server.n_requests == 2
+
+
+async def test_what_is_cancelled_while_it_connects_is_not_billed(tmp_path: Path) -> None:
+    job = write_job(tmp_path / "job.jsonl", ["cat"])
+    with socket.create_server(("127.0.0.1", 0)) as listener:  # never shakes hands
+        where = f"https://127.0.0.1:{listener.getsockname()[1]}"
+        async with Runner(job, output=tmp_path / "output", base_url=where) as runner:
+            results = asyncio.ensure_future(anext(runner.results(), None))
+            connection, _ = await asyncio.to_thread(listener.accept)
+            runner.cancel()
+            await results
+            connection.close()
+    [attempt] = ledgers.attempts(runner.directory)
+    assert (attempt["outcome"], attempt["billed"]) == ("cancelled", "no")
 
 
 async def test_no_proxy_is_honoured(job: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -70,3 +70,38 @@ async def test_a_reference_that_changes_under_a_run_fails_its_item_and_costs_not
     [attempt] = ledgers.attempts(runner.directory)
     assert (attempt["billed"], attempt["cost_usd"]) == ("no", "0.000000")
     assert runner.summary.exit_code == 4
+
+
+async def test_a_reference_swapped_after_the_check_is_not_sent_from_a_relative_output_either(
+    job: Path, photo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    def swap(event: batchgen.Event) -> None:
+        if isinstance(event, batchgen.RunBegan):
+            photo.write_bytes(servers.png("another", edge_px=1200))
+
+    with FaultServer(servers.draws) as server:
+        where = {"output": "output", "base_url": server.url, "on_event": swap}
+        async with batchgen.Runner(job, **where) as runner:  # type: ignore[arg-type]
+            [result] = [one async for one in runner.results()]
+    assert server.answered == {}
+    assert result.outcome == "missing_reference"
+
+
+@pytest.fixture
+def linked_job(photo: Path, tmp_path: Path) -> Path:
+    """A job, and so an output beside it, that is reached through a link."""
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    item = {"id": "cat", "prompt": "cat", "references": [f"../{photo.name}"]}
+    write_job(tmp_path / "real/job.jsonl", [item])
+    return tmp_path / "link/job.jsonl"
+
+
+async def test_references_are_found_again_through_links_to_job_and_output(
+    linked_job: Path,
+) -> None:
+    with FaultServer(servers.draws) as server:
+        ran = await run_job(linked_job, server)
+    assert ran.exit_code == 0

@@ -31,14 +31,14 @@ from batchgen.wire.stream import ReplyStream
 class Meaning:
     """What an answer says; an image that is no base64 is None."""
 
-    images: tuple[tuple[bytes | None, bool, str | None], ...]
+    images: tuple[tuple[bytes | None, bool], ...]
     text: str | None
     finish_reason: str | None
     model_version: str | None
 
     @property
     def final(self) -> bytes | None:
-        shown = [data for data, thought, _ in self.images if not thought]
+        shown = [data for data, thought in self.images if not thought]
         return shown[-1] if shown else None
 
 
@@ -105,8 +105,7 @@ def at_once(body: bytes) -> Meaning | None:
         inline = at(part, "inlineData", "inline_data")
         data = at(inline, "data")
         if isinstance(data, str):
-            mime = words(at(inline, "mimeType", "mime_type"))
-            images.append((decode_at_once(data), part.get("thought") is True, mime))
+            images.append((decode_at_once(data), part.get("thought") is True))
     texts = [words(part.get("text")) for part in parts if part.get("thought") is not True]
     usage = at(document, "usageMetadata", "usage_metadata")
     return Meaning(
@@ -166,7 +165,6 @@ def as_it_arrives(chunks: list[bytes]) -> Meaning | None:
         (
             bytes(sinks[image.index].data) if sinks[image.index].faults == [None] else None,
             image.thought,
-            image.label_mime,
         )
         for image in reply.images
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from decimal import Decimal
 from importlib import resources
 from typing import Any
@@ -14,6 +15,7 @@ from batchgen.model import CostBasis, Tokens
 from batchgen.wire.usage import read_usage
 
 BOOK = PriceBook.shipped()
+TODAY = "2026-11-21T03:00:04.120Z"
 PRO = "gemini-3-pro-image"  # per million: 2 in, 12 text, 120 image; 1120 an image, 2000 in 4K
 FLASH = "gemini-3.1-flash-image"  # 0.50 in, 3 text, 60 image; 747, 1120, 1680, 2520
 
@@ -216,7 +218,7 @@ def test_a_usage_is_sorted_and_priced(
     basis: CostBasis,
     usd: str,
 ) -> None:
-    price = BOOK.find(PRO)
+    price = BOOK.find(PRO, at=TODAY)
     got, got_basis = count_tokens(read_usage(raw), price, n_images=n_images, size=size)
     assert (got, got_basis) == (counted, basis)
     cost = price_tokens(got, got_basis, price)
@@ -225,7 +227,7 @@ def test_a_usage_is_sorted_and_priced(
 
 @pytest.mark.parametrize("raw", [None, {}, [], "x", {"promptTokenCount": None}, {"x": 1}])
 def test_no_usage_is_an_unknown_cost_and_never_nothing(raw: Any) -> None:
-    price = BOOK.find(PRO)
+    price = BOOK.find(PRO, at=TODAY)
     counted, basis = count_tokens(read_usage(raw), price, n_images=1, size=None)
     assert (counted, basis) == (None, "unknown")
     assert price_tokens(counted, basis, price) == UNKNOWN
@@ -233,7 +235,7 @@ def test_no_usage_is_an_unknown_cost_and_never_nothing(raw: Any) -> None:
 
 
 def test_a_model_without_a_price_has_tokens_and_no_cost() -> None:
-    price = BOOK.find("someone-elses-model")
+    price = BOOK.find("someone-elses-model", at=TODAY)
     assert price is None
     counted, basis = count_tokens(read_usage(ONE), price, n_images=1, size=None)
     # without a table all candidates count as image: dear rather than cheap
@@ -254,7 +256,7 @@ def test_a_model_without_a_price_has_tokens_and_no_cost() -> None:
 )
 def test_a_flash_image_costs_by_its_size(size: str | None, usd: str) -> None:
     # 747, 1120, 1680 and 2520 tokens at 60 a million
-    price = BOOK.find(FLASH)
+    price = BOOK.find(FLASH, at=TODAY)
     counted, basis = count_tokens(
         read_usage({"candidatesTokenCount": 2520, "totalTokenCount": 2520}),
         price,
@@ -280,35 +282,42 @@ def test_a_flash_image_costs_by_its_size(size: str | None, usd: str) -> None:
     ],
 )
 def test_the_list_price_of_one_image(model: str, usd_an_image: str) -> None:
-    price = BOOK.find(model)
+    price = BOOK.find(model, at=TODAY)
     assert price is not None
     image = Tokens(output_image=price.tokens_an_image(None))
     assert str(price_tokens(image, "reported", price).usd) == usd_an_image
 
 
 def test_the_first_name_with_a_price_counts() -> None:
-    assert BOOK.find(None, "", "unheard-of", FLASH, PRO) == BOOK.find(FLASH)
+    assert BOOK.find(None, "", "unheard-of", FLASH, PRO, at=TODAY) == BOOK.find(FLASH, at=TODAY)
 
 
-def test_a_multiplier_goes_into_every_rate_and_no_count() -> None:
-    price, dearer = BOOK.find(PRO), BOOK.with_multiplier(Decimal("0.8")).find(PRO)
+@pytest.mark.parametrize(
+    ("at", "first_or_second"),
+    [
+        ("2025-01-01T00:00:00.000Z", 0),
+        ("2026-01-31T23:59:59.999Z", 0),
+        ("2026-02-01T00:00:00.000Z", 1),
+        ("2026-02-01", 1),
+        ("2030-01-01T00:00:00.000Z", 1),
+    ],
+)
+def test_a_call_is_priced_by_the_rates_of_its_day(at: str, first_or_second: int) -> None:
+    price = BOOK.find(PRO, at=TODAY)
     assert price is not None
-    assert dearer is not None
-    counted = tokens(1000, 1000, 1000, 1000, 1000)
-    # (2000*2 + 2000*12 + 1000*120) = 148000; * 0.8 = 118400
-    assert str(price_tokens(counted, "reported", price).usd) == "0.148000"
-    assert str(price_tokens(counted, "reported", dearer).usd) == "0.118400"
-    assert dearer.image_tokens == price.image_tokens
+    dearer = replace(price, image_output=Decimal(240))
+    book = PriceBook({"m": {"2026-02-01": dearer, "2025-11-20": price}})
+    assert book.find("m", at=at) == (price, dearer)[first_or_second]
 
 
 def test_the_estimate_covers_prompt_references_picture_and_words() -> None:
     # 100 characters are 25 tokens, two references 1120, 650 words: (25+1120)*2 + 650*12 + 240000
-    price = BOOK.find(PRO)
+    price = BOOK.find(PRO, at=TODAY)
     assert str(estimate(price, n_prompt_chars=100, n_references=2, size="4K")) == "0.250090"
 
 
 def test_huge_counts_are_priced_exactly() -> None:
-    price = BOOK.find(PRO)
+    price = BOOK.find(PRO, at=TODAY)
     cost = price_tokens(tokens(10**12, 0, 0, 10**12), "reported", price)
     assert str(cost.usd) == "122000000.000000"
 
@@ -318,7 +327,7 @@ def test_every_price_of_the_book_has_a_source_and_plausible_rates() -> None:
     rates = re.findall(r"- \{valid_from: (\S+), .*checked: (\S+), source: (.+)\}", text)
     assert len(rates) == text.count("valid_from:") > 0
     for model in re.findall(r"^  ([a-z]\S+):$", text, re.MULTILINE):
-        price = BOOK.find(model)
+        price = BOOK.find(model, at=TODAY)
         assert price is not None
         assert price.input < price.text_output < price.image_output
         assert price.default_size in price.image_tokens

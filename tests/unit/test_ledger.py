@@ -401,3 +401,35 @@ def test_another_content_key_is_another_history() -> None:
         ("a", "k"): "done",
         ("a", "k2"): "failed",
     }
+
+
+def test_a_defect_while_writing_is_told_to_whoever_waits_and_hangs_nobody(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(_descriptor: int) -> None:
+        raise ZeroDivisionError("of all things")
+
+    async def main() -> None:
+        async with Ledger(tmp_path / "r.jsonl", Secrets([])) as ledger:
+            monkeypatch.setattr("batchgen.store.ledger.sync_file", broken)
+            for _ in range(2):
+                with pytest.raises(StoreError, match="of all things"):
+                    await ledger.append(
+                        End(
+                            run_id="r", at="", stop_reason="", exit_code=0, wall_s=0, concurrency={}
+                        )
+                    )
+
+    asyncio.run(main())
+
+
+def test_a_line_after_the_end_is_refused_at_once(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with Ledger(tmp_path / "r.jsonl", Secrets([])) as ledger:
+            pass
+        with pytest.raises(StoreError, match="after its end"):
+            await ledger.append(
+                End(run_id="r", at="", stop_reason="", exit_code=0, wall_s=0, concurrency={})
+            )
+
+    asyncio.run(main())

@@ -7,6 +7,7 @@ import random
 from bisect import bisect_left
 
 import pytest
+from aiolimiter import AsyncLimiter
 
 from batchgen.limits import AUTO_CONCURRENCY, Limiter, Limits
 from tests import virtual_time
@@ -51,6 +52,19 @@ def test_no_minute_holds_more_than_the_limit_and_nearly_all_of_it_is_used(rpm: i
     assert fullest_window(times, 60) <= rpm
     used = (count - 1) / ((times[-1] - times[0]) / 60)
     assert used >= 0.97 * rpm
+
+
+def test_a_bucket_of_a_minutes_worth_would_let_it_through_nearly_twice() -> None:
+    left_at: list[float] = []
+
+    async def main() -> None:
+        bucket = AsyncLimiter(60, 60)
+        for _ in range(150):
+            await bucket.acquire()
+            left_at.append(virtual_time.now_s())
+
+    virtual_time.run(main())
+    assert fullest_window(left_at, 60) >= 119
 
 
 def test_the_first_requests_do_not_leave_in_a_burst() -> None:

@@ -122,6 +122,11 @@ def test_anchors_aliases_and_merge_keys_work(tmp_path: Path) -> None:
     assert (one.aspect_ratio, two.aspect_ratio, two.prompt) == ("1:1", "1:1", "q")
 
 
+def test_an_id_is_the_same_however_its_letters_are_composed(tmp_path: Path) -> None:
+    (item,) = read(opened(tmp_path, HEAD + "items: [{id: cafe\u0301, prompt: p}]"))
+    assert item.id == "caf\u00e9"
+
+
 def test_json_lines_with_a_head_a_byte_order_mark_crlf_and_blank_lines(tmp_path: Path) -> None:
     lines = [
         '{"job": {"name": "n", "provider": "google", "limits": {"rpm": 9}, "defaults": {"model": "m"}}}',
@@ -181,6 +186,19 @@ BAD_YAML = [
         ["4:22: provider.base_url: base URL 'ftp://x': expected https://HOST or https://HOST/PATH"],
     ),
     (
+        ITEM + 'provider: {base_url: "https://[oops"}',
+        [
+            "4:22: provider.base_url: base URL 'https://[oops': expected https://HOST or https://HOST/PATH"
+        ],
+    ),
+    (
+        ITEM + "provider: {base_url: http://10.0.0.1}",
+        [
+            "4:22: provider.base_url: base URL http://10.0.0.1: plain http would send the key in the clear; "
+            "use https, or set provider.allow_http"
+        ],
+    ),
+    (
         ITEM + "name: a b",
         ["4:7: name: 'a b' is no job name; expected 1 to 100 of A-Z a-z 0-9 . _ -, no dot first"],
     ),
@@ -210,6 +228,7 @@ BAD_YAML = [
         ["4:19: retries.unsure: expected a whole number, found '1.5'"],
     ),
     (ITEM + "timeouts: [1]", ["4:11: timeouts: expected a mapping, found a list"]),
+    (ITEM + "items: [{id: b, prompt: p}]", ["4:1: duplicate key 'items' (first on line 2)"]),
     (ITEM + "defaults: {model: n}", ["4:1: duplicate key 'defaults' (first on line 1)"]),
     (
         "items:\n- {id: a, prompt: p}",
@@ -221,6 +240,12 @@ BAD_YAML = [
     (
         HEAD + "items:\n- {id: a, prompt: }",
         ["3:19: items[a].prompt: expected text, found nothing; put it in quotes"],
+    ),
+    (
+        HEAD + "items:\n- {id: a, prompt: {file: a.md}}",
+        [
+            "3:19: items[a].prompt: this version of batchgen takes a prompt as text only, not {file: …}"
+        ],
     ),
     (
         HEAD + "items:\n- {id: a, prompt: ' '}",
@@ -338,6 +363,10 @@ BAD_JSON = [
         '{"id": "a" "prompt": 1}',
         ["1:12: this line is no JSON: JSON is malformed: expected ',' or '}'"],
     ),
+    (
+        '{"job": {"items": []}}\n{"id": "a", "prompt": "p", "model": "m"}',
+        ["1:10: items: unknown field"],
+    ),
     ("[1]", ["1:1: items[1]: expected an item (a mapping), found a list"]),
     (
         '{"id": 7, "prompt": "p", "model": "m"}',
@@ -358,6 +387,19 @@ BAD_JSON = [
     (
         '{"id": "a", "prompt": "p", "model": "m", "seed": 4}',
         ["1:42: items[a].seed: this version of batchgen does not support it yet"],
+    ),
+    ("[" * 200_000, ["1:1: this line is nested too deeply"]),
+    (
+        '{"id": "a", "prompt": "p", "model": "m"}\n{"x": ' + '{"x":' * 5000 + "}" * 5001,
+        ["2:1: this line is nested too deeply"],
+    ),
+    (
+        '{"id": "a", "prompt": "p", "model": "m", "prompt": "q"}',
+        ["1:42: duplicate key 'prompt' (first on line 1)"],
+    ),
+    (
+        '{"id": "a", "prompt": "\\ud83d\\ude00", "model": "m", "tags": {"t": "u", "t": "v"}}',
+        ["1:72: duplicate key 't' (first on line 1)"],
     ),
 ]
 

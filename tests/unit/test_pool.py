@@ -91,7 +91,7 @@ class World:
             raise answer
         return Called(item.id, n, answer)
 
-    async def record(self, called: Called, decision: Decision) -> Called:
+    async def record(self, called: Called, decision: Decision, _why: str | None) -> Called:
         await asyncio.sleep(self.record_s)
         self.records.append((called.item, called.n, decision))
         return called
@@ -426,10 +426,10 @@ def test_a_record_that_fails_is_a_defect_too() -> None:
     async def main() -> None:
         world.start()
 
-        async def record(called: Called, decision: Decision) -> Called:
+        async def record(called: Called, decision: Decision, why: str | None) -> Called:
             if called.item == "3":
                 raise StoreError("disk full")
-            return await world.record(called, decision)
+            return await world.record(called, decision, why)
 
         world.pool._journey = replace(world.pool._journey, record=record)
         with pytest.raises(StoreError):
@@ -515,3 +515,14 @@ def test_a_wait_that_nothing_cuts_short_takes_its_time() -> None:
     cut, took_s = virtual_time.run(main())
     assert not cut
     assert took_s == pytest.approx(1000, abs=0.01)
+
+
+def test_a_wait_that_breaks_is_no_wait_that_ended() -> None:
+    async def broken() -> None:
+        raise ZeroDivisionError
+
+    async def main() -> None:
+        with pytest.raises(ZeroDivisionError):
+            await Stop().cuts_short(broken())
+
+    asyncio.run(main())

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from batchgen.events import AttemptEnded, ItemEnded, RunBegan, Stopping, Warned
-from batchgen.model import Attempt, Outcome, Result, Status
-from batchgen.progress import PlainObserver, Tally
+from batchgen.model import Attempt, Billed, Outcome, Result, Status
+from batchgen.progress import PatientStream, PlainObserver, Style, Tally, observer
 from batchgen.wording import duration, usd
 
 BEGAN = RunBegan(
@@ -42,7 +42,7 @@ def ended(status: Status) -> ItemEnded:
     return ItemEnded(Result(id="a", key="k", status=status, model="m"))
 
 
-def attempt(cost: str | None) -> AttemptEnded:
+def attempt(cost: str | None, billed: Billed = "yes") -> AttemptEnded:
     return AttemptEnded(
         Attempt(
             run_id="r",
@@ -57,14 +57,14 @@ def attempt(cost: str | None) -> AttemptEnded:
             decision="done",
             cost_usd=None if cost is None else Decimal(cost),
             cost_basis="reported",
-            billed="yes",
+            billed=billed,
         )
     )
 
 
 def test_plain_lines_come_at_the_start_and_every_thirty_seconds() -> None:
     clock, stream = FakeTime(), io.StringIO()
-    watch = PlainObserver(stream, clock)
+    watch = PlainObserver(PatientStream(stream), clock)
     watch(BEGAN)
     for _ in range(12):
         clock.now_s += 5
@@ -102,10 +102,51 @@ def test_an_unknown_cost_is_marked() -> None:
     assert tally.words() == "1 failed · $0.50+?"
 
 
+def test_only_what_was_billed_for_sure_is_told_as_the_cost() -> None:
+    tally = Tally(FakeTime())
+    tally.take(BEGAN)
+    tally.take(attempt("0.5"))
+    tally.take(attempt("0.25", "maybe"))
+    tally.take(attempt(None, "no"))
+    assert tally.words() == "1 failed · $0.50"
+    tally.take(attempt(None, "maybe"))
+    assert tally.words() == "1 failed · $0.50+?"
+
+
+def test_what_a_killed_run_had_sent_is_no_cost_of_this_one() -> None:
+    tally = Tally(FakeTime())
+    tally.take(attempt("0.5"))
+    tally.take(attempt(None))
+    tally.take(BEGAN)
+    assert tally.words() == "1 failed · $0.00"
+
+
 def test_a_control_code_in_a_reason_never_reaches_the_stream() -> None:
     stream = io.StringIO()
-    PlainObserver(stream, FakeTime())(Stopping("\x1b]0;owned\x07 \u202e no", 0))
+    PlainObserver(PatientStream(stream), FakeTime())(Stopping("\x1b]0;owned\x07 \u202e no", 0))
     assert stream.getvalue() == "stopping, no new requests: ]0;owned no; none under way\n"
+
+
+class Gone(io.StringIO):
+    """A stream whose reader leaves after the first line."""
+
+    def write(self, text: str) -> int:
+        if self.getvalue():
+            raise BrokenPipeError
+        return super().write(text)
+
+    def flush(self) -> None:
+        if self.getvalue():
+            raise BrokenPipeError
+
+
+@pytest.mark.parametrize("style", ["bar", "plain", "none"])
+@pytest.mark.parametrize("is_verbose", [True, False])
+def test_a_reader_that_leaves_stops_nothing(style: Style, *, is_verbose: bool) -> None:
+    watch = observer(style, Gone(), is_verbose=is_verbose)
+    for event in (BEGAN, attempt("0.5"), ended("done"), Warned("x"), Stopping("sigint", 1)):
+        watch(event)
+    watch.close()
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 import hashlib
 import io
 import json
+import random
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -13,11 +14,19 @@ from PIL import Image
 from batchgen.cost import Price, PriceBook
 from batchgen.errors import BrokenImage, Bug, NoImage, StoreError
 from batchgen.model import Item
+from batchgen.recovery import Recovery
+from batchgen.retry import Retries
 from batchgen.sanitize import Secrets
 from batchgen.settle import CallEnd, Settler
 from batchgen.store.layout import Layout
-from batchgen.store.ledger import Sent
-from batchgen.store.receipts import Receipt, ReceivedImage, load_receipt, part_name
+from batchgen.store.ledger import History, Sent
+from batchgen.store.receipts import (
+    Receipt,
+    ReceivedImage,
+    load_receipt,
+    part_name,
+    save_receipt,
+)
 
 ITEM = Item(id="hero 16:9", model="gemini-3-pro-image", prompt="p", key="k", tags={"t": "u"})
 SENT = Sent(
@@ -194,8 +203,8 @@ def test_an_answer_that_trips_us_up_is_recorded_as_our_bug_and_its_image_stays(
     settler: Settler,
 ) -> None:
     class Broken(PriceBook):
-        def find(self, *models: str | None) -> Price | None:
-            raise ZeroDivisionError("of all things", models)
+        def find(self, *models: str | None, at: str) -> Price | None:
+            raise ZeroDivisionError("of all things", models, at)
 
     broken = Settler(settler.layout, Broken({}), "emulator", Secrets([]))
     end = broken.settle(received(settler, [b"not an image"], [part(0)]))
@@ -219,3 +228,36 @@ def test_a_disk_that_refuses_raises_and_leaves_the_receipt(settler: Settler) -> 
     with pytest.raises(StoreError, match="images"):
         settler.settle(receipt)
     assert load_receipt(settler.layout.parts, SENT) == receipt
+
+
+def test_bytes_that_a_power_cut_took_are_not_taken_for_the_picture(settler: Settler) -> None:
+    data = png()
+    receipt = received(settler, [data], [part(0)])
+    middle = len(data) // 2
+    spoilt = data[:middle] + bytes(8) + data[middle + 8 :]
+    (settler.layout.parts / receipt.images[0].part).write_bytes(spoilt)
+    end = settler.settle(receipt, recovered=True)
+    assert isinstance(end.error, BrokenImage)
+    assert "not what was received" in end.error.message
+    (stays,) = finish(settler, end)
+    assert stays.startswith("quarantine/")
+
+
+def test_a_recovered_answer_that_trips_us_up_is_left_to_be_kept_and_stops_the_run(
+    settler: Settler,
+) -> None:
+    class Broken(PriceBook):
+        def find(self, *models: str | None, at: str) -> Price | None:
+            raise ZeroDivisionError("of all things", models, at)
+
+    receipt = received(settler, [b"not an image"], [part(0)])
+    save_receipt(settler.layout.parts, receipt, Secrets([]))
+    history = History()
+    history.apply(SENT)
+    broken = Settler(settler.layout, Broken({}), "emulator", Secrets([]))
+    recovery = Recovery(settler.layout, broken, Retries(), random.Random(1))
+    ((end, decision),) = recovery.ends(history)
+    assert (type(end.error), decision) == (Bug, "stop")
+    assert end.line is not None
+    assert (end.line.bytes_in, end.line.request_id, end.line.recovered) == (1000, "r-1", True)
+    assert settler.layout.parts / receipt.images[0].part in end.leftovers

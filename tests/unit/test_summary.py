@@ -1,12 +1,17 @@
 """The figures of a run, added up by hand beside them."""
 
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from batchgen.model import Attempt, Failure, ImageFile, Outcome, Result, Tokens
-from batchgen.report.summary import MAX_LISTED, ItemTotals, RunTotals, difference
+from batchgen.cli.run import closing
+from batchgen.model import Attempt, Failure, ImageFile, Item, Outcome, Result, Status, Tokens
+from batchgen.report import Summary, rebuild
+from batchgen.report.summary import MAX_LISTED, MAX_TAG_VALUES, OTHER, ItemTotals, RunTotals
+from batchgen.store.expanded import write_items
+from batchgen.store.ledger import Run
 
 IMAGE = ImageFile(
     path="images/a.png", role="final", sha256="0" * 64, bytes=4, width=1, height=1, mime="image/png"
@@ -110,7 +115,140 @@ def test_the_list_of_calls_that_may_be_billed_is_bounded_and_its_count_is_not() 
     assert (len(run.maybe), run.n_maybe) == (MAX_LISTED, MAX_LISTED + 5)
 
 
+def test_a_call_that_was_found_is_listed_if_it_may_be_billed_and_counted_in_nothing_else() -> None:
+    run = RunTotals()
+    run.found(DONE)
+    run.found(msgspec.structs.replace(DONE, billed="maybe", outcome=Outcome.INTERRUPTED))
+    assert (run.n_maybe, run.maybe_usd) == (1, DONE.cost_usd)
+    assert run.maybe[0]["outcome"] == "interrupted"
+    assert (run.by_outcome, run.cost_usd, run.images) == ({}, Decimal(0), 0)
+
+
 def test_the_difference_between_two_runs() -> None:
-    diff = difference({"a", "b"}, {"b", "c"}, Decimal("-1.5"))
-    assert (diff.new_failures, diff.fixed, diff.still_failing) == (["c"], ["a"], ["b"])
+    items = ItemTotals()
+    standing: list[tuple[str, Status, bool]] = [
+        ("z", "done", True),
+        ("a", "done", True),
+        ("b", "failed", True),
+        ("c", "failed", False),
+        ("d", "pending", True),  # edited and not sent yet: neither fixed nor failing
+        ("e", "done", False),
+    ]
+    for name, status, failed_before in standing:
+        result = Result(id=name, key="k", status=status, model="m")
+        items.add(result, "now", failed_before=failed_before)
+    diff = items.difference(Decimal("-1.5"))
+    assert (diff.new_failures, diff.fixed, diff.still_failing) == (["c"], ["a", "z"], ["b"])
     assert diff.cost_delta_usd == Decimal("-1.5")
+
+
+def test_values_of_a_tag_beyond_so_many_are_added_up_as_one() -> None:
+    sku = {"billed": "yes", "cost_usd": Decimal(1)}
+    run = totals(*({**sku, "tags": {"sku": str(n)}} for n in range(MAX_TAG_VALUES + 3)))
+    run.add(msgspec.structs.replace(DONE, cost_usd=Decimal(2), tags={"sku": "5"}))
+    assert len(run.by_tag["sku"]) == MAX_TAG_VALUES + 1
+    assert run.by_tag["sku"][OTHER] == 3
+    assert run.by_tag["sku"]["5"] == 3
+    assert sum(run.by_tag["sku"].values()) == run.cost_usd
+
+
+# --- several runs of a directory --------------------------------------------------------------
+
+
+class Directory:
+    """A job's directory, its ledger written line by line."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.n_runs = 0
+        (root / "ledger").mkdir()
+
+    def run(self, *lines: tuple[str, str, str], today: dict[str, str]) -> Summary:
+        """One more run, with an attempt for each `(id, key, decision)`; then rebuild."""
+        self.n_runs += 1
+        run_id = f"run-{self.n_runs}"
+        head = Run(
+            run_id=run_id, at=DONE.at, job="j", job_sha256="0", provider="emulator", version="0"
+        )
+        attempts = [
+            msgspec.structs.replace(
+                DONE,
+                run_id=run_id,
+                item=item,
+                key=key,
+                decision=decision,
+                outcome=Outcome.IMAGE if decision == "done" else Outcome.BLOCKED,
+                cost_usd=Decimal(self.n_runs),
+            )
+            for item, key, decision in lines
+        ]
+        segment = self.root / "ledger" / f"{run_id}.jsonl"
+        segment.write_bytes(b"".join(msgspec.json.encode(one) + b"\n" for one in [head, *attempts]))
+        items = (Item(id=name, prompt=name, model="m", key=key) for name, key in today.items())
+        write_items(self.root / "items.jsonl", items)
+        return rebuild(self.root)
+
+
+def diffs(summary: Summary) -> tuple[list[str], list[str], list[str]]:
+    assert summary.diff is not None
+    return summary.diff.new_failures, summary.diff.fixed, summary.diff.still_failing
+
+
+def test_an_item_that_was_mended_by_an_edit_is_fixed_in_that_run_and_in_no_later_one(
+    tmp_path: Path,
+) -> None:
+    job = Directory(tmp_path)
+    assert job.run(("a", "old", "failed"), today={"a": "old"}).diff is None
+    assert diffs(job.run(("a", "new", "done"), today={"a": "new"})) == ([], ["a"], [])
+    assert diffs(job.run(today={"a": "new"})) == ([], [], [])
+
+
+def test_an_item_that_is_no_longer_in_the_job_is_not_fixed(tmp_path: Path) -> None:
+    job = Directory(tmp_path)
+    job.run(("a", "k", "failed"), ("b", "k", "failed"), today={"a": "k", "b": "k"})
+    assert diffs(job.run(today={"b": "k"})) == ([], [], ["b"])
+
+
+def test_an_edit_that_is_taken_back_is_news_in_no_run(tmp_path: Path) -> None:
+    job = Directory(tmp_path)
+    job.run(("a", "old", "failed"), ("b", "old", "done"), today={"a": "old", "b": "old"})
+    job.run(("a", "new", "done"), ("b", "new", "failed"), today={"a": "new", "b": "new"})
+    for _ in range(2):
+        assert diffs(job.run(today={"a": "old", "b": "old"})) == ([], [], ["a"])
+
+
+def test_the_cost_is_compared_with_the_run_before(tmp_path: Path) -> None:
+    job = Directory(tmp_path)
+    for _ in range(3):
+        job.run(("a", "k", "done"), today={"a": "k"})
+    summary = job.run(("a", "k", "done"), today={"a": "k"})
+    assert summary.cost_usd == 4
+    assert summary.diff is not None
+    assert summary.diff.cost_delta_usd == 1
+
+
+def test_lines_of_the_ledger_that_cannot_be_read_are_told(tmp_path: Path) -> None:
+    job = Directory(tmp_path)
+    job.run(("a", "k", "done"), today={"a": "k"})
+    with (tmp_path / "ledger/run-1.jsonl").open("ab") as file:
+        file.write(b"no json\n" * 12)
+    told: list[str] = []
+    rebuild(tmp_path, warn=told.append)
+    assert len(told) == 10
+    assert all("run-1.jsonl" in one for one in told)
+
+
+def test_calls_of_unknown_cost_are_marked_wherever_the_cost_is_told(tmp_path: Path) -> None:
+    job = Directory(tmp_path)
+    sure = job.run(("a", "k", "done"), ("b", "k", "done"), today={"a": "k", "b": "k"})
+    assert "+?" not in closing(sure, tmp_path, None)
+    segment = tmp_path / "ledger/run-1.jsonl"
+    head, one, other = segment.read_bytes().splitlines(keepends=True)
+    unpriced = msgspec.json.decode(other) | {"cost_usd": None, "cost_basis": "unknown"}
+    segment.write_bytes(head + one + msgspec.json.encode(unpriced) + b"\n")
+    summary = rebuild(tmp_path)
+    assert summary.cost_unknown_attempts == 1
+    assert " · $1.00+? (planned unknown)" in closing(summary, tmp_path, None)
+    assert "<dd>$1.00+?</dd>" in (tmp_path / "report.html").read_text("utf-8")
+    assert "<dt>calls of unknown cost</dt><dd>1</dd>" in (tmp_path / "report.html").read_text()
+    assert "| $1.00+? |" in (tmp_path / "summary.md").read_text("utf-8")

@@ -1,0 +1,36 @@
+"""Data on stdout, everything else on stderr; a reader that has gone is no error.
+
+What was done is done, and the exit code tells of it.
+"""
+
+import os
+import sys
+from typing import Any, TextIO
+
+import click
+
+
+def print_json(value: Any) -> None:
+    """Print one JSON object on one line of stdout."""
+    import msgspec
+
+    try:
+        sys.stdout.write(msgspec.json.encode(value).decode() + "\n")
+        sys.stdout.flush()
+    except BrokenPipeError:
+        _lead_nowhere(sys.stdout)
+
+
+def say(line: str) -> None:
+    """Print a line on stderr."""
+    try:
+        click.echo(line, err=True)
+    except OSError:
+        _lead_nowhere(sys.stderr)
+
+
+def _lead_nowhere(stream: TextIO) -> None:
+    """Let the rest go nowhere, which Python would otherwise try to write when it exits."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, stream.fileno())
+    os.close(nowhere)
