@@ -29,7 +29,15 @@ if TYPE_CHECKING:
         StoreError,
         UsageError,
     )
-    from batchgen.events import AttemptEnded, Event, ItemEnded, RunBegan, Stopping, Warned
+    from batchgen.events import (
+        AttemptEnded,
+        Event,
+        ItemEnded,
+        RunBegan,
+        Stopping,
+        Ticked,
+        Warned,
+    )
     from batchgen.executors.local import run
     from batchgen.model import Attempt, ImageFile, Outcome, Result, Tokens
     from batchgen.plan import Redo
@@ -55,6 +63,7 @@ __all__ = [
     "Stopping",
     "StoreError",
     "Summary",
+    "Ticked",
     "Tokens",
     "UsageError",
     "Warned",
@@ -66,7 +75,9 @@ _HOMES = {
     "batchgen.errors": (
         *("BatchgenError", "JobError", "OutputHeld", "Problem", "StoreError", "UsageError"),
     ),
-    "batchgen.events": ("AttemptEnded", "Event", "ItemEnded", "RunBegan", "Stopping", "Warned"),
+    "batchgen.events": (
+        *("AttemptEnded", "Event", "ItemEnded", "RunBegan", "Stopping", "Ticked", "Warned"),
+    ),
     "batchgen.executors.local": ("run",),
     "batchgen.model": ("Attempt", "ImageFile", "Outcome", "Result", "Tokens"),
     "batchgen.plan": ("Redo",),

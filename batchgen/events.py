@@ -58,4 +58,11 @@ class Stopping:
     n_in_flight: int
 
 
-Event: TypeAlias = RunBegan | Warned | AttemptEnded | ItemEnded | Stopping
+@dataclass(frozen=True, slots=True)
+class Ticked:
+    """A second has gone by with `n_in_flight` calls under way."""
+
+    n_in_flight: int
+
+
+Event: TypeAlias = RunBegan | Warned | AttemptEnded | ItemEnded | Stopping | Ticked

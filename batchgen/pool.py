@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar, assert_never
 
 from batchgen.clock import Clock
-from batchgen.errors import AttemptError, Cancelled
+from batchgen.errors import AttemptError, BatchgenError, Cancelled
 from batchgen.limits import Limiter
 from batchgen.model import Decision, Item
 from batchgen.retry import Again, GiveUp, Retries, StopRun, Tries, Verdict, decide
@@ -192,7 +192,8 @@ class Pool(Generic[AttemptedT, FinishedT]):
     def _broke(self, defect: Exception) -> None:
         """Keep the first defect, even where the run was already stopping for another reason."""
         self._defect = self._defect or defect
-        self._stop.ask(f"{type(defect).__name__}: {defect}", defect)
+        told = str(defect) if isinstance(defect, BatchgenError) else repr(defect)
+        self._stop.ask(told, defect)
 
     async def _with_retries(self, item: Item) -> FinishedT:
         """Call until the item is done, given up, or the run stops; the first slot is held."""

@@ -10,7 +10,7 @@ from typing import Any, Final, Literal, Never, Protocol, TextIO, TypeAlias
 
 from tqdm import tqdm
 
-from batchgen.events import AttemptEnded, Event, ItemEnded, RunBegan, Stopping, Warned
+from batchgen.events import AttemptEnded, Event, ItemEnded, RunBegan, Stopping, Ticked, Warned
 from batchgen.model import Attempt
 from batchgen.sanitize import printable
 from batchgen.wording import bill, duration, usd
@@ -186,6 +186,8 @@ class BarObserver:
                 self._show(1 if result.status != "pending" else 0)
             case AttemptEnded():
                 self._show(0)
+            case Ticked():
+                self._show(0, refresh=True)
             case Warned(message):
                 tqdm.write(f"warning: {message}", file=self._stream)
             case Stopping():
@@ -196,9 +198,9 @@ class BarObserver:
         if self._bar is not None:
             self._bar.close()
 
-    def _show(self, n: int) -> None:
+    def _show(self, n: int, *, refresh: bool = False) -> None:
         if self._bar is not None:
-            self._bar.set_postfix_str(self._tally.words(), refresh=False)
+            self._bar.set_postfix_str(self._tally.words(), refresh=refresh)
             self._bar.update(n)
 
 

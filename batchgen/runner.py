@@ -15,6 +15,8 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any, Literal, Self, TypedDict, Unpack
 
+import msgspec
+
 from batchgen._version import __version__
 from batchgen.access import as_written, choose_provider, find_key, find_proxy, secret_values
 from batchgen.attempt import Caller
@@ -28,7 +30,7 @@ from batchgen.errors import (
     UsageError,
     store_errors,
 )
-from batchgen.events import AttemptEnded, Event, ItemEnded, RunBegan, Stopping, Warned
+from batchgen.events import AttemptEnded, Event, ItemEnded, RunBegan, Stopping, Ticked, Warned
 from batchgen.limits import AUTO_CONCURRENCY, Limiter, Limits, max_in_flight
 from batchgen.manifest import Manifest, open_manifest
 from batchgen.model import Decision, Item, Outcome, Result
@@ -38,7 +40,7 @@ from batchgen.provider import Provider
 from batchgen.recovery import Recovery, read_past
 from batchgen.references import ReferenceLibrary
 from batchgen.report import Summary, rebuild
-from batchgen.report.rebuild import result_of
+from batchgen.report.rebuild import result_of, summarize
 from batchgen.retry import Retries
 from batchgen.sanitize import Secrets
 from batchgen.settle import CallEnd, Settler, decided
@@ -55,9 +57,11 @@ from batchgen.store.lock import OutputLock
 from batchgen.store.parts import Writer
 from batchgen.transport import Timeouts, Transport
 
+_TICK_S = 1.0
 _EXIT_BY_REASON = {"sigint": 130, "sigterm": 143}
 _EXIT_STOPPED = 7
 _EXIT_SOME_FAILED = 4
+_EXIT_LEFT = 5
 _EXIT_BUG = 1
 
 
@@ -96,8 +100,8 @@ class Runner:
     Attributes:
         directory: The job's directory.
         run_id: Names this run in the ledger.
-        written_summary: The summary, once the run has been left; None before, and where the disk
-            failed to take it.
+        written_summary: The summary, once the run has been left; None before. Where the disk could
+            not take it, it is here all the same, with exit code 12.
     """
 
     directory: Path
@@ -176,7 +180,9 @@ class Runner:
             await self._ledger.append(self._end(self._exit_code(error)))
             self._history = History()  # the reports read their own; both would be held at once
             self.written_summary = await asyncio.to_thread(rebuild, self.directory)
-        except StoreError:
+        except StoreError as failed:
+            first = error if isinstance(error, StoreError) else failed
+            self.written_summary = await asyncio.to_thread(self._unwritten_summary, first)
             # A disk that is full already has its say in the first error.
             if not isinstance(error, StoreError):
                 raise
@@ -186,8 +192,12 @@ class Runner:
     async def results(self) -> AsyncIterator[Result]:
         """Make what is to be made; yield each item as it ends, in order of completion."""
         todo = (step.item for step in self._plan() if isinstance(step, Todo))
-        async for result in self._pool.run(todo):
-            yield result
+        ticking = asyncio.create_task(self._tick())
+        try:
+            async for result in self._pool.run(todo):
+                yield result
+        finally:
+            ticking.cancel()
 
     def request_stop(self, reason: str) -> None:
         """Start no new attempts; `results` ends when those under way have ended."""
@@ -401,6 +411,12 @@ class Runner:
             self._told_stopping = True
             self._tell(Stopping(reason, self._limiter.n_in_flight if self._entered else 0))
 
+    async def _tick(self) -> None:
+        """Tell once a second that time goes by: a picture takes long, and nothing else happens."""
+        while True:
+            await asyncio.sleep(_TICK_S)
+            self._tell(Ticked(self._limiter.n_in_flight))
+
     # --- the end ------------------------------------------------------------------------------
 
     def _end(self, code: int) -> End:
@@ -415,6 +431,16 @@ class Runner:
             concurrency=concurrency,
         )
 
+    def _unwritten_summary(self, failed: StoreError) -> Summary | None:
+        """The figures, added up without writing anything, for a disk that takes nothing more."""
+        try:
+            told = summarize(self.directory)
+        except BatchgenError:
+            return None
+        return msgspec.structs.replace(
+            told, exit_code=failed.exit_code, stop_reason=f"the disk failed: {failed}"
+        )
+
     def _exit_code(self, error: BaseException | None) -> int:
         """What the process should exit with; 1 for a defect, then by the worst that happened."""
         if isinstance(error, BatchgenError):
@@ -426,6 +452,8 @@ class Runner:
             return _EXIT_BY_REASON[self.stop.reason]
         if isinstance(self.stop.cause, AttemptError):
             return _EXIT_STOPPED
+        if self.stop.asked and statuses["pending"]:
+            return _EXIT_LEFT
         return _EXIT_SOME_FAILED if statuses["failed"] or statuses["pending"] else 0
 
     def _statuses(self) -> dict[str, int]:

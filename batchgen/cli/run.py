@@ -116,10 +116,9 @@ def run(  # noqa: PLR0913 - one parameter a flag
     what is missing.
 
     Exit codes: 0 all done, 1 a bug, 2 wrong usage or no key, 3 errors in the job, 4 some items
-    failed, 7 stopped and running again will not help, 11 the directory is in use, 12 disk failed,
-    130 and 143 stopped by a signal with items left.
+    failed, 5 given up with items left, 7 stopped and running again will not help, 11 the directory
+    is in use, 12 the disk failed, 130 and 143 stopped by a signal with items left.
     """
-    from batchgen.errors import StoreError
     from batchgen.executors.local import run_local
     from batchgen.plan import Redo
     from batchgen.progress import observer
@@ -136,12 +135,6 @@ def run(  # noqa: PLR0913 - one parameter a flag
     )
     try:
         summary = run_local(runner, grace_s=grace)
-    except StoreError as error:
-        # What was received before the disk failed is still worth a summary, if it took one.
-        if (written := runner.written_summary) is None:
-            raise
-        summary = written
-        say(f"the disk failed: {error}")
     finally:
         watch.close()
     if as_json:

@@ -9,6 +9,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final, Unpack
 
+from batchgen.errors import StoreError
 from batchgen.events import Event
 from batchgen.report import Summary
 from batchgen.runner import Runner, RunOptions
@@ -37,9 +38,14 @@ def raise_file_limit() -> None:
 
 async def _run(runner: Runner, grace_s: float) -> Summary:
     with _signals(runner, grace_s):
-        async with runner:
-            async for _ in runner.results():
-                pass
+        try:
+            async with runner:
+                async for _ in runner.results():
+                    pass
+        except StoreError:
+            # What was sent before the disk failed has its figures all the same.
+            if runner.written_summary is None:
+                raise
     return runner.summary
 
 
@@ -93,6 +99,7 @@ def run(
         UsageError: Wrong usage or a missing key. Nothing was sent.
         JobError: The job has errors; all of them are in `problems`. Nothing was sent.
         OutputHeld: Another run writes to the same directory. Nothing was sent.
-        StoreError: The disk failed. What was received before is kept.
+        StoreError: The disk failed before anything was sent. Afterwards it is told by the
+            summary's `exit_code` 12 and `stop_reason`.
     """
     return run_local(Runner(job, on_event=on_event, **options))

@@ -4,11 +4,13 @@ import os
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, BinaryIO, Final, TypeAlias
 
 import msgspec
 
+from batchgen.clock import stamp
 from batchgen.errors import UsageError, store_errors
 from batchgen.model import Attempt, Item, Result
 from batchgen.report.markdown import summary_markdown
@@ -76,6 +78,12 @@ class _Reading:
                 self.failing -= {line.item, name}
         self.history.apply(line)
 
+    def count(self, item: Item, run: Run, items: ItemTotals) -> Result:
+        """Count where an item stands after a run, and return it."""
+        result = result_of(item, self.history.items.get((item.id, item.key)))
+        items.add(result, run.run_id, failed_before=self.failed_before(item))
+        return result
+
     def failed_before(self, item: Item) -> bool:
         """Whether the last run found the item failing: by its key, or by its id if that is new."""
         name = (item.id, item.key)
@@ -98,10 +106,7 @@ def rebuild(root: Path, *, warn: Callable[[str], None] | None = None) -> Summary
         StoreError: The disk failed.
     """
     layout = Layout(root)
-    reading = _read(layout)
-    if not reading.history.runs:
-        raise UsageError(f"{root} holds no run: its ledger is empty")
-    run = max(reading.history.runs.values(), key=lambda one: one.run_id)
+    reading, run = _read_runs(layout)
     if warn is not None:
         for place in reading.history.unreadable[:_MAX_TOLD]:
             warn(f"the ledger has a line that cannot be read: {place}")
@@ -113,6 +118,21 @@ def rebuild(root: Path, *, warn: Callable[[str], None] | None = None) -> Summary
         _write_summary(layout, summary)
         write_page(layout, summary)
     return summary
+
+
+def summarize(root: Path) -> Summary:
+    """Add up the figures of the last run, and write nothing.
+
+    Raises:
+        UsageError: There is no run in the directory.
+        StoreError: The disk failed.
+    """
+    layout = Layout(root)
+    reading, run = _read_runs(layout)
+    items = ItemTotals()
+    for item in read_items(layout.items):
+        reading.count(item, run, items)
+    return _summary(reading, run, items)
 
 
 def result_of(item: Item, past: ItemHistory | None) -> Result:
@@ -134,17 +154,26 @@ def result_of(item: Item, past: ItemHistory | None) -> Result:
         cost_usd=past.cost_usd,
         tags=item.tags,
         run_id=last.run_id,
-        finished_at=last.at,
+        finished_at=_ended_at(last),
     )
 
 
-def _read(layout: Layout) -> _Reading:
-    """Read all segments in order."""
+def _ended_at(attempt: Attempt) -> str:
+    """When an attempt's answer was there: the ledger's `at` is when the request left."""
+    left_at = datetime.fromisoformat(attempt.at)
+    return stamp(left_at + timedelta(seconds=attempt.latency_s or 0.0))
+
+
+def _read_runs(layout: Layout) -> tuple[_Reading, Run]:
+    """Read all segments in order, and find the last run."""
     reading = _Reading()
     for path in segments(layout.ledger):
         for line in read_lines(path, reading.history.unreadable):
             reading.take(line)
-    return reading
+    runs = reading.history.runs
+    if not runs:
+        raise UsageError(f"{layout.root} holds no run: its ledger is empty")
+    return reading, max(runs.values(), key=lambda one: one.run_id)
 
 
 def _write_results(layout: Layout, reading: _Reading, run: Run, items: ItemTotals) -> None:
@@ -155,8 +184,7 @@ def _write_results(layout: Layout, reading: _Reading, run: Run, items: ItemTotal
         done_file = files.enter_context(replaced(layout.results))
         failed_file: BinaryIO | None = None
         for item in read_items(layout.items):
-            result = result_of(item, reading.history.items.get((item.id, item.key)))
-            items.add(result, run.run_id, failed_before=reading.failed_before(item))
+            result = reading.count(item, run, items)
             done_file.write(encoder.encode(result) + b"\n")
             if result.status != "done":
                 if failed_file is None:

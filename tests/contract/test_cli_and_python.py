@@ -97,7 +97,7 @@ async def test_an_error_of_the_caller_ends_the_run_in_order(tmp_path: Path) -> N
         with pytest.raises(ZeroDivisionError):
             await _stumble(runner)
     ledgers.check_directory(tmp_path / "job")
-    assert runner.summary.exit_code == 1
+    assert (runner.summary.exit_code, runner.summary.stop_reason) == (5, "cancelled")
 
 
 async def _stumble(runner: batchgen.Runner) -> None:

@@ -209,7 +209,7 @@ def _run_with_small_files(job: Path, server: FaultServer, limit_bytes: int) -> D
 
     command = [sys.executable, "-B", "-m", "batchgen", "run", str(job), "--base-url", server.url]
     done = subprocess.run(
-        [*command, "-o", str(job.parent / "output")],
+        [*command, "-o", str(job.parent / "output"), "--json"],
         env=environment(COMETAPI_KEY=KEY),
         preexec_fn=limit,
         capture_output=True,
@@ -237,6 +237,10 @@ def test_12_when_the_disk_is_full_and_the_next_run_goes_on(
         full = _run_with_small_files(job, server, limit_bytes)
         assert full.code == 12, f"{what}: {full.err}"
         assert "Traceback" not in full.err
+        if server.n_requests:  # then there was a run, and it has its figures
+            assert full.json["exit_code"] == 12
+            assert "File too large" in full.json["stop_reason"]
+            assert full.last_line.startswith(f"{full.json['items']['done']}/8 done")
         n_before = server.n_requests
         assert n_before <= 4
         done = run(job, server)

@@ -63,7 +63,7 @@ def observe(event: batchgen.Event) -> None:
             assert_type(attempt.cost_usd, Decimal | None)
         case batchgen.ItemEnded(result):
             assert_type(result, batchgen.Result)
-        case batchgen.Stopping() | batchgen.Warned():
+        case batchgen.Stopping() | batchgen.Ticked() | batchgen.Warned():
             pass
         case _:
             assert_never(event)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from batchgen.events import AttemptEnded, ItemEnded, RunBegan, Stopping, Warned
+from batchgen.events import AttemptEnded, ItemEnded, RunBegan, Stopping, Ticked, Warned
 from batchgen.model import Attempt, Billed, Outcome, Result, Status
 from batchgen.progress import PatientStream, PlainObserver, Style, Tally, observer
 from batchgen.wording import duration, usd
@@ -177,3 +177,13 @@ def test_money_is_written_for_a_person(amount: str | None, text: str) -> None:
 )
 def test_a_duration_is_written_for_a_person(seconds: float | None, text: str) -> None:
     assert duration(seconds) == text
+
+
+def test_a_line_comes_every_thirty_seconds_while_nothing_ends() -> None:
+    clock, stream = FakeTime(), io.StringIO()
+    watch = PlainObserver(PatientStream(stream), clock)
+    watch(BEGAN)
+    for _ in range(65):
+        clock.now_s += 1
+        watch(Ticked(8))
+    assert stream.getvalue().splitlines()[1:] == ["40/100 done · 1 failed · $0.00"] * 2
