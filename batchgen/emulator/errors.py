@@ -2,7 +2,7 @@
 
 A `Refusal` is a value; `Refused` carries one out of the validation to the handler.
 
-Source: captured bodies in public issue threads, quoted in the project's fact sheet, sections 5, 7.
+Source: docs/api-notes.md, section 3; bodies captured in public issue threads.
 """
 
 import json

@@ -1,7 +1,7 @@
 """What each image model takes, makes and counts: data, and the look-up of a model by its id.
 
-The figures come from the project's fact sheet on the API (`docs/`), which names the origin of
-each; where Google's published table and answers observed live differ, the observed one is used.
+Source: Google's published tables of models (docs/api-notes.md names the pages); where answers
+observed live differ from them, what was observed is used.
 """
 
 from dataclasses import dataclass, field

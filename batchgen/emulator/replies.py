@@ -2,7 +2,7 @@
 
 `compose` is pure: what was asked, the fault to build in and a seed give one reply.
 
-Shape: the fact sheet's sections 4.1 (members), 4.3 (outcomes) and 10 (bodies seen). Members are in
+Shape: a GenerateContentResponse, see docs/api-notes.md, section 1. Members are in
 no fixed order and some parts vary from one request to the next, because the real ones do.
 """
 

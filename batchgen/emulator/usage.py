@@ -4,7 +4,7 @@ On success candidatesTokenCount is 88 to 630 above the sum of its details, which
 on a refusal it repeats thoughtsTokenCount; details are null at times. totalTokenCount is right in
 every case.
 
-Source: the fact sheet's section 4.4, measured on the same backend by a gateway.
+Source: docs/api-notes.md, section 2; measured on the same backend by a gateway.
 """
 
 from typing import Any, Literal, TypeAlias

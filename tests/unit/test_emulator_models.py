@@ -1,4 +1,4 @@
-"""The emulator's facts about models, against the fact sheet's own tables, written out in full."""
+"""The emulator's facts about models, against the published tables, written out in full."""
 
 import pytest
 
