@@ -8,7 +8,7 @@ Runner(job)
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import AsyncExitStack, suppress
 from dataclasses import replace
 from decimal import Decimal
@@ -25,7 +25,6 @@ from batchgen.cost import PriceBook, estimate
 from batchgen.errors import (
     AttemptError,
     BatchgenError,
-    Bug,
     StoreError,
     UsageError,
     store_errors,
@@ -33,7 +32,7 @@ from batchgen.errors import (
 from batchgen.events import AttemptEnded, Event, ItemEnded, RunBegan, Stopping, Ticked, Warned
 from batchgen.limits import AUTO_CONCURRENCY, Limiter, Limits, max_in_flight
 from batchgen.manifest import Manifest, open_manifest
-from batchgen.model import Decision, Item, Outcome, Result
+from batchgen.model import Decision, Item, Outcome, Result, Status
 from batchgen.plan import Redo, Settled, Step, Todo, plan
 from batchgen.pool import Journey, Pool, Stop
 from batchgen.provider import Provider
@@ -136,6 +135,8 @@ class Runner:
         self.written_summary: Summary | None = None
         self._entered = False
         self._told_stopping = False
+        self._signal: str | None = None
+        self._met_bug = False
 
     async def __aenter__(self) -> Self:
         """Read, check, lock, recover and plan; see the class for what is raised."""
@@ -175,19 +176,25 @@ class Runner:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: object
     ) -> None:
         """Write the end of the ledger, the results, the summary and the page; then let go."""
-        await self._pool.close()
         try:
-            await self._ledger.append(self._end(self._exit_code(error)))
+            await self._pool.close()
+            await self._conclude(error)
+        finally:
+            await self._stack.aclose()
+
+    async def _conclude(self, error: BaseException | None) -> None:
+        statuses = self._statuses()
+        try:
+            await self._ledger.append(self._end(self._exit_code(statuses, error)))
             self._history = History()  # the reports read their own; both would be held at once
             self.written_summary = await asyncio.to_thread(rebuild, self.directory)
         except StoreError as failed:
             first = error if isinstance(error, StoreError) else failed
-            self.written_summary = await asyncio.to_thread(self._unwritten_summary, first)
+            code = self._exit_code(statuses, first)
+            self.written_summary = await asyncio.to_thread(self._unwritten_summary, first, code)
             # A disk that is full already has its say in the first error.
             if not isinstance(error, StoreError):
                 raise
-        finally:
-            await self._stack.aclose()
 
     async def results(self) -> AsyncIterator[Result]:
         """Make what is to be made; yield each item as it ends, in order of completion."""
@@ -201,6 +208,8 @@ class Runner:
 
     def request_stop(self, reason: str) -> None:
         """Start no new attempts; `results` ends when those under way have ended."""
+        if reason in _EXIT_BY_REASON:
+            self._signal = self._signal or reason
         self._tell_stopping(reason)
         self.stop.ask(reason)
 
@@ -396,6 +405,7 @@ class Runner:
         if end.line is None:
             return
         line = decided(end.line, decision, why)
+        self._met_bug = self._met_bug or line.outcome is Outcome.BUG
         if line.billed != "no" and (decision == "failed" or line.outcome is Outcome.BUG):
             line = await asyncio.to_thread(self._settler.keep_cut, end, line)
         await self._ledger.append(line)
@@ -431,33 +441,33 @@ class Runner:
             concurrency=concurrency,
         )
 
-    def _unwritten_summary(self, failed: StoreError) -> Summary | None:
+    def _unwritten_summary(self, failed: StoreError, code: int) -> Summary | None:
         """The figures, added up without writing anything, for a disk that takes nothing more."""
         try:
             told = summarize(self.directory)
         except BatchgenError:
             return None
         return msgspec.structs.replace(
-            told, exit_code=failed.exit_code, stop_reason=f"the disk failed: {failed}"
+            told, exit_code=code, stop_reason=f"the disk failed: {failed}"
         )
 
-    def _exit_code(self, error: BaseException | None) -> int:
-        """What the process should exit with; 1 for a defect, then by the worst that happened."""
-        if isinstance(error, BatchgenError):
-            return error.exit_code
-        if self._pool.defect is not None or isinstance(self.stop.cause, Bug):
+    def _exit_code(self, statuses: Mapping[Status, int], error: BaseException | None) -> int:
+        """What the process should exit with: of all that happened, what ranks highest."""
+        failed = self._pool.defect or error
+        if self._met_bug or not isinstance(self._pool.defect, BatchgenError | None):
             return _EXIT_BUG
-        statuses = self._statuses()
-        if self.stop.reason in _EXIT_BY_REASON and statuses["pending"]:
-            return _EXIT_BY_REASON[self.stop.reason]
+        if self._signal is not None and statuses["pending"]:
+            return _EXIT_BY_REASON[self._signal]
+        if isinstance(failed, BatchgenError):
+            return failed.exit_code
         if isinstance(self.stop.cause, AttemptError):
             return _EXIT_STOPPED
         if self.stop.asked and statuses["pending"]:
             return _EXIT_LEFT
         return _EXIT_SOME_FAILED if statuses["failed"] or statuses["pending"] else 0
 
-    def _statuses(self) -> dict[str, int]:
-        counts = {"done": 0, "failed": 0, "skipped": 0, "pending": 0}
+    def _statuses(self) -> dict[Status, int]:
+        counts: dict[Status, int] = {"done": 0, "failed": 0, "skipped": 0, "pending": 0}
         for item in read_items(self._layout.items):
             past = self._history.items.get((item.id, item.key))
             counts[past.status if past else "pending"] += 1
