@@ -40,9 +40,10 @@ if TYPE_CHECKING:
     )
     from batchgen.executors.local import run
     from batchgen.model import Attempt, ImageFile, Outcome, Result, Tokens
+    from batchgen.options import RunOptions
     from batchgen.plan import Redo
     from batchgen.report.summary import Summary
-    from batchgen.runner import Runner, RunOptions
+    from batchgen.runner import Runner
 
 __all__ = [
     "Attempt",
@@ -82,7 +83,8 @@ _HOMES = {
     "batchgen.model": ("Attempt", "ImageFile", "Outcome", "Result", "Tokens"),
     "batchgen.plan": ("Redo",),
     "batchgen.report.summary": ("Summary",),
-    "batchgen.runner": ("RunOptions", "Runner"),
+    "batchgen.options": ("RunOptions",),
+    "batchgen.runner": ("Runner",),
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names}
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from batchgen.clock import Clock
-from batchgen.cost import PriceBook, estimate
+from batchgen.cost import PriceBook
 from batchgen.errors import (
     AttemptError,
     BatchgenError,
@@ -98,21 +98,16 @@ class Caller:
             return self.settler.failed(sent, item, _given_up(), {})
 
     def _announcement(self, item: Item, n: int) -> Sent:
-        expected = estimate(
-            self.book.find(item.model, at=self.clock.stamp()),
-            n_prompt_chars=len(item.prompt),
-            n_references=len(item.references),
-            size=item.image_size,
-        )
+        at = self.clock.stamp()
         return Sent(
             run_id=self.run_id,
             item=item.id,
             key=item.key,
             turn=1,
             attempt=n,
-            at=self.clock.stamp(),
+            at=at,
             model=item.model,
-            est_usd=expected,
+            est_usd=self.book.estimate(item, at=at),
         )
 
     def _unsent(self, item: Item, error: AttemptError) -> CallEnd:

@@ -12,36 +12,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from importlib import resources
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import yaml
 
-from batchgen.model import CostBasis, Tokens
+from batchgen.model import CostBasis, Item, Tokens, Usage
 
 _MICRO: Final = Decimal("0.000001")
 _PER: Final = Decimal(1_000_000)
 # A prompt's text is about four characters a token; the spread of text beside an image is 88-650.
 _CHARS_PER_TOKEN: Final = 4
 _TEXT_ALLOWANCE_TOKENS: Final = 650
-
-
-class UsageCounts(Protocol):
-    """The counts of a usageMetadata, as `wire.usage.Usage` has them; None where unknown."""
-
-    @property
-    def prompt(self) -> int | None: ...  # noqa: D102
-    @property
-    def prompt_image(self) -> int | None: ...  # noqa: D102
-    @property
-    def candidates(self) -> int | None: ...  # noqa: D102
-    @property
-    def candidates_image(self) -> int | None: ...  # noqa: D102
-    @property
-    def thoughts(self) -> int | None: ...  # noqa: D102
-    @property
-    def tool_use(self) -> int | None: ...  # noqa: D102
-    @property
-    def total(self) -> int | None: ...  # noqa: D102
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +79,15 @@ class PriceBook:
             prices.update(dict.fromkeys([model, *entry.get("aliases", ())], dated))
         return cls(prices)
 
+    def estimate(self, item: Item, *, at: str) -> Decimal | None:
+        """The most that one picture of an item should cost, by the rates of a day."""
+        return estimate(
+            self.find(item.model, at=at),
+            n_prompt_chars=len(item.prompt),
+            n_references=len(item.references),
+            size=item.image_size,
+        )
+
     def find(self, *models: str | None, at: str) -> Price | None:
         """The price that the first of these names that has one had at a moment.
 
@@ -113,7 +103,7 @@ class PriceBook:
 
 
 def count_tokens(
-    usage: UsageCounts | None, price: Price | None, *, n_images: int, size: str | None
+    usage: Usage | None, price: Price | None, *, n_images: int, size: str | None
 ) -> tuple[Tokens | None, CostBasis]:
     """Sort a usage into price classes.
 
@@ -151,7 +141,7 @@ def count_tokens(
     return tokens, "reported" if counted else "inferred"
 
 
-def _prompt(usage: UsageCounts) -> int:
+def _prompt(usage: Usage) -> int:
     """The tokens of the prompt, from the total where only that was told."""
     if usage.prompt is not None or usage.total is None or usage.candidates is None:
         return usage.prompt or 0
@@ -159,7 +149,7 @@ def _prompt(usage: UsageCounts) -> int:
     return max(usage.total - outputs - (usage.tool_use or 0), 0)
 
 
-def _candidates(usage: UsageCounts) -> int | None:
+def _candidates(usage: Usage) -> int | None:
     """The tokens of the candidates, from the total where only that was told; None if unknown."""
     if usage.candidates is not None or usage.total is None:
         return usage.candidates

@@ -125,6 +125,23 @@ class Tokens(msgspec.Struct, frozen=True, kw_only=True):
         )
 
 
+class Usage(msgspec.Struct, frozen=True, kw_only=True):
+    """The service's own token counts for one answer; None where it said nothing usable.
+
+    `candidates_image` is None when no detail by modality came, which is not the same as 0.
+    Source: docs/api-notes.md, section 2 (candidates exceed the sum of their details, and
+    mirror the thoughts on a refusal).
+    """
+
+    prompt: int | None = None
+    prompt_image: int | None = None
+    candidates: int | None = None
+    candidates_image: int | None = None
+    thoughts: int | None = None
+    tool_use: int | None = None
+    total: int | None = None
+
+
 class ImageFile(msgspec.Struct, frozen=True, kw_only=True):
     """An image on disk. `path` is relative to the job's directory, with forward slashes."""
 

@@ -13,7 +13,7 @@ from contextlib import AsyncExitStack, suppress
 from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
-from typing import Any, Literal, Self, TypedDict, Unpack
+from typing import Any, Self, Unpack
 
 import msgspec
 
@@ -21,18 +21,19 @@ from batchgen._version import __version__
 from batchgen.access import as_written, choose_provider, find_key, find_proxy, secret_values
 from batchgen.attempt import Caller
 from batchgen.clock import Clock, stamp
-from batchgen.cost import PriceBook, estimate
+from batchgen.cost import PriceBook
+from batchgen.ending import EXIT_BY_SIGNAL, Ending, exit_code
 from batchgen.errors import (
     AttemptError,
     BatchgenError,
     StoreError,
-    UsageError,
     store_errors,
 )
 from batchgen.events import AttemptEnded, Event, ItemEnded, RunBegan, Stopping, Ticked, Warned
-from batchgen.limits import AUTO_CONCURRENCY, Limiter, Limits, max_in_flight
+from batchgen.limits import Limiter, Limits
 from batchgen.manifest import Manifest, open_manifest
-from batchgen.model import Decision, Item, Outcome, Result, Status
+from batchgen.model import Decision, Outcome, Result, Status
+from batchgen.options import RunOptions, check_options, choose_concurrency
 from batchgen.plan import Redo, Settled, Step, Todo, plan
 from batchgen.pool import Journey, Pool, Stop
 from batchgen.provider import Provider
@@ -57,31 +58,6 @@ from batchgen.store.parts import Writer
 from batchgen.transport import Timeouts, Transport
 
 _TICK_S = 1.0
-_EXIT_BY_REASON = {"sigint": 130, "sigterm": 143}
-_EXIT_STOPPED = 7
-_EXIT_SOME_FAILED = 4
-_EXIT_LEFT = 5
-_EXIT_BUG = 1
-
-
-class RunOptions(TypedDict, total=False):
-    """What the caller of a run decides; what is left out, or None, is left to the job."""
-
-    output: str | Path
-    """The parent of the job's directory; `output` by default."""
-    provider: str | None
-    base_url: str | None
-    """The address alone; key and auth stay the provider's."""
-    model: str | None
-    """For items that name none; wins over the job's default."""
-    concurrency: int | Literal["auto"] | None
-    rpm: float | None
-    api_key_file: str | Path | None
-    """Holds the key, instead of the environment."""
-    ca_file: str | Path | None
-    proxy: str | None
-    redo: Redo
-    """What to send besides what is not done."""
 
 
 class Runner:
@@ -124,7 +100,7 @@ class Runner:
             TypeError: An option that there is none of: a budget that is not kept must not pass.
             UsageError: A value that no option takes.
         """
-        _check_options(options)
+        check_options(options)
         self._job = Path(job)
         self._options = options
         self._redo = options.get("redo", Redo())
@@ -152,7 +128,10 @@ class Runner:
         self._proxy = find_proxy(provider, options.get("proxy"))
         limits = manifest.settings.limits
         self._limiter = Limiter(
-            Limits(concurrency=self._concurrency(limits), rpm=options.get("rpm") or limits.rpm)
+            Limits(
+                concurrency=choose_concurrency(options.get("concurrency"), limits.concurrency),
+                rpm=options.get("rpm") or limits.rpm,
+            )
         )
         self._secrets = Secrets(secret_values(provider, key, self._proxy))
         self._references = ReferenceLibrary()
@@ -208,7 +187,7 @@ class Runner:
 
     def request_stop(self, reason: str) -> None:
         """Start no new attempts; `results` ends when those under way have ended."""
-        if reason in _EXIT_BY_REASON:
+        if reason in EXIT_BY_SIGNAL:
             self._signal = self._signal or reason
         self._tell_stopping(reason)
         self.stop.ask(reason)
@@ -309,24 +288,6 @@ class Runner:
                 self.stop.ask(end.error.message, end.error)
         recovery.clear_parts()
 
-    def _concurrency(self, limits: Limits) -> int:
-        """What was asked for, if the system gives that many open files; `auto` takes what it can.
-
-        Raises:
-            UsageError: More requests at once than open files allow.
-        """
-        option = self._options.get("concurrency")
-        asked = limits.concurrency if option is None else option
-        bearable = max_in_flight()
-        if asked is None or asked == "auto":
-            return min(AUTO_CONCURRENCY, bearable)
-        if asked > bearable:
-            raise UsageError(
-                f"concurrency {asked} needs more open files than this process may have: "
-                f"at most {bearable}, or raise the limit (ulimit -n)"
-            )
-        return asked
-
     def _transport(self, provider: Provider, key: str, timeouts: Timeouts) -> Transport:
         return Transport(
             provider,
@@ -358,7 +319,7 @@ class Runner:
                     n_reused += last.outcome is Outcome.IMAGE
                     n_settled += last.outcome is not Outcome.IMAGE
                 case Todo(item, _):
-                    expected = self._estimate(item)
+                    expected = self._book.estimate(item, at=self._clock.stamp())
                     planned = None if planned is None or expected is None else planned + expected
         self.planned_usd = planned
         self._tell(
@@ -373,14 +334,6 @@ class Runner:
                 concurrency=self._limiter.concurrency,
                 planned_usd=planned,
             )
-        )
-
-    def _estimate(self, item: Item) -> Decimal | None:
-        return estimate(
-            self._book.find(item.model, at=self._clock.stamp()),
-            n_prompt_chars=len(item.prompt),
-            n_references=len(item.references),
-            size=item.image_size,
         )
 
     # --- while it goes on ---------------------------------------------------------------------
@@ -452,19 +405,19 @@ class Runner:
         )
 
     def _exit_code(self, statuses: Mapping[Status, int], error: BaseException | None) -> int:
-        """What the process should exit with: of all that happened, what ranks highest."""
-        failed = self._pool.defect or error
-        if self._met_bug or not isinstance(self._pool.defect, BatchgenError | None):
-            return _EXIT_BUG
-        if self._signal is not None and statuses["pending"]:
-            return _EXIT_BY_REASON[self._signal]
-        if isinstance(failed, BatchgenError):
-            return failed.exit_code
-        if isinstance(self.stop.cause, AttemptError):
-            return _EXIT_STOPPED
-        if self.stop.asked and statuses["pending"]:
-            return _EXIT_LEFT
-        return _EXIT_SOME_FAILED if statuses["failed"] or statuses["pending"] else 0
+        defect = self._pool.defect
+        failed = defect or error
+        return exit_code(
+            Ending(
+                n_failed=statuses["failed"],
+                n_pending=statuses["pending"],
+                met_bug=self._met_bug or not isinstance(defect, BatchgenError | None),
+                signal=self._signal,
+                failed=failed if isinstance(failed, BatchgenError) else None,
+                is_stopped=isinstance(self.stop.cause, AttemptError),
+                is_given_up=self.stop.asked,
+            )
+        )
 
     def _statuses(self) -> dict[Status, int]:
         counts: dict[Status, int] = {"done": 0, "failed": 0, "skipped": 0, "pending": 0}
@@ -472,17 +425,6 @@ class Runner:
             past = self._history.items.get((item.id, item.key))
             counts[past.status if past else "pending"] += 1
         return counts
-
-
-def _check_options(options: RunOptions) -> None:
-    if unknown := sorted(set(options) - set(RunOptions.__annotations__)):
-        known = ", ".join(RunOptions.__annotations__)
-        raise TypeError(f"unknown options {', '.join(unknown)}; expected some of {known}")
-    concurrency, rpm = options.get("concurrency"), options.get("rpm")
-    if concurrency is not None and concurrency != "auto" and concurrency < 1:
-        raise UsageError(f"concurrency {concurrency}: expected auto or a number of at least 1")
-    if rpm is not None and rpm <= 0:
-        raise UsageError(f"rpm {rpm}: expected a number above 0")
 
 
 def _remove_if_empty(directory: Path) -> None:

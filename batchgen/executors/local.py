@@ -11,8 +11,9 @@ from typing import Final, Unpack
 
 from batchgen.errors import StoreError
 from batchgen.events import Event
+from batchgen.options import RunOptions
 from batchgen.report import Summary
-from batchgen.runner import Runner, RunOptions
+from batchgen.runner import Runner
 
 GRACE_S: Final = 120.0
 

@@ -54,7 +54,7 @@ def sha256_of(path: Path) -> str:
 
 def _png(head: bytes, tail: bytes) -> ImageFacts:
     width = height = None
-    if head[12:16] == b"IHDR" and len(head) >= 24:  # noqa: PLR2004 - the end of the two sizes
+    if head[12:16] == b"IHDR" and len(head) >= 24:
         width, height = struct.unpack(">II", head[16:24])
     # A few encoders leave bytes behind the end; the marker itself must be there.
     fault = None if _PNG_END in tail else "the PNG has no end (IEND)"
@@ -74,9 +74,9 @@ def _jpeg(head: bytes, tail: bytes, size_bytes: int) -> ImageFacts:
 def _jpeg_size(head: bytes) -> tuple[int | None, int | None]:
     """Walk the segments to the frame header; a header beyond `head` leaves the size unknown."""
     at = 2
-    while at + 9 <= len(head) and head[at] == 0xFF:  # noqa: PLR2004 - every marker begins so
+    while at + 9 <= len(head) and head[at] == 0xFF:
         marker = head[at + 1]
-        if marker == 0xFF:  # noqa: PLR2004 - fill bytes
+        if marker == 0xFF:
             at += 1
             continue
         if marker in _SOF:
@@ -97,15 +97,15 @@ def _webp(head: bytes, size_bytes: int) -> ImageFacts:
 
 def _webp_size(head: bytes) -> tuple[int | None, int | None]:
     match head[12:16]:
-        case b"VP8X" if len(head) >= 30:  # noqa: PLR2004
+        case b"VP8X" if len(head) >= 30:
             return (
                 int.from_bytes(head[24:27], "little") + 1,
                 int.from_bytes(head[27:30], "little") + 1,
             )
-        case b"VP8L" if len(head) >= 25:  # noqa: PLR2004
+        case b"VP8L" if len(head) >= 25:
             bits = int.from_bytes(head[21:25], "little")
             return (bits & 0x3FFF) + 1, ((bits >> 14) & 0x3FFF) + 1
-        case b"VP8 " if len(head) >= 30:  # noqa: PLR2004
+        case b"VP8 " if len(head) >= 30:
             width, height = struct.unpack("<HH", head[26:30])
             return width & 0x3FFF, height & 0x3FFF
         case _:

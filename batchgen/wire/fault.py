@@ -110,7 +110,7 @@ def read_fault(
     headers = {name.lower(): value for name, value in headers.items()}
     layers = list(_layers(_loads(body)))
     said = _gather(layers)
-    if status == 200:  # noqa: PLR2004 - an error dressed as success
+    if status == 200:
         status = _code(layers)
     error = _classify(status, said, _wait_s(headers, said, now), headers, body)
     error.request_id = request_id(headers, said.everything)
@@ -129,7 +129,7 @@ def request_id(headers: Mapping[str, str], message: str = "") -> str | None:
 def _classify(
     status: int, said: _Said, wait_s: float | None, headers: Mapping[str, str], body: bytes
 ) -> AttemptError:
-    if 300 <= status < 400:  # noqa: PLR2004
+    if 300 <= status < 400:
         return NotTheApi(_redirected(status, headers))
     if status in _PAGE_MEANS_ELSEWHERE and _is_page(body):
         return NotTheApi(f"HTTP {status} with a web page instead of the API: check the base URL")
@@ -140,30 +140,30 @@ def _classify(
 def _by_words(status: int, said: _Said, tells: str) -> AttemptError | None:
     """What a code in the body names outright, whatever the status beside it."""
     words = said.words
-    if words & _OUT_OF_CREDIT or status == 402:  # noqa: PLR2004
+    if words & _OUT_OF_CREDIT or status == 402:
         return OutOfCredit(f"{tells} (top up the account, then run again)")
-    if words & _KEY_REASONS or status == 401:  # noqa: PLR2004
+    if words & _KEY_REASONS or status == 401:
         return Unauthorized(f"{tells} (check the key)")
-    if words & _NO_ROUTE or status == 404:  # noqa: PLR2004
+    if words & _NO_ROUTE or status == 404:
         return ModelUnavailable(f"{tells} (check the model's name, or choose its successor)")
     if words & _OUR_FAULT:
         return BadRequest(tells)
-    if status == 400 and "FAILED_PRECONDITION" in words:  # noqa: PLR2004
+    if status == 400 and "FAILED_PRECONDITION" in words:
         return Unauthorized(f"{tells} (the account cannot use this service from here)")
     return None
 
 
 def _by_status(status: int, said: _Said, tells: str, wait_s: float | None) -> AttemptError:
-    if status == 429 or (status == 503 and "RESOURCE_EXHAUSTED" in said.words):  # noqa: PLR2004
+    if status == 429 or (status == 503 and "RESOURCE_EXHAUSTED" in said.words):
         return _limited(tells, said, wait_s)
-    if status == 403:  # noqa: PLR2004
+    if status == 403:
         return Forbidden(tells)
     is_explained = bool(said.words & _EXPLAINED.get(status, frozenset()))
-    if (status in _MAYBE_EXECUTED and not is_explained) or status >= 600:  # noqa: PLR2004
+    if (status in _MAYBE_EXECUTED and not is_explained) or status >= 600:
         return ServerError(tells, wait_s=wait_s)
-    if status in _NOT_EXECUTED or status >= 500:  # noqa: PLR2004
+    if status in _NOT_EXECUTED or status >= 500:
         return ServerRefused(tells, wait_s=wait_s)
-    if status >= 400:  # noqa: PLR2004
+    if status >= 400:
         return BadRequest(tells)
     return BadReply(f"{tells}: no status that this API has")
 

@@ -2,26 +2,9 @@
 
 from typing import Any
 
-import msgspec
+from batchgen.model import Usage
 
 _MAX_PLAUSIBLE = 10**12
-
-
-class Usage(msgspec.Struct, frozen=True, kw_only=True):
-    """The service's own token counts for one answer; None where it said nothing usable.
-
-    `candidates_image` is None when no detail by modality came, which is not the same as 0.
-    Source: docs/api-notes.md, section 2 (candidates exceed the sum of their details, and
-    mirror the thoughts on a refusal).
-    """
-
-    prompt: int | None = None
-    prompt_image: int | None = None
-    candidates: int | None = None
-    candidates_image: int | None = None
-    thoughts: int | None = None
-    tool_use: int | None = None
-    total: int | None = None
 
 
 def read_usage(raw: object) -> Usage | None:

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from batchgen.wire.usage import Usage, as_count, read_usage
+from batchgen.model import Usage
+from batchgen.wire.usage import as_count, read_usage
 
 
 @pytest.mark.parametrize(
