@@ -150,9 +150,13 @@ def _print_end(summary: "Summary", directory: Path, planned_usd: Decimal | None)
         say(printable(cause, 400))
     if summary.stop_reason not in (None, "finished"):
         say(f"stopped early: {summary.stop_reason}")
-    say(f"pictures  {directory / 'images'}")
-    say(f"summary   {directory / 'summary.md'}")
-    say(f"report    {directory / 'report.html'}")
+    for what, name in (
+        ("pictures", "images"),
+        ("summary", "summary.md"),
+        ("report", "report.html"),
+    ):
+        if (directory / name).exists():  # a disk that failed may not have taken it
+            say(f"{what:8}  {directory / name}")
     say(closing(summary, directory, planned_usd))
 
 

@@ -16,6 +16,7 @@ from tests.commands import Done, batchgen, environment, started, until
 from tests.runs import KEY, write_job
 from tests.servers import Answer, FaultServer, http, refuses, sends
 
+TOLD = {"pictures", "summary", "report"}
 ODD_KEYS = {
     "line break": "sk-first\nsk-second",
     "carriage return": "sk-first\rX-Evil: 1",
@@ -240,6 +241,8 @@ def test_12_when_the_disk_is_full_and_the_next_run_goes_on(
         if server.n_requests:  # then there was a run, and it has its figures
             assert full.json["exit_code"] == 12
             assert "File too large" in full.json["stop_reason"]
+            told = [line.split()[-1] for line in full.err.splitlines() if line[:8].strip() in TOLD]
+            assert all(Path(path).exists() for path in told)
             assert full.last_line.startswith(f"{full.json['items']['done']}/8 done")
         n_before = server.n_requests
         assert n_before <= 4
