@@ -83,8 +83,8 @@ class PriceBook:
         """The most that one picture of an item should cost, by the rates of a day."""
         return estimate(
             self.find(item.model, at=at),
-            n_prompt_chars=len(item.prompt),
-            n_references=len(item.references),
+            n_prompt_chars=sum(len(turn.prompt) for turn in item.conversation),
+            n_references=len(item.all_references),
             size=item.image_size,
         )
 

@@ -6,7 +6,6 @@ of the ledger, so a record reads the same in the code and on disk.
 """
 
 import hashlib
-from collections.abc import Sequence
 from decimal import Decimal
 from enum import StrEnum
 from typing import Any, Literal, TypeAlias
@@ -14,6 +13,7 @@ from typing import Any, Literal, TypeAlias
 import msgspec
 
 Modality: TypeAlias = Literal["TEXT", "IMAGE"]
+SearchKind: TypeAlias = Literal["web", "image"]
 Billed: TypeAlias = Literal["yes", "no", "maybe"]
 CostBasis: TypeAlias = Literal["reported", "inferred", "unknown"]
 Decision: TypeAlias = Literal["done", "retry", "failed", "skipped", "stop"]
@@ -26,6 +26,8 @@ ASPECT_RATIOS = (
 )
 IMAGE_SIZES = ("512", "1K", "2K", "4K")
 MODALITIES: tuple[Modality, ...] = ("TEXT", "IMAGE")
+THINKING_LEVELS = ("MINIMAL", "LOW", "MEDIUM", "HIGH")
+SEARCH_KINDS: tuple[SearchKind, ...] = ("web", "image")
 
 
 class Outcome(StrEnum):
@@ -55,13 +57,24 @@ class Outcome(StrEnum):
 
 
 class Reference(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
-    """One reference image of an item, in the order in which it is sent.
+    """One reference image of a turn, in the order in which it is sent.
 
-    `path` is absolute in memory and relative to the job's directory inside `items.jsonl`.
+    Exactly one of `path`, `url` and `item` says where it is. `path` is absolute in memory and
+    relative to the job's directory inside `items.jsonl`.
+
+    Attributes:
+        item: The id of the item whose final image it is.
+        sha256: Of the file as it was found; None for a URL that was not fetched yet and for an
+            item that is not done yet.
+        max_px: The longest side that it is scaled down to; None if it is sent as it is.
     """
 
-    path: str
+    path: str | None = None
+    url: str | None = None
+    item: str | None = None
     label: str | None = None
+    sha256: str | None = None
+    max_px: int | None = None
 
 
 class ReferenceFile(msgspec.Struct, frozen=True, kw_only=True):
@@ -82,27 +95,65 @@ class Turn(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     references: tuple[Reference, ...] = ()
 
 
+class SafetySetting(msgspec.Struct, frozen=True, kw_only=True):
+    """What to block of one category of harm."""
+
+    category: str
+    threshold: str
+
+
 class Item(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     """One picture to make, with every default already merged in.
 
     Its JSON form is an item of the job file's own syntax plus `key`, so that a line of
-    `items.jsonl` can be run again as it stands.
+    `items.jsonl` can be run again as it stands. Exactly one of `prompt`, `turns` and `request`
+    is set; all values are in their normalised spelling.
+
+    Attributes:
+        key: What the item asks for, see `content_key`.
+        request: A whole body of `generateContent`, keys in camelCase.
+        google_search: True for the plain tool; else the kinds of search, of `web` and `image`.
+        reference_max_px: The longest side of a reference; larger ones are scaled down once.
+        extra: Merged last into the body.
+        copy: Which of several requests for the same thing it is; 1 is the plain item.
     """
 
     id: str
     model: str
-    prompt: str
+    prompt: str | None = None
     key: str = ""
     references: tuple[Reference, ...] = ()
+    turns: tuple[Turn, ...] = ()
+    request: dict[str, Any] | None = None
     modalities: tuple[Modality, ...] | None = None
     aspect_ratio: str | None = None
     image_size: str | None = None
+    thinking_level: str | None = None
+    include_thoughts: bool | None = None
+    google_search: bool | tuple[SearchKind, ...] | None = None
+    system_instruction: str | None = None
+    safety_settings: tuple[SafetySetting, ...] | None = None
+    temperature: float | None = None
+    top_p: float | None = None
+    top_k: int | None = None
+    seed: int | None = None
+    store: bool | None = None
+    extra: dict[str, Any] | None = None
+    reference_max_px: int | None = None
+    copy: int = 1
     tags: dict[str, str] = {}
 
     @property
-    def turns(self) -> tuple[Turn, ...]:
-        """The conversation to hold; an item without turns of its own has exactly one."""
+    def conversation(self) -> tuple[Turn, ...]:
+        """The turns to hold; one for an item with a prompt, none for a raw request."""
+        if self.prompt is None:
+            return self.turns
         return (Turn(prompt=self.prompt, references=self.references),)
+
+    @property
+    def all_references(self) -> tuple[Reference, ...]:
+        """The references of all turns, in order."""
+        return self.references + tuple(ref for turn in self.turns for ref in turn.references)
 
 
 class Tokens(msgspec.Struct, frozen=True, kw_only=True):
@@ -218,43 +269,54 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     finished_at: str | None = None
 
 
-def content_key(item: Item, reference_sha256: Sequence[str], *, turn: int = 1) -> str:
+# The settings that are part of what an item asks for, by their names in the job file.
+_ASKED_SETTINGS = (
+    *("modalities", "aspect_ratio", "image_size", "thinking_level", "include_thoughts"),
+    *("temperature", "top_p", "top_k", "seed", "store"),
+)
+_ASKED_BESIDES = ("google_search", "system_instruction", "safety_settings", "extra", "request")
+
+
+def content_key(item: Item, *, turn: int | None = None) -> str:
     """Name what an item asks for, whatever it is called and wherever its files lie.
 
     Two items with the same key ask the service for the same thing; changing one byte of a
     reference, one word of a prompt or one setting changes it, while ids, tags, file names,
     provider, limits and prices do not. The algorithm is frozen as version 1: a change to it would
-    make every finished picture look new, and be paid for again.
+    make every finished picture look new, and be paid for again. A field that is not set is not in
+    it, so that a new field changes no old key.
+
+    A reference counts by its bytes. As long as those are not known, it counts by its URL or by
+    the id of the item that makes it; such a key never meets one of a reference that was read.
 
     Args:
         item: The item, defaults merged and values in their normalised spelling.
-        reference_sha256: The digests of all references, over all turns, in order.
-        turn: The key of turn k covers turns 1 to k.
+        turn: The key of turn k covers turns 1 to k; None covers all.
 
     Returns:
         64 lower-case hex digits.
     """
-    digests = iter(reference_sha256)
-    turns = [
-        {
-            "prompt": one.prompt,
-            "references": [
-                {"sha256": next(digests)} | ({"label": ref.label} if ref.label is not None else {})
-                for ref in one.references
-            ],
-        }
-        for one in item.turns[:turn]
-    ]
-    settings = {
-        "modalities": item.modalities,
-        "aspect_ratio": item.aspect_ratio,
-        "image_size": item.image_size,
-    }
+    settings = {name: getattr(item, name) for name in _ASKED_SETTINGS}
+    besides = {name: getattr(item, name) for name in _ASKED_BESIDES}
     asked = {
         "v": 1,
         "model": item.model.removeprefix("models/"),
-        "turns": turns,
+        "turns": [
+            {"prompt": one.prompt, "references": [_asked(ref) for ref in one.references]}
+            for one in item.conversation[:turn]
+        ],
         "settings": {name: value for name, value in settings.items() if value is not None},
-        "copy": 1,
+        "copy": item.copy,
+        **{name: value for name, value in besides.items() if value is not None},
     }
     return hashlib.sha256(msgspec.json.encode(asked, order="sorted")).hexdigest()
+
+
+def _asked(reference: Reference) -> dict[str, Any]:
+    named = (
+        {"sha256": reference.sha256}
+        if reference.sha256 is not None
+        else {"url": reference.url, "item": reference.item}
+    )
+    known = {**named, "label": reference.label, "max_px": reference.max_px}
+    return {name: value for name, value in known.items() if value is not None}

@@ -83,7 +83,7 @@ def read_item(
         model=values["model"],
         prompt=prompt,
         references=tuple(
-            Reference(path=file.path, label=reference.label)
+            Reference(path=file.path, label=reference.label, sha256=file.sha256)
             for file, reference in zip(files, references, strict=True)
         ),
         modalities=values.get("modalities"),
@@ -91,7 +91,7 @@ def read_item(
         image_size=values.get("image_size"),
         tags=values.get("tags") or {},
     )
-    return msgspec.structs.replace(item, key=content_key(item, [file.sha256 for file in files]))
+    return msgspec.structs.replace(item, key=content_key(item))
 
 
 def _required(

@@ -199,8 +199,12 @@ def _as_job_line(item: Item, root: Path) -> dict[str, Any]:
     """An item as a line of a job file that lies in the job's directory."""
     line: dict[str, Any] = msgspec.to_builtins(item)
     del line["key"]
-    for reference in line.get("references", ()):
-        reference["path"] = os.path.relpath(reference["path"], root.resolve())
+    for turn in (line, *line.get("turns", ())):
+        for reference in turn.get("references", ()):
+            reference.pop("sha256", None)
+            reference.pop("max_px", None)
+            if "path" in reference:
+                reference["path"] = os.path.relpath(reference["path"], root.resolve())
     return line
 
 

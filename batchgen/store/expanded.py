@@ -58,15 +58,24 @@ def read_items(path: Path) -> Iterator[Item]:
 
 
 def _moved(item: Item, base: Path, *, to_relative: bool) -> Item:
-    if not item.references:
+    if not item.references and not item.turns:
         return item
-    references = tuple(
-        Reference(
-            path=os.path.relpath(ref.path, base)
-            if to_relative
-            else os.path.normpath(base / ref.path),
-            label=ref.label,
-        )
-        for ref in item.references
+
+    def moved(references: tuple[Reference, ...]) -> tuple[Reference, ...]:
+        return tuple(_moved_reference(ref, base, to_relative=to_relative) for ref in references)
+
+    turns = tuple(
+        msgspec.structs.replace(turn, references=moved(turn.references)) for turn in item.turns
     )
-    return msgspec.structs.replace(item, references=references)
+    return msgspec.structs.replace(item, references=moved(item.references), turns=turns)
+
+
+def _moved_reference(reference: Reference, base: Path, *, to_relative: bool) -> Reference:
+    if reference.path is None:
+        return reference
+    path = (
+        os.path.relpath(reference.path, base)
+        if to_relative
+        else os.path.normpath(base / reference.path)
+    )
+    return msgspec.structs.replace(reference, path=path)

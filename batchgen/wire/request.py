@@ -67,7 +67,7 @@ def build_body(item: Item, files: Sequence[ReferenceFile]) -> RequestBody:
         item: What to ask for.
         files: Its references, opened, in the item's order.
     """
-    (turn,) = item.turns
+    (turn,) = item.conversation
     rest = _settings(item)
     head: list[bytes | ReferenceFile] = [b'{"contents":[{"role":"user","parts":[']
     tail = b"]}]" + (b"," + msgspec.json.encode(rest)[1:] if rest else b"}")
