@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from batchgen.plan import Redo
     from batchgen.report.summary import Summary
     from batchgen.runner import Runner
+    from batchgen.selection import Selection
 
 __all__ = [
     "Attempt",
@@ -61,6 +62,7 @@ __all__ = [
     "RunBegan",
     "RunOptions",
     "Runner",
+    "Selection",
     "Stopping",
     "StoreError",
     "Summary",
@@ -85,6 +87,7 @@ _HOMES = {
     "batchgen.report.summary": ("Summary",),
     "batchgen.options": ("RunOptions",),
     "batchgen.runner": ("Runner",),
+    "batchgen.selection": ("Selection",),
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names}
 

@@ -1,6 +1,7 @@
 """One call, from the durable announcement to the ended answer.
 
 attempt(item, n)        a value in every case; cancelled, it says so
+  └── _prepared         which turn it is, and what is sent with it: files on disk
   └── _paced            waits for the pace, then announces: `sent` is durable before it leaves
         └── _exchange   transport.post -> wire.stream -> part files
               └── settle.Settler, once the answer is whole; not to be cancelled any more
@@ -12,7 +13,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from batchgen.clock import Clock
+from batchgen.conversation import Conversations, NextTurn
 from batchgen.cost import PriceBook
 from batchgen.errors import (
     AttemptError,
@@ -22,10 +26,16 @@ from batchgen.errors import (
     NoAnswer,
     Unterminated,
 )
+from batchgen.known_models import KnownModels
 from batchgen.limits import Limiter
-from batchgen.model import Item, ReferenceFile
+from batchgen.model import Item, Reference, ReferenceFile
 from batchgen.pool import Stop, to_the_end
-from batchgen.references import ReferenceLibrary, UnusableReferenceError, read_reference
+from batchgen.references import (
+    ReferenceLibrary,
+    UnusableReferenceError,
+    read_reference,
+    shown_url,
+)
 from batchgen.settle import CallEnd, Settler, bug
 from batchgen.store.ledger import Ledger, Sent
 from batchgen.store.parts import PartImage, Writer
@@ -34,6 +44,16 @@ from batchgen.transport import Response, Transport
 from batchgen.wire.fault import MAX_FAULT_BYTES, read_fault, request_id
 from batchgen.wire.request import RequestBody, build_body, endpoint_path
 from batchgen.wire.stream import ReplyStream
+
+
+@dataclass(frozen=True, slots=True)
+class _Call:
+    """A request that has been announced."""
+
+    sent: Sent
+    item: Item
+    body: RequestBody
+    note: str | None
 
 
 @dataclass(slots=True)
@@ -68,71 +88,92 @@ class Caller:
     writer: Writer
     settler: Settler
     references: ReferenceLibrary
+    conversations: Conversations
     book: PriceBook
     clock: Clock
 
     async def attempt(self, item: Item, n: int) -> CallEnd:
-        """Make call number n of an item.
+        """Make call number n of an item's next turn.
 
         Raises:
             StoreError: The disk failed. A failed call is no exception but a value.
         """
         try:
-            files = [self.references.known(ref.path) for ref in item.references]
-        except UnusableReferenceError as unusable:
-            return self._unsent(item, MissingReference(f"a reference {unusable}"))
-        return await self._paced(item, n, files)
+            turn = await self._next_turn(item)
+            files = await self._opened(turn.references(item))
+        except asyncio.CancelledError:
+            return CallEnd(item, None, _given_up())
+        if isinstance(files, MissingReference):
+            return self.settler.failed(self._announcement(item, turn, 0), item, files, {})
+        return await self._paced(item, n, turn, files)
 
-    async def _paced(self, item: Item, n: int, files: Sequence[ReferenceFile]) -> CallEnd:
+    async def _next_turn(self, item: Item) -> NextTurn:
+        """Find the turn to send; only that of a conversation takes a look at the disk."""
+        if len(item.turns) > 1:
+            return await asyncio.to_thread(self.conversations.next_turn, item)
+        return self.conversations.next_turn(item)
+
+    async def _opened(
+        self, references: Sequence[Reference]
+    ) -> list[ReferenceFile] | MissingReference:
+        """The files to send for references, or what is wrong with one of them."""
+        files = []
+        for reference in references:
+            try:
+                files.append(await self.references.sendable(reference))
+            except UnusableReferenceError as unusable:
+                return MissingReference(f"reference {_named(reference)} {unusable}")
+        return files
+
+    async def _paced(
+        self, item: Item, n: int, turn: NextTurn, files: Sequence[ReferenceFile]
+    ) -> CallEnd:
         sent: Sent | None = None
         try:
             async with self.limiter.paced(item.model, self.stop.cuts_short) as may_leave:
                 if not may_leave:
                     return CallEnd(item, None, _given_up())
-                sent = self._announcement(item, n)
+                sent = self._announcement(item, turn, n)
                 await self.ledger.append(sent)
-                return await self._exchange(sent, item, build_body(item, files))
+                return await self._exchange(_Call(sent, item, _body(item, turn, files), turn.note))
         except asyncio.CancelledError:
             if sent is None:
                 return CallEnd(item, None, _given_up())
             return self.settler.failed(sent, item, _given_up(), {})
 
-    def _announcement(self, item: Item, n: int) -> Sent:
+    def _announcement(self, item: Item, turn: NextTurn, n: int) -> Sent:
         at = self.clock.stamp()
         return Sent(
             run_id=self.run_id,
             item=item.id,
-            key=item.key,
-            turn=1,
+            key=turn.key,
+            turn=turn.number,
             attempt=n,
             at=at,
             model=item.model,
-            est_usd=self.book.estimate(item, at=at),
+            est_usd=self.book.estimate(item, at=at, turn=turn.number),
         )
 
-    def _unsent(self, item: Item, error: AttemptError) -> CallEnd:
-        sent = self._announcement(item, 0)
-        return self.settler.failed(sent, item, error, {})
-
-    async def _exchange(self, sent: Sent, item: Item, body: RequestBody) -> CallEnd:
+    async def _exchange(self, call: _Call) -> CallEnd:
         answer = _Answer(self.clock.monotonic_s())
-        stream = ReplyStream(lambda n: self._open_part(answer, sent, n))
-        error = await self._failure(answer, stream, item, body)
+        stream = ReplyStream(lambda n: self._open_part(answer, call.sent, n))
+        error = await self._failure(answer, stream, call)
         if error is None:
-            return await to_the_end(self._settle(answer, stream, sent, item))
+            return await to_the_end(self._settle(answer, stream, call))
         error.message = self.settler.secrets.redact(error.message)
         known = answer.known(self.clock.monotonic_s())
         known["request_id"] = error.request_id or answer.request_id
+        known["note"] = call.note or msgspec.UNSET
         leftovers = await to_the_end(self._drop(answer))
-        end = self.settler.failed(sent, item, error, known)
-        return CallEnd(item, end.line, error, leftovers)
+        end = self.settler.failed(call.sent, call.item, error, known)
+        return CallEnd(call.item, end.line, error, leftovers)
 
     async def _failure(
-        self, answer: _Answer, stream: ReplyStream, item: Item, body: RequestBody
+        self, answer: _Answer, stream: ReplyStream, call: _Call
     ) -> AttemptError | None:
         """Receive the answer; None if it is whole, however its connection ended after that."""
         try:
-            await self._receive(answer, stream, item, body)
+            await self._receive(answer, stream, call)
         except (Unterminated, NoAnswer) as failed:
             return None if stream.is_whole else failed
         except AttemptError as failed:
@@ -146,13 +187,11 @@ class Caller:
             return bug(defect)
         return None
 
-    async def _receive(
-        self, answer: _Answer, stream: ReplyStream, item: Item, body: RequestBody
-    ) -> None:
+    async def _receive(self, answer: _Answer, stream: ReplyStream, call: _Call) -> None:
         """Send the request and stream the answer; returns only if the answer is a whole 200."""
-        path = endpoint_path(item.model)
-        chunks = body.chunks(read_reference)
-        async with self.transport.post(path, body.length_bytes, chunks) as response:
+        path = endpoint_path(call.item.model)
+        chunks = call.body.chunks(read_reference)
+        async with self.transport.post(path, call.body.length_bytes, chunks) as response:
             answer.response = response
             # Before any of it is shortened, which could cut a key in two.
             secrets = self.settler.secrets
@@ -166,15 +205,17 @@ class Caller:
                 await self.writer.room()
                 stream.feed(chunk)
 
-    async def _settle(
-        self, answer: _Answer, stream: ReplyStream, sent: Sent, item: Item
-    ) -> CallEnd:
+    async def _settle(self, answer: _Answer, stream: ReplyStream, call: _Call) -> CallEnd:
         known = answer.known(self.clock.monotonic_s())
         images = [await part.finish() for part in answer.parts]
+        received = stream.skeleton()
+        skeleton = self.settler.secrets.redact(received.decode("utf-8", "replace"))
         receipt = Receipt(
-            sent=sent,
-            item=item,
-            skeleton=self.settler.secrets.redact(stream.skeleton().decode("utf-8", "replace")),
+            sent=call.sent,
+            item=call.item,
+            skeleton=skeleton,
+            is_intact=not stream.is_shortened and skeleton.encode() == received,
+            note=call.note,
             images=tuple(
                 ReceivedImage(
                     part=image.path.name,
@@ -198,6 +239,22 @@ class Caller:
         part = PartImage(path, self.writer)
         answer.parts.append(part)
         return part
+
+
+def _body(item: Item, turn: NextTurn, files: Sequence[ReferenceFile]) -> RequestBody:
+    return build_body(
+        KnownModels.shipped().as_sent(item),
+        files,
+        turn=turn.number,
+        contents=turn.contents,
+        picture=turn.picture,
+    )
+
+
+def _named(reference: Reference) -> str:
+    if reference.item is not None:
+        return f"item:{reference.item}"
+    return shown_url(reference.url) if reference.url is not None else str(reference.path)
 
 
 def _given_up() -> Cancelled:

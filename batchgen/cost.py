@@ -8,14 +8,15 @@ tokens as text would be ten times too low. A price that nobody knows gives no fi
 Source: docs/api-notes.md, section 2, with a worked example.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from importlib import resources
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import yaml
 
+from batchgen.known_models import KnownModels, plain_name
 from batchgen.model import CostBasis, Item, Tokens, Usage
 
 _MICRO: Final = Decimal("0.000001")
@@ -62,30 +63,39 @@ NOTHING: Final = Cost(Decimal(0).quantize(_MICRO), "inferred")
 class PriceBook:
     """Prices by model name and day; a name without an entry has no price.
 
-    The shipped book is `batchgen/prices.yaml`, with the source and date of every figure.
+    The shipped book is `batchgen/prices.yaml`, with the source and date of every figure; what an
+    image counts is in `batchgen/known_models.yaml`.
     """
 
     def __init__(self, prices: Mapping[str, Mapping[str, Price]]) -> None:
-        """Keep prices by model, without `models/` in front, and by the day they are valid from."""
-        self._prices = {model: sorted(dated.items()) for model, dated in prices.items()}
+        """Keep prices by model, in any spelling, and by the day they are valid from."""
+        self._prices = {plain_name(model): sorted(dated.items()) for model, dated in prices.items()}
 
     @classmethod
     def shipped(cls) -> "PriceBook":
         """Load the book that comes with batchgen."""
         text = resources.files("batchgen").joinpath("prices.yaml").read_text("utf-8")
         prices: dict[str, Mapping[str, Price]] = {}
-        for model, entry in yaml.load(text, Loader=yaml.BaseLoader)["models"].items():  # noqa: S506 - BaseLoader makes text only
-            dated = {rates["valid_from"]: _price(entry, rates) for rates in entry["rates"]}
-            prices.update(dict.fromkeys([model, *entry.get("aliases", ())], dated))
+        for model, entry in yaml.load(text, Loader=yaml.CBaseLoader)["models"].items():  # noqa: S506 - it makes text only
+            dated = {rates["valid_from"]: read_price(model, rates) for rates in entry["rates"]}
+            known = KnownModels.shipped().find(model)
+            prices.update(dict.fromkeys([model, *(known.aliases if known else ())], dated))
         return cls(prices)
 
-    def estimate(self, item: Item, *, at: str) -> Decimal | None:
-        """The most that one picture of an item should cost, by the rates of a day."""
+    def estimate(self, item: Item, *, at: str, turn: int | None = None) -> Decimal | None:
+        """The most that one picture of an item should cost, by the rates of a day.
+
+        Args:
+            item: As it was written; what its model would not get is not counted.
+            at: An ISO stamp or day.
+            turn: The turn whose call it is, from 1; None is the last, which carries them all.
+        """
+        asked = _raw(item.request) if item.request is not None else _written(item, turn)
         return estimate(
             self.find(item.model, at=at),
-            n_prompt_chars=sum(len(turn.prompt) for turn in item.conversation),
-            n_references=len(item.all_references),
-            size=item.image_size,
+            n_prompt_chars=asked.n_chars,
+            n_references=asked.n_images,
+            size=asked.size,
         )
 
     def find(self, *models: str | None, at: str) -> Price | None:
@@ -96,7 +106,7 @@ class PriceBook:
             at: An ISO stamp or day. Before the first day of the book its first price counts.
         """
         for model in models:
-            if model and (dated := self._prices.get(model.removeprefix("models/"))):
+            if model and (dated := self._prices.get(plain_name(model))):
                 valid = [price for day, price in dated if day <= at]
                 return valid[-1] if valid else dated[0][1]
         return None
@@ -187,14 +197,70 @@ def estimate(
     return price_tokens(tokens, "inferred", price).usd
 
 
-def _price(entry: Mapping[str, Any], rates: Mapping[str, str]) -> Price:
+class _Load(NamedTuple):
+    """What a request brings along, and the size that it asks for."""
+
+    n_chars: int
+    n_images: int
+    size: str | None
+
+
+def _written(item: Item, n_turns: int | None) -> _Load:
+    """The load of the call of a turn: its own words and references and those of earlier turns.
+
+    The pictures that were answered before go along too.
+    """
+    turns = item.conversation[:n_turns]
+    references = [reference for turn in turns for reference in turn.references]
+    texts = [turn.prompt for turn in turns]
+    texts += [reference.label or "" for reference in references]
+    return _Load(
+        n_chars=sum(map(len, texts)) + len(item.system_instruction or ""),
+        n_images=len(references) + max(len(turns) - 1, 0),
+        size=_size(item.extra) or KnownModels.shipped().as_sent(item).image_size,
+    )
+
+
+def _raw(request: Mapping[str, Any]) -> _Load:
+    """The load of a raw request, by what of it has the API's form."""
+    contents = [*_list(request.get("contents")), request.get("systemInstruction")]
+    parts = [_map(part) for content in contents for part in _list(_map(content).get("parts"))]
+    texts = [text for part in parts if isinstance(text := part.get("text"), str)]
+    images = [part for part in parts if "inlineData" in part or "fileData" in part]
+    return _Load(sum(map(len, texts)), len(images), _size(request))
+
+
+def _size(body: Any) -> str | None:
+    """The imageSize of a body, or of a piece of one."""
+    size = _map(_map(_map(body).get("generationConfig")).get("imageConfig")).get("imageSize")
+    return size if isinstance(size, str) else None
+
+
+def _map(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
+
+
+def _list(value: Any) -> Sequence[Any]:
+    return value if isinstance(value, list) else ()
+
+
+def read_price(model: str, rates: Mapping[str, str]) -> Price:
+    """A price of a model, from rates as they stand in a price book.
+
+    What its images count is what the table of known models says; of a model that it lacks, the
+    most that any does, because dear is better than cheap.
+
+    Raises:
+        ValueError: A rate is no number.
+    """
+    tokens = KnownModels.shipped().token_counts(model)
     return Price(
         input=_usd(rates["input"]),
         text_output=_usd(rates["text_output"]),
         image_output=_usd(rates["image_output"]),
-        image_tokens={size: int(count) for size, count in entry["image_tokens"].items()},
-        default_size=entry["default_size"],
-        reference_tokens=int(entry["reference_tokens"]),
+        image_tokens=tokens.by_size,
+        default_size=tokens.default_size,
+        reference_tokens=tokens.reference,
     )
 
 

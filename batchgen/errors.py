@@ -29,6 +29,7 @@ which budget a retry would come from. Messages say what happened, to what, and w
         ├── TextOnly, NoImage a whole answer without a picture    yes    no_image
         ├── BrokenImage       data that is no whole image         yes    unsure
         ├── MissingReference  a file changed or went away         no     never
+        ├── SkippedDependency an item that it builds on failed    no     never
         ├── Cancelled         given up by us while under way      maybe  never (stays to be done)
         ├── Interrupted       sent by a run that was killed       maybe  never (stays to be done)
         └── Bug               our own fault                       maybe  stops the run
@@ -38,7 +39,7 @@ The classes survive pickling, so that an executor may carry them from another pr
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar, Literal, TypeAlias
 
@@ -70,11 +71,17 @@ class Problem:
     column: int
     field: str
     message: str
+    is_warning: bool = False
 
     def __str__(self) -> str:
-        """`PATH:LINE:COL: FIELD: what is wrong`."""
+        """`PATH:LINE:COL: FIELD: what is wrong`, or `PATH:LINE:COL: warning: FIELD: …`."""
+        kind = "warning: " if self.is_warning else ""
         subject = f"{self.field}: " if self.field else ""
-        return f"{self.path}:{self.line}:{self.column}: {subject}{self.message}"
+        return f"{self.path}:{self.line}:{self.column}: {kind}{subject}{self.message}"
+
+    def and_more(self, n: int) -> "Problem":
+        """The same, which so many other items share."""
+        return replace(self, message=f"{self.message} (and {n} more like it)")
 
 
 class JobError(BatchgenError):
@@ -82,18 +89,24 @@ class JobError(BatchgenError):
 
     exit_code = 3
 
-    def __init__(self, problems: tuple[Problem, ...]) -> None:
-        """Keep all problems; the message shows the first 50 and counts the rest."""
-        super().__init__(problems)
+    def __init__(self, problems: tuple[Problem, ...], n_problems: int | None = None) -> None:
+        """Keep the problems; the message shows the first 50 and counts the rest.
+
+        Args:
+            problems: As many as are kept.
+            n_problems: How many there are, if that is more.
+        """
+        super().__init__(problems, n_problems)
         self.problems = problems
+        self.n_problems = len(problems) if n_problems is None else n_problems
 
     def __str__(self) -> str:
         """Return the problems, a line each, and their number."""
         lines = [str(problem) for problem in self.problems[:MAX_SHOWN_PROBLEMS]]
-        hidden = len(self.problems) - len(lines)
+        n = self.n_problems
+        hidden = n - len(lines)
         if hidden > 0:
             lines.append(f"… and {hidden} more")
-        n = len(self.problems)
         lines.append(f"{n} error{'s' if n != 1 else ''} in the job; nothing was sent")
         return "\n".join(lines)
 
@@ -322,6 +335,12 @@ class MissingReference(AttemptError):
     """A reference changed or went away since the run began; nothing was sent."""
 
     outcome = Outcome.MISSING_REFERENCE
+
+
+class SkippedDependency(AttemptError):
+    """An item that this one builds on ended without a picture; nothing was sent."""
+
+    outcome = Outcome.SKIPPED_DEPENDENCY
 
 
 class Cancelled(AttemptError):

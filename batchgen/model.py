@@ -59,8 +59,9 @@ class Outcome(StrEnum):
 class Reference(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     """One reference image of a turn, in the order in which it is sent.
 
-    Exactly one of `path`, `url` and `item` says where it is. `path` is absolute in memory and
-    relative to the job's directory inside `items.jsonl`.
+    Exactly one of `path`, `url` and `item` says where it is; a reference to an item that is done
+    has the path of its picture besides. `path` is absolute in memory and relative to the job's
+    directory inside `items.jsonl`.
 
     Attributes:
         item: The id of the item whose final image it is.
@@ -105,8 +106,8 @@ class SafetySetting(msgspec.Struct, frozen=True, kw_only=True):
 class Item(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     """One picture to make, with every default already merged in.
 
-    Its JSON form is an item of the job file's own syntax plus `key`, so that a line of
-    `items.jsonl` can be run again as it stands. Exactly one of `prompt`, `turns` and `request`
+    Its JSON form is an item of the job file's own syntax, plus what was found out: `key`, and the
+    digests of references. Exactly one of `prompt`, `turns` and `request`
     is set; all values are in their normalised spelling.
 
     Attributes:
@@ -153,6 +154,8 @@ class Item(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     @property
     def all_references(self) -> tuple[Reference, ...]:
         """The references of all turns, in order."""
+        if not self.turns:
+            return self.references
         return self.references + tuple(ref for turn in self.turns for ref in turn.references)
 
 
@@ -216,7 +219,8 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True, tag_field="event", tag=
     """The ledger's `attempt` line: one HTTP call, what it came to and what it cost.
 
     `at` is when the request left (UTC, milliseconds). `usage` is the service's own count exactly
-    as received. `cost_usd` is null only when nothing is known, never 0 for want of a price.
+    as received. `cost_usd` is null only when nothing is known, never 0 for want of a price. `note`
+    is there only where a reader must know more of the call, a successful one too.
     """
 
     v: int = 1
@@ -248,6 +252,7 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True, tag_field="event", tag=
     response_id: str | None = None
     tags: dict[str, str] = {}
     recovered: bool = False
+    note: str | msgspec.UnsetType = msgspec.UNSET
 
 
 class Result(msgspec.Struct, frozen=True, kw_only=True):
@@ -296,6 +301,11 @@ def content_key(item: Item, *, turn: int | None = None) -> str:
     Returns:
         64 lower-case hex digits.
     """
+    return hashlib.sha256(content_key_text(item, turn=turn)).hexdigest()
+
+
+def content_key_text(item: Item, *, turn: int | None = None) -> bytes:
+    """The canonical JSON whose SHA-256 is the content key, see there."""
     settings = {name: getattr(item, name) for name in _ASKED_SETTINGS}
     besides = {name: getattr(item, name) for name in _ASKED_BESIDES}
     asked = {
@@ -309,7 +319,7 @@ def content_key(item: Item, *, turn: int | None = None) -> str:
         "copy": item.copy,
         **{name: value for name, value in besides.items() if value is not None},
     }
-    return hashlib.sha256(msgspec.json.encode(asked, order="sorted")).hexdigest()
+    return msgspec.json.encode(asked, order="sorted")
 
 
 def _asked(reference: Reference) -> dict[str, Any]:

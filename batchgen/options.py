@@ -6,6 +6,7 @@ from typing import Literal, TypedDict
 from batchgen.errors import UsageError
 from batchgen.limits import AUTO_CONCURRENCY, max_in_flight
 from batchgen.plan import Redo
+from batchgen.selection import Selection
 
 
 class RunOptions(TypedDict, total=False):
@@ -26,6 +27,10 @@ class RunOptions(TypedDict, total=False):
     proxy: str | None
     redo: Redo
     """What to send besides what is not done."""
+    selection: Selection
+    """The part of the job that the run is about."""
+    limit: int | None
+    """So many items that need work, in order; the others wait for another run."""
 
 
 def check_options(options: RunOptions) -> None:
@@ -38,9 +43,11 @@ def check_options(options: RunOptions) -> None:
     if unknown := sorted(set(options) - set(RunOptions.__annotations__)):
         known = ", ".join(RunOptions.__annotations__)
         raise TypeError(f"unknown options {', '.join(unknown)}; expected some of {known}")
-    concurrency, rpm = options.get("concurrency"), options.get("rpm")
+    concurrency, rpm, limit = (options.get("concurrency"), options.get("rpm"), options.get("limit"))
     if concurrency is not None and concurrency != "auto" and concurrency < 1:
         raise UsageError(f"concurrency {concurrency}: expected auto or a number of at least 1")
+    if limit is not None and limit < 1:
+        raise UsageError(f"limit {limit}: expected a number of at least 1")
     if rpm is not None and rpm <= 0:
         raise UsageError(f"rpm {rpm}: expected a number above 0")
 

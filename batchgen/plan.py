@@ -2,11 +2,13 @@
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import repeat
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, assert_never
 
-from batchgen.model import Attempt, Item, Outcome
-from batchgen.store.ledger import ItemHistory
+from batchgen.dependencies import Barred, Dependencies, Freed, Lineage, Ready
+from batchgen.model import Attempt, ImageFile, Item, Outcome, Result
+from batchgen.store.ledger import History, final_image
 
 # The same request would meet the same answer: sent again only when asked to.
 SETTLED_FAILURES = frozenset({Outcome.BLOCKED, Outcome.BAD_REQUEST, Outcome.WRONG_SIZE})
@@ -26,12 +28,12 @@ class Redo:
     done: bool = False
 
 
-Reason: TypeAlias = Literal["new", "pending", "failed", "file_missing", "forced"]
+Reason: TypeAlias = Literal["new", "pending", "failed", "file_missing", "forced", "waiting"]
 
 
 @dataclass(frozen=True, slots=True)
 class Todo:
-    """An item to send, and why."""
+    """An item to send, and why. One that is `waiting` has to be decided on once more."""
 
     item: Item
     reason: Reason
@@ -39,49 +41,162 @@ class Todo:
 
 @dataclass(frozen=True, slots=True)
 class Settled:
-    """An item that needs nothing now: done earlier, or failed for good."""
+    """An item that needs nothing: it is done, or it failed or was skipped for good.
+
+    Attributes:
+        is_found: It is so by what this run made, and no plan could tell.
+    """
 
     item: Item
     last: Attempt
+    is_found: bool = False
 
 
-Step: TypeAlias = Todo | Settled
+@dataclass(frozen=True, slots=True)
+class Skip:
+    """An item that builds on one that ended without a picture."""
+
+    item: Item
+    parent: str
 
 
-def plan(
-    items: Iterable[Item],
-    history: Mapping[tuple[str, str], ItemHistory],
-    root: Path,
-    redo: Redo,
-) -> Iterator[Step]:
-    """Decide item by item, lazily and in order.
+Step: TypeAlias = Todo | Settled | Skip
 
-    Args:
-        items: The expanded job, with content keys.
-        history: What earlier runs did, by id and key.
-        root: The job's directory, where the pictures are.
-        redo: What to send besides what is not done.
+
+class Agenda:
+    """Decides item by item, lazily, in the job's order but each after those that it builds on.
+
+    Whoever takes the steps tells of each end; what an end makes possible comes before the rest.
+
+    Memory: nothing for an item that waits for no other.
     """
-    for item in items:
-        yield _step(item, history.get((item.id, item.key)), root, redo)
 
+    def __init__(
+        self,
+        items: Iterable[Item],
+        history: History,
+        root: Path,
+        redo: Redo,
+        parents: Mapping[str, str] | None = None,
+        *,
+        marks: Iterable[bool] | None = None,
+    ) -> None:
+        """Set what there is to decide on; nothing is read yet.
 
-def _step(item: Item, past: ItemHistory | None, root: Path, redo: Redo) -> Step:
-    if past is None:
-        return Todo(item, "new")
-    match past.status:
-        case "done" if redo.done:
-            return Todo(item, "forced")
-        case "done":
-            return (
-                Settled(item, past.last)
-                if _has_files(past.last, root)
-                else Todo(item, "file_missing")
-            )
-        case "failed" | "skipped":
-            return Todo(item, "failed") if _again(past.last, redo) else Settled(item, past.last)
-        case "pending":
-            return Todo(item, "pending")
+        Args:
+            items: The expanded job, with content keys.
+            history: What earlier runs did, and what this one adds.
+            root: The job's directory, where the pictures are.
+            redo: What to send besides what is not done.
+            parents: The ids of items that others build on, by the names that references use.
+            marks: Whether each item is selected; all are, unless it is told. There are no steps
+                for what is not, but what is done of it can be built on.
+        """
+        self._items = zip(items, repeat(object=True) if marks is None else marks, strict=False)
+        self._history = history
+        self._root = root
+        self._redo = redo
+        self._lineage = Lineage(parents or {}, root)
+        self._dependencies = Dependencies(self._lineage)
+        self._ended_now: set[str] = set()
+        self._unselected: set[str] = set()  # those on which others build
+
+    def next(self) -> Step | None:
+        """Decide on the next item that waits for nothing; None if there is none now.
+
+        There may be one again after the next end, also of an item that was skipped.
+        """
+        freed = self._next_freed()
+        if freed is None:
+            return None
+        step = self._step(freed)
+        match step:
+            case Settled(item, last, is_found):
+                picture = final_image(last.images) if last.decision == "done" else None
+                self._end(item.id, picture, is_now=is_found)
+            case Skip(item):
+                self._end(item.id, None, is_now=True)
+            case Todo():
+                pass  # its end is told
+        return step
+
+    def ended(self, result: Result) -> None:
+        """Take notice of where an item stands now; one that is pending has not ended."""
+        if result.status != "pending":
+            picture = final_image(result.images) if result.status == "done" else None
+            self._end(result.id, picture, is_now=True)
+
+    def foreseen(self) -> Iterator[Step]:
+        """All steps as far as they can be told before anything is sent.
+
+        Uses the agenda up; what waits for items to do comes last.
+        """
+        while (step := self.next()) is not None:
+            yield step
+        for item in self._dependencies.waiting():
+            if item.id not in self._unselected:
+                yield Todo(item, "waiting")
+
+    def _next_freed(self) -> Freed | None:
+        """The next item that is selected and waits for nothing; None if there is none now."""
+        while True:
+            freed = self._dependencies.take()
+            if freed is None:
+                item, is_selected = next(self._items, (None, False))
+                if item is None:
+                    return None
+                self._add(item, is_selected=is_selected)
+            elif freed.item.id not in self._unselected:
+                return freed
+            elif isinstance(freed, Ready):
+                self._pass_over(freed.item)
+
+    def _add(self, item: Item, *, is_selected: bool) -> None:
+        if not is_selected:
+            if not self._lineage.is_parent(item.id):
+                return
+            self._unselected.add(item.id)
+        self._dependencies.add(item)
+
+    def _pass_over(self, item: Item) -> None:
+        """Let others build on an item that is not selected, if it is done."""
+        past = self._history.standing(item)
+        if past is not None and past.status == "done" and _has_files(past.last, self._root):
+            self._end(item.id, final_image(past.last.images), is_now=False)
+
+    def _end(self, item_id: str, picture: ImageFile | None, *, is_now: bool) -> None:
+        if is_now and self._lineage.is_parent(item_id):
+            self._ended_now.add(item_id)
+        self._dependencies.ended(item_id, picture)
+
+    def _step(self, freed: Freed) -> Step:
+        item = freed.item
+        is_found = not self._ended_now.isdisjoint(self._lineage.parents(item))
+        match freed:
+            case Ready():
+                return self._ready(item, is_found=is_found)
+            case Barred(_, parent):
+                past = self._history.standing(item)
+                if is_found or past is None or past.status != "skipped":
+                    return Skip(item, parent)
+                return Settled(item, past.last)
+            case unknown:
+                assert_never(unknown)
+
+    def _ready(self, item: Item, *, is_found: bool) -> Todo | Settled:
+        past = self._history.standing(item)
+        if past is None:
+            return Todo(item, "new")
+        settled = Settled(item, past.last, is_found)
+        match past.status:
+            case "done" if self._redo.done:
+                return Todo(item, "forced")
+            case "done":
+                return settled if _has_files(past.last, self._root) else Todo(item, "file_missing")
+            case "failed" | "skipped":
+                return Todo(item, "failed") if _again(past.last, self._redo) else settled
+            case "pending":
+                return Todo(item, "pending")
 
 
 def _again(last: Attempt, redo: Redo) -> bool:

@@ -1,7 +1,7 @@
 """A bounded pool: takes a slot, then an item, and sees the item through its retries.
 
-    run(items)                 yields each item's end
-      └── _drive(items)        takes a slot before it takes an item
+    run(take)                  yields each item's end
+      └── _drive(take)         takes a slot before it takes an item; waits for ends if none is ready
             └── _finish(item)  never raises; what breaks ends the run, not its neighbours
                   └── _with_retries(item)      asks retry.decide; a waiting retry holds no slot
                         └── _call(item, n)     one attempt and its record, cancelled or not
@@ -14,13 +14,13 @@ end has been taken from `run`.
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, Generic, Protocol, TypeVar, assert_never
+from typing import Any, Generic, Protocol, TypeAlias, TypeVar, assert_never
 
 from batchgen.clock import Clock
-from batchgen.errors import AttemptError, BatchgenError, Cancelled
+from batchgen.errors import AttemptError, BatchgenError, Cancelled, SkippedDependency
 from batchgen.limits import Limiter
 from batchgen.model import Decision, Item
 from batchgen.retry import Again, GiveUp, Retries, StopRun, Tries, Verdict, decide
@@ -38,6 +38,10 @@ AttemptedT = TypeVar("AttemptedT", bound=Attempted)
 FinishedT = TypeVar("FinishedT")
 T = TypeVar("T")
 
+# Gives the next item that is ready; None if there is none now. The end of one that is under way
+# may make others ready; with none ready and none under way, the run has ended.
+Take: TypeAlias = Callable[[], Item | None]
+
 
 @dataclass(frozen=True, slots=True)
 class Journey(Generic[AttemptedT, FinishedT]):
@@ -48,10 +52,23 @@ class Journey(Generic[AttemptedT, FinishedT]):
             what is raised is a defect of ours or of the disk, and ends the run.
         record: Write down an attempt with what was decided, and why if it was given up; say where
             the item stands now. Called exactly once for each attempt.
+        goes_on: Whether an attempt that succeeded was not the last thing to do for its item: then
+            `attempt` is called for what comes next, from number 1 and with retries of its own.
     """
 
     attempt: Callable[[Item, int], Coroutine[Any, Any, AttemptedT]]
     record: Callable[[AttemptedT, Decision, str | None], Coroutine[Any, Any, FinishedT]]
+    goes_on: Callable[[AttemptedT], bool] = lambda _: False
+
+
+@dataclass(frozen=True, slots=True)
+class _Called(Generic[FinishedT]):
+    """One call that has been written down, and what follows from it."""
+
+    error: AttemptError | None
+    verdict: Verdict | None
+    end: FinishedT
+    goes_on: bool
 
 
 class Stop:
@@ -110,16 +127,21 @@ class Pool(Generic[AttemptedT, FinishedT]):
         self._rng = rng
         self._room = asyncio.Semaphore(limiter.max_open)
         self._ends: asyncio.Queue[FinishedT | None] = asyncio.Queue()
+        self._under_way: set[asyncio.Task[None]] = set()
+        self._one_ended = asyncio.Event()
         self._driver: asyncio.Task[None] | None = None
         self._defect: Exception | None = None
 
-    async def run(self, items: Iterator[Item]) -> AsyncIterator[FinishedT]:
+    async def run(self, take: Take) -> AsyncIterator[FinishedT]:
         """Yield each item's end, in order of completion.
+
+        Args:
+            take: Where items come from; asked only when there is a slot for one more.
 
         Raises:
             Exception: What broke in a journey, after everything else under way has ended.
         """
-        self._driver = asyncio.create_task(self._drive(items))
+        self._driver = asyncio.create_task(self._drive(take))
         # Not by the driver itself: one that is cancelled before its first step runs nothing.
         self._driver.add_done_callback(lambda _: self._ends.put_nowait(None))
         try:
@@ -155,30 +177,49 @@ class Pool(Generic[AttemptedT, FinishedT]):
         if cancelled:
             raise asyncio.CancelledError
 
-    async def _drive(self, items: Iterator[Item]) -> None:
+    async def _drive(self, take: Take) -> None:
         async with asyncio.TaskGroup() as group:
-            while await self._has_room():
-                item = self._next(items)
-                if item is None:
-                    self._limiter.free_slot()
-                    break
-                group.create_task(self._finish(item))
+            while (item := await self._next(take)) is not None:
+                task = group.create_task(self._finish(item))
+                self._under_way.add(task)
+                task.add_done_callback(self._left)
 
-    def _next(self, items: Iterator[Item]) -> Item | None:
-        """The next item, if there is one and it can be read."""
-        try:
-            return next(items, None)
-        except Exception as defect:  # noqa: BLE001 - raised again by run, when all have ended
-            self._broke(defect)
-            return None
+    def _left(self, task: asyncio.Task[None]) -> None:
+        self._under_way.discard(task)
+        self._one_ended.set()
 
-    async def _has_room(self) -> bool:
-        """Wait for room and a slot for one more item; False once the run stops."""
+    async def _next(self, take: Take) -> Item | None:
+        """Wait for room, a slot and an item that is ready; None if there will be none any more.
+
+        No slot is held while nothing is ready: what is under way may need it for a retry.
+        """
         await self._room.acquire()
+        while await self._has_slot():
+            self._one_ended.clear()
+            if (item := self._taken(take)) is not None:
+                return item
+            self._limiter.free_slot()
+            if not self._under_way or await self._stop.cuts_short(self._wait_for_an_end()):
+                break
+        return None
+
+    async def _has_slot(self) -> bool:
+        """Wait for a slot for one more item; False once the run stops."""
         await self._limiter.take_slot()
         if self._stop.asked:
             self._limiter.free_slot()
         return not self._stop.asked
+
+    def _taken(self, take: Take) -> Item | None:
+        """The next item, if one is ready and can be read."""
+        try:
+            return take()
+        except Exception as defect:  # noqa: BLE001 - raised again by run, when all have ended
+            self._broke(defect)
+            return None
+
+    async def _wait_for_an_end(self) -> None:
+        await self._one_ended.wait()
 
     async def _finish(self, item: Item) -> None:
         try:
@@ -196,27 +237,32 @@ class Pool(Generic[AttemptedT, FinishedT]):
         self._stop.ask(told, defect)
 
     async def _with_retries(self, item: Item) -> FinishedT:
-        """Call until the item is done, given up, or the run stops; the first slot is held."""
+        """Call until the item is done, given up, or the run stops; the first slot is held.
+
+        Each turn of a conversation has retries of its own, and takes a slot of its own.
+        """
         tries, n = Tries(), 0
         while True:
             n += 1
             try:
-                error, verdict, end = await self._call(item, n, tries)
+                called = await self._call(item, n, tries)
             finally:
                 self._limiter.free_slot()
-            if error is None or not isinstance(verdict, Again):
+            end = called.end
+            if called.goes_on:
+                tries, n = Tries(), 0
+            elif called.error is None or not isinstance(called.verdict, Again):
                 return end
-            tries = tries.after(error)
-            if await self._stop.cuts_short(self._clock.sleep(verdict.after_s)):
-                return end
+            else:
+                tries = tries.after(called.error)
+                if await self._stop.cuts_short(self._clock.sleep(called.verdict.after_s)):
+                    return end
             await self._limiter.take_slot()
             if self._stop.asked:
                 self._limiter.free_slot()
                 return end
 
-    async def _call(
-        self, item: Item, n: int, tries: Tries
-    ) -> tuple[AttemptError | None, Verdict | None, FinishedT]:
+    async def _call(self, item: Item, n: int, tries: Tries) -> _Called[FinishedT]:
         """Make one attempt and write it down, even when it is cancelled meanwhile."""
         call = asyncio.create_task(self._journey.attempt(item, n))
         cancelled = False
@@ -233,12 +279,15 @@ class Pool(Generic[AttemptedT, FinishedT]):
         end = await to_the_end(self._journey.record(attempted, decision, why))
         if cancelled:
             raise asyncio.CancelledError
-        return error, verdict, end
+        goes_on = error is None and self._journey.goes_on(attempted)
+        return _Called(error, verdict, end, goes_on)
 
     def _decision(self, error: AttemptError | None, verdict: Verdict | None) -> Decision:
         """The ledger's word for a verdict; a run that must stop is told to."""
         if isinstance(error, Cancelled):
             return "stop"
+        if isinstance(error, SkippedDependency):
+            return "skipped"
         match verdict:
             case None:
                 return "done"

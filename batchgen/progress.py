@@ -142,7 +142,7 @@ class PlainObserver:
             case RunBegan():
                 self._say(opening(event))
             case Warned(message):
-                self._say(f"warning: {message}")
+                self._say(message)
             case Stopping():
                 self._say(stopping(event))
             case _ if self._monotonic_s() - self._said_s >= PLAIN_EVERY_S:
@@ -189,7 +189,7 @@ class BarObserver:
             case Ticked():
                 self._show(0, refresh=True)
             case Warned(message):
-                tqdm.write(f"warning: {message}", file=self._stream)
+                tqdm.write(message, file=self._stream)
             case Stopping():
                 tqdm.write(stopping(event), file=self._stream)
 

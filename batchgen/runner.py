@@ -8,7 +8,7 @@ Runner(job)
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, suppress
 from dataclasses import replace
 from decimal import Decimal
@@ -21,30 +21,35 @@ from batchgen._version import __version__
 from batchgen.access import as_written, choose_provider, find_key, find_proxy, secret_values
 from batchgen.attempt import Caller
 from batchgen.clock import Clock, stamp
+from batchgen.conversation import Conversations
 from batchgen.cost import PriceBook
+from batchgen.dependencies import read_lineage
 from batchgen.ending import EXIT_BY_SIGNAL, Ending, exit_code
 from batchgen.errors import (
+    MAX_SHOWN_PROBLEMS,
     AttemptError,
     BatchgenError,
+    SkippedDependency,
     StoreError,
     store_errors,
 )
 from batchgen.events import AttemptEnded, Event, ItemEnded, RunBegan, Stopping, Ticked, Warned
 from batchgen.limits import Limiter, Limits
 from batchgen.manifest import Manifest, open_manifest
-from batchgen.model import Decision, Outcome, Result, Status
+from batchgen.model import Decision, Item, Outcome, Reference, Result, Status, content_key
 from batchgen.options import RunOptions, check_options, choose_concurrency
-from batchgen.plan import Redo, Settled, Step, Todo, plan
+from batchgen.plan import Agenda, Redo, Settled, Skip, Todo
 from batchgen.pool import Journey, Pool, Stop
 from batchgen.provider import Provider
 from batchgen.recovery import Recovery, read_past
 from batchgen.references import ReferenceLibrary
 from batchgen.report import Summary, rebuild
-from batchgen.report.rebuild import result_of, summarize
+from batchgen.report.rebuild import is_left, result_of, summarize
 from batchgen.retry import Retries
 from batchgen.sanitize import Secrets
+from batchgen.selection import Selection
 from batchgen.settle import CallEnd, Settler, decided
-from batchgen.store.expanded import read_items, write_items
+from batchgen.store.expanded import read_items, read_parents, write_items
 from batchgen.store.images import sha256_of
 from batchgen.store.layout import Layout, new_run_id
 from batchgen.store.ledger import (
@@ -52,6 +57,7 @@ from batchgen.store.ledger import (
     History,
     Ledger,
     Run,
+    Sent,
 )
 from batchgen.store.lock import OutputLock
 from batchgen.store.parts import Writer
@@ -84,6 +90,7 @@ class Runner:
     _history: History
     _ledger: Ledger
     _pool: Pool[CallEnd, Result]
+    _agenda: Agenda
 
     def __init__(
         self,
@@ -104,6 +111,9 @@ class Runner:
         self._job = Path(job)
         self._options = options
         self._redo = options.get("redo", Redo())
+        self._selection = options.get("selection", Selection())
+        self._limit = options.get("limit")
+        self._n_taken = 0
         self._tell = on_event or _tell_nobody
         self._clock = clock or Clock()
         self._rng = rng or random.Random()
@@ -113,6 +123,7 @@ class Runner:
         self._told_stopping = False
         self._signal: str | None = None
         self._met_bug = False
+        self._skipped: dict[str, str] = {}  # what is about to be, with what it builds on
 
     async def __aenter__(self) -> Self:
         """Read, check, lock, recover and plan; see the class for what is raised."""
@@ -134,8 +145,8 @@ class Runner:
             )
         )
         self._secrets = Secrets(secret_values(provider, key, self._proxy))
-        self._references = ReferenceLibrary()
         self._layout = Layout(Path(options.get("output", "output")) / manifest.name)
+        self._references = ReferenceLibrary(self._layout.references)
         self.directory = self._layout.root
         async with AsyncExitStack() as stack:
             drafted = self._read_items(manifest, stack)
@@ -143,6 +154,7 @@ class Runner:
             stack.enter_context(
                 OutputLock(self._layout.lock, run_id=self.run_id, at=self._began_at)
             )
+            await self._fetch_references(drafted)
             with store_errors(self._layout.items):
                 drafted.replace(self._layout.items)
             provider = self._start_emulator(provider, stack)
@@ -177,10 +189,9 @@ class Runner:
 
     async def results(self) -> AsyncIterator[Result]:
         """Make what is to be made; yield each item as it ends, in order of completion."""
-        todo = (step.item for step in self._plan() if isinstance(step, Todo))
         ticking = asyncio.create_task(self._tick())
         try:
-            async for result in self._pool.run(todo):
+            async for result in self._pool.run(self._take):
                 yield result
         finally:
             ticking.cancel()
@@ -208,9 +219,18 @@ class Runner:
             raise RuntimeError("a run has its summary when it has been left")
         return self.written_summary
 
-    def _plan(self) -> Iterator[Step]:
-        items = read_items(self._layout.items)
-        return plan(items, self._history.items, self.directory, self._redo)
+    def _new_agenda(self) -> Agenda:
+        return Agenda(
+            self._items(),
+            self._history,
+            self.directory,
+            self._redo,
+            self._parents,
+            marks=self._selection.marks(self._items),
+        )
+
+    def _items(self) -> Iterator[Item]:
+        return read_items(self._layout.items)
 
     # --- before anything is sent --------------------------------------------------------------
 
@@ -219,10 +239,39 @@ class Runner:
         self._make_root(stack)
         draft = self.directory / f".items.{self.run_id}.tmp"
         stack.callback(lambda: draft.unlink(missing_ok=True))
-        items = manifest.items(self._references.open, model=self._options.get("model"))
-        self._n_items = write_items(draft, items)
+        items = manifest.items(self._references, model=self._options.get("model"))
+        self._urls: set[str] = set()
+        self._n_items = write_items(draft, self._noting_urls(items))
         manifest.raise_problems()
+        for warning in manifest.problems.warnings[:MAX_SHOWN_PROBLEMS]:
+            self._tell(Warned(str(warning)))
         return draft
+
+    def _noting_urls(self, items: Iterable[Item]) -> Iterator[Item]:
+        """Pass items on, and keep the addresses that they refer to."""
+        for item in items:
+            self._urls.update(ref.url for ref in item.all_references if ref.url is not None)
+            yield item
+
+    async def _fetch_references(self, draft: Path) -> None:
+        """Fetch what items refer to by address; then the items are known by its bytes.
+
+        What cannot be fetched fails its items, not the run.
+        """
+        if self._urls:
+            await self._references.fetch(self._urls)
+            write_items(draft, (self._known_by_bytes(item) for item in read_items(draft)))
+
+    def _known_by_bytes(self, item: Item) -> Item:
+        def known(references: Sequence[Reference]) -> tuple[Reference, ...]:
+            max_px = item.reference_max_px
+            return tuple(self._references.fetched(ref, max_px) for ref in references)
+
+        turns = [
+            msgspec.structs.replace(turn, references=known(turn.references)) for turn in item.turns
+        ]
+        found = msgspec.structs.replace(item, references=known(item.references), turns=tuple(turns))
+        return msgspec.structs.replace(found, key=content_key(found))
 
     def _make_root(self, stack: AsyncExitStack) -> None:
         """Make the directory; one that was made for nothing goes away again."""
@@ -251,13 +300,13 @@ class Runner:
         transport = self._transport(provider, key, settings.timeouts)
         self._book = PriceBook.shipped()
         self._settler = Settler(self._layout, self._book, provider.name, self._secrets)
-        self._history = read_past(self._layout, lambda told: self._tell(Warned(told)))
+        self._history = read_past(self._layout, lambda told: self._tell(Warned(f"warning: {told}")))
         self._ledger = await stack.enter_async_context(
             Ledger(self._layout.segment(self.run_id), self._secrets)
         )
         await self._ledger.append(self._run_line(manifest, provider))
         await self._recover(settings.retries)
-        caller = Caller(
+        self._caller = Caller(
             run_id=self.run_id,
             transport=await stack.enter_async_context(transport),
             limiter=self._limiter,
@@ -266,17 +315,22 @@ class Runner:
             writer=await stack.enter_async_context(Writer()),
             settler=self._settler,
             references=self._references,
+            conversations=Conversations(
+                self._layout, self._history, self.run_id, afresh=self._redo.done
+            ),
             book=self._book,
             clock=self._clock,
         )
         self._pool = Pool(
-            Journey(caller.attempt, self._record),
+            Journey(self._attempt, self._record, lambda end: end.goes_on),
             limiter=self._limiter,
             retries=settings.retries,
             stop=self.stop,
             clock=self._clock,
             rng=self._rng,
         )
+        self._parents = read_parents(self._layout.items)
+        self._agenda = self._new_agenda()
         self._announce(manifest, provider)
 
     async def _recover(self, retries: Retries) -> None:
@@ -303,32 +357,40 @@ class Runner:
             run_id=self.run_id,
             at=stamp(self._began_at),
             job=manifest.name,
-            job_sha256=sha256_of(self._job),
+            job_sha256=sha256_of(manifest.file),
             provider=provider.name,
             version=__version__,
             head={**manifest.settings.written, **as_written(manifest.name, provider)},
+            selection=self._selection,
+            limit=self._limit,
         )
 
     def _announce(self, manifest: Manifest, provider: Provider) -> None:
         """Tell what is going to happen: one pass over the plan, which keeps nothing."""
-        n_reused = n_settled = 0
+        n_reused = n_settled = n_todo = 0
         planned: Decimal | None = Decimal(0)
-        for step in self._plan():
+        for step in self._new_agenda().foreseen():
             match step:
                 case Settled(_, last):
                     n_reused += last.outcome is Outcome.IMAGE
                     n_settled += last.outcome is not Outcome.IMAGE
-                case Todo(item, _):
-                    expected = self._book.estimate(item, at=self._clock.stamp())
+                case Skip():
+                    n_settled += 1
+                case Todo(item) if self._limit is None or n_todo < self._limit:
+                    n_todo += 1
+                    expected = self._expected_usd(item)
                     planned = None if planned is None or expected is None else planned + expected
+                case Todo():
+                    pass  # for another run
         self.planned_usd = planned
+        self._n_selected = n_reused + n_settled + n_todo
         self._tell(
             RunBegan(
                 run_id=self.run_id,
                 job=manifest.name,
                 directory=self.directory,
                 provider=provider.name,
-                n_items=self._n_items,
+                n_items=self._n_selected,
                 n_reused=n_reused,
                 n_settled=n_settled,
                 concurrency=self._limiter.concurrency,
@@ -336,7 +398,54 @@ class Runner:
             )
         )
 
+    def _expected_usd(self, item: Item) -> Decimal | None:
+        """What an item should cost, all its turns together; None if a price is unknown."""
+        at = self._clock.stamp()
+        turns = range(1, max(1, len(item.turns)) + 1)
+        calls = [self._book.estimate(item, at=at, turn=turn) for turn in turns]
+        known = [usd for usd in calls if usd is not None]
+        return sum(known, Decimal(0)) if len(known) == len(calls) else None
+
     # --- while it goes on ---------------------------------------------------------------------
+
+    def _take(self) -> Item | None:
+        """The next item of the agenda to see through; None if there is none now."""
+        while self._has_more_to_take and (step := self._agenda.next()) is not None:
+            match step:
+                case Todo(item):
+                    self._n_taken += 1
+                    return item
+                case Skip(item, parent):
+                    self._skipped[item.id] = parent
+                    return item
+                case Settled(item, _, is_found):
+                    if is_found:
+                        self._tell(ItemEnded(result_of(item, self._history.standing(item))))
+        return None
+
+    @property
+    def _has_more_to_take(self) -> bool:
+        return self._limit is None or self._n_taken < self._limit
+
+    async def _attempt(self, item: Item, n: int) -> CallEnd:
+        """Make call number n of an item, unless it builds on one that has no picture."""
+        parent = self._skipped.pop(item.id, None)
+        if parent is None:
+            return await self._caller.attempt(item, n)
+        error = SkippedDependency(
+            f"nothing was sent: it builds on {parent}, which has no picture; "
+            f"a later run makes it once {parent} is done"
+        )
+        never_sent = Sent(
+            run_id=self.run_id,
+            item=item.id,
+            key=item.key,
+            turn=1,
+            attempt=0,
+            at=self._clock.stamp(),
+            model=item.model,
+        )
+        return self._settler.failed(never_sent, item, error, {})
 
     async def _record(self, end: CallEnd, decision: Decision, why: str | None) -> Result:
         """Write an attempt down, and tell where its item stands now."""
@@ -344,8 +453,10 @@ class Runner:
         await self._write(end, decision, why)
         if decision == "stop" and end.error is not None and end.error.stops_run:
             self._tell_stopping(end.error.message)
-        result = result_of(item, self._history.items.get((item.id, item.key)))
-        if end.line is not None and decision != "retry":
+        result = result_of(item, self._history.standing(item))
+        has_ended = decision == "stop" or result.status != "pending"
+        if end.line is not None and has_ended:
+            self._agenda.ended(result)
             self._tell(ItemEnded(result))
         return result
 
@@ -392,6 +503,7 @@ class Runner:
             exit_code=code,
             wall_s=round(self._clock.monotonic_s() - self._began_s, 3),
             concurrency=concurrency,
+            n_selected=self._n_selected,
         )
 
     def _unwritten_summary(self, failed: StoreError, code: int) -> Summary | None:
@@ -421,9 +533,14 @@ class Runner:
 
     def _statuses(self) -> dict[Status, int]:
         counts: dict[Status, int] = {"done": 0, "failed": 0, "skipped": 0, "pending": 0}
-        for item in read_items(self._layout.items):
-            past = self._history.items.get((item.id, item.key))
-            counts[past.status if past else "pending"] += 1
+        lineage = read_lineage(self._layout, self._history)
+        marks = self._selection.marks(self._items)
+        for item, is_selected in zip(self._items(), marks, strict=True):
+            result = result_of(item, self._history.standing(lineage.resolved(item)))
+            if is_selected and not is_left(result, self.run_id, self._limit):
+                counts[result.status] += 1
+        if self._limit is not None:
+            counts["pending"] = max(0, self._n_selected - sum(counts.values()))
         return counts
 
 

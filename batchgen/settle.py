@@ -4,6 +4,9 @@ The same steps finish an answer that has just arrived and one that a killed run 
 
     receipt -> read the skeleton -> check the image -> commit it -> count and price -> Attempt
 
+Of a conversation, what the model said in each turn is kept as well, before its picture: the next
+turn sends it back.
+
 Everything here may wait for the disk, so it runs in a thread, never on the event loop.
 """
 
@@ -15,6 +18,7 @@ from typing import Any, Final
 
 import msgspec
 
+from batchgen.conversation import keep_content
 from batchgen.cost import NOTHING, UNKNOWN, Cost, PriceBook, count_tokens, price_tokens
 from batchgen.errors import AttemptError, BatchgenError, BrokenImage, Bug, store_errors
 from batchgen.model import Attempt, Decision, Failure, ImageFile, ImageRole, Item, Outcome, Tokens
@@ -25,6 +29,7 @@ from batchgen.store.ledger import Sent, sync_directory, sync_file
 from batchgen.store.receipts import Receipt, ReceivedImage, part_name, save_receipt
 from batchgen.store.replace import replaced
 from batchgen.wire.reply import Reply, ReplyImage, read_reply, why_no_image
+from batchgen.wire.request import asked_size
 from batchgen.wire.usage import read_usage
 
 _EXTENSIONS: Final = ("png", "jpg", "webp")
@@ -44,6 +49,12 @@ class CallEnd:
     line: Attempt | None
     error: AttemptError | None
     leftovers: tuple[Path, ...] = ()
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether a turn has ended well that is not the last of its item."""
+        line = self.line
+        return self.error is None and line is not None and line.turn < len(self.item.turns)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +78,7 @@ class Settler:
             "bytes_in": receipt.bytes_in,
             "request_id": receipt.request_id,
             "recovered": recovered,
+            "note": receipt.note or msgspec.UNSET,
         }
         marker = self.layout.parts / f"{part_name(receipt.sent)}.json"
         leftovers = (marker, *(self.layout.parts / image.part for image in receipt.images))
@@ -118,8 +130,11 @@ class Settler:
             reply = read_reply(receipt.skeleton.encode())
         except AttemptError as unread:
             return self.failed(sent, item, unread, known).line, unread
-        error, images = self._image(receipt, reply, recovered=known["recovered"])
-        self._text(item, reply)
+        error, images, note = self._image(receipt, reply, recovered=known["recovered"])
+        if _is_last_turn(receipt):
+            self._text(item, reply)
+        if note is not None:
+            known = {**known, "note": "; ".join(filter(None, (receipt.note, note)))}
         tokens, cost = self._cost(sent, item, reply, error)
         line = self._line(
             sent,
@@ -172,12 +187,15 @@ class Settler:
 
     def _image(
         self, receipt: Receipt, reply: Reply, *, recovered: bool
-    ) -> tuple[AttemptError | None, tuple[ImageFile, ...]]:
-        """Commit the final image, or say why there is none and keep what was paid for."""
+    ) -> tuple[AttemptError | None, tuple[ImageFile, ...], str | None]:
+        """Commit the final image, or say why there is none and keep what was paid for.
+
+        The third is what the ledger should say besides.
+        """
         final = reply.final
         if final is None:
             kept = self._quarantine(receipt, [image for image in reply.images if image.thought])
-            return why_no_image(reply), kept
+            return why_no_image(reply), kept, None
         received = receipt.images[final.index]
         facts, fault = self._check(received, receipt)
         if recovered and fault is None and not self._is_unchanged(received, receipt):
@@ -185,13 +203,27 @@ class Settler:
         if facts is None or fault is not None:
             said = f" (finish reason {reply.finish_reason})" if reply.finish_reason else ""
             error = BrokenImage(f"the picture is not whole: {fault}{said}; kept in quarantine/")
-            return error, self._quarantine(receipt, [final])
-        target = self.layout.image(receipt.sent.item, facts.extension)
+            return error, self._quarantine(receipt, [final]), None
+        note = self._keep_content(receipt) if receipt.item.turns else None  # before its parts move
+        target = self._target(receipt, facts.extension)
         _commit(self.layout.parts / received.part, target)
         for extension in _EXTENSIONS:
             if extension != facts.extension:
-                self.layout.image(receipt.sent.item, extension).unlink(missing_ok=True)
-        return None, (_image_file(self.layout, target, "final", received, facts),)
+                self._target(receipt, extension).unlink(missing_ok=True)
+        role: ImageRole = "final" if _is_last_turn(receipt) else "draft"
+        return None, (_image_file(self.layout, target, role, received, facts),), note
+
+    def _keep_content(self, receipt: Receipt) -> str | None:
+        return keep_content(
+            self.layout, receipt, self.secrets, lambda image: self._where(image, receipt)
+        )
+
+    def _target(self, receipt: Receipt, extension: str) -> Path:
+        """Where the picture of an answer belongs; that of an earlier turn is no item's picture."""
+        item_id = receipt.sent.item
+        if _is_last_turn(receipt):
+            return self.layout.image(item_id, extension)
+        return self.layout.turn(item_id, receipt.sent.turn, extension)
 
     def _check(
         self, received: ReceivedImage, receipt: Receipt
@@ -215,7 +247,7 @@ class Settler:
         if part.is_file():
             return part
         for extension in _EXTENSIONS:
-            path = self.layout.image(receipt.sent.item, extension)
+            path = self._target(receipt, extension)
             if path.is_file() and sha256_of(path) == received.sha256:
                 return path
         return None
@@ -250,11 +282,15 @@ class Settler:
     ) -> tuple[Tokens | None, Cost]:
         price = self.book.find(reply.model_version, item.model, at=sent.at)
         tokens, basis = count_tokens(
-            read_usage(reply.usage), price, n_images=len(reply.images), size=item.image_size
+            read_usage(reply.usage), price, n_images=len(reply.images), size=asked_size(item)
         )
         if error is not None and error.billed == "no":
             return tokens, NOTHING
         return tokens, price_tokens(tokens, basis, price)
+
+
+def _is_last_turn(receipt: Receipt) -> bool:
+    return receipt.sent.turn >= len(receipt.item.turns)
 
 
 def _facts(path: Path, size_bytes: int) -> ImageFacts | None:

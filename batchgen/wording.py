@@ -30,3 +30,8 @@ def duration(seconds: float | None) -> str:
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}h{minutes:02d}m" if hours else f"{minutes}m{rest:02d}s"
+
+
+def counted(n: int, what: str) -> str:
+    """`1 item`, `2,000 items`."""
+    return f"{n:,} {what}{'' if n == 1 else 's'}"

@@ -8,16 +8,18 @@ is a figure, not an error: the exit status is 1 only if a contender failed to do
 
 import argparse
 import sys
+from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from benchmarks.machine import describe, output_parent
-from benchmarks.measure import RunFailedError, measure, running_server
+from benchmarks.measure import Measured, RunFailedError, measure, run, running_server
 from benchmarks.reply import png
 from benchmarks.results import Table, document, scenario_text
-from benchmarks.scenarios import CONTENDERS, SCENARIOS, Scenario
-from benchmarks.work import Work
+from benchmarks.scenarios import SCENARIOS, Calls, Scenario
+from benchmarks.work import Reading, Work
 
 _RESULTS = Path(__file__).with_name("RESULTS.md")
 
@@ -54,38 +56,54 @@ def _options() -> argparse.Namespace:
 def _measure(scenario: Scenario, n_rounds: int) -> Table:
     """All rounds of one scenario."""
     parent, place = output_parent(scenario.disk_bytes)
-    table = Table(scenario, place, runs={name: [] for name in CONTENDERS})
+    table = Table(scenario, place, runs={name: [] for name in scenario.contenders})
     with TemporaryDirectory(suffix="-batchgen-bench", dir=parent) as directory:
-        references = _references(scenario, Path(directory))
+        measured = _prepared(scenario, Path(directory))
         for number in range(n_rounds):
             # Each round begins with another contender, so that none is always the first.
-            first = number % len(CONTENDERS)
-            for name in CONTENDERS[first:] + CONTENDERS[:first]:
-                _once(name, table, Path(directory) / "run", references)
+            first = number % len(scenario.contenders)
+            for name in scenario.contenders[first:] + scenario.contenders[:first]:
+                _once(name, table, measured)
     return table
 
 
-def _references(scenario: Scenario, directory: Path) -> tuple[str, ...]:
+def _prepared(scenario: Scenario, directory: Path) -> Callable[[str], Measured]:
+    """What measures one run of a contender, once the files that all of them read are written."""
+    if isinstance(scenario, Calls):
+        references = _references(scenario, directory)
+        return partial(_calls, scenario, directory / "run", references)
+    reading = Reading(job=str(scenario.write(directory, scenario.n)), n=scenario.n)
+    return partial(run, task=reading)
+
+
+def _references(scenario: Calls, directory: Path) -> tuple[str, ...]:
     paths = [directory / f"reference-{n}.png" for n in range(scenario.n_references)]
     for path in paths:
         path.write_bytes(png(scenario.reference_bytes))
     return tuple(str(path) for path in paths)
 
 
-def _once(name: str, table: Table, directory: Path, references: tuple[str, ...]) -> None:
+def _calls(
+    scenario: Calls, directory: Path, references: tuple[str, ...], contender: str
+) -> Measured:
     """One run of one contender, against a server that no other has used."""
-    scenario = table.scenario
     hold = scenario.concurrency if scenario.held else 0
+    with running_server(scenario.image_bytes, hold) as server:
+        work = Work(
+            base_url=server.base_url,
+            n=scenario.n,
+            concurrency=scenario.concurrency,
+            directory=str(directory),
+            references=references,
+        )
+        return measure(contender, work, scenario.image_bytes, server)
+
+
+def _once(name: str, table: Table, measured: Callable[[str], Measured]) -> None:
+    """Measure one contender once, and tell how it went."""
+    scenario = table.scenario
     try:
-        with running_server(scenario.image_bytes, hold) as server:
-            work = Work(
-                base_url=server.base_url,
-                n=scenario.n,
-                concurrency=scenario.concurrency,
-                directory=str(directory),
-                references=references,
-            )
-            figures = measure(name, work, scenario.image_bytes, server)
+        figures = measured(name)
     except RunFailedError as failure:
         table.failures[name] = str(failure)
         print(f"{scenario.name}: {name} failed: {failure}", file=sys.stderr, flush=True)

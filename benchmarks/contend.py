@@ -1,6 +1,6 @@
 """One run of one contender, in a process of its own, so that its memory is its own.
 
-    python -m benchmarks.contend CONTENDER < WORK.json
+    python -m benchmarks.contend CONTENDER < TASK.json
 
 Prints the figures as one line of JSON. Time and CPU count from after the imports to the end of
 the run; memory is the peak of the whole process.
@@ -13,7 +13,7 @@ import time
 from importlib import import_module
 from pathlib import Path
 
-from benchmarks.work import Work
+from benchmarks.work import loads
 
 
 def peak_rss_bytes() -> int:
@@ -30,9 +30,9 @@ def peak_rss_bytes() -> int:
 def main() -> None:
     """Run the contender that the command line names."""
     contender = import_module(f"benchmarks.contenders.{sys.argv[1]}")
-    work = Work(**json.load(sys.stdin))
+    task = loads(sys.stdin.read())
     began_s, cpu_began_s = time.perf_counter(), time.process_time()
-    contender.run(work)
+    contender.run(task)
     figures = {
         "wall_s": time.perf_counter() - began_s,
         "cpu_s": time.process_time() - cpu_began_s,

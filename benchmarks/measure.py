@@ -8,13 +8,13 @@ import sys
 import urllib.request
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 from typing import Final
 
 from benchmarks.reply import png
-from benchmarks.work import Work
+from benchmarks.work import Task, Work, dumps
 
 RUN_TIMEOUT_S: Final = 120.0
 
@@ -45,7 +45,7 @@ class Median:
 
 
 def median_of(runs: Sequence[Measured], n: int) -> Median:
-    """Take each median by itself; `n` is the number of calls of one run."""
+    """Take each median by itself; `n` is the number of calls or items of one run."""
     wall_s = median(run.wall_s for run in runs)
     return Median(
         wall_s=wall_s,
@@ -92,7 +92,7 @@ def measure(contender: str, work: Work, image_bytes: int, server: RunningServer)
     directory = Path(work.directory)
     directory.mkdir()
     try:
-        measured = _run(contender, work)
+        measured = run(contender, work)
         _check_images(directory, work.n, image_bytes)
     finally:
         shutil.rmtree(directory)
@@ -101,12 +101,17 @@ def measure(contender: str, work: Work, image_bytes: int, server: RunningServer)
     return measured
 
 
-def _run(contender: str, work: Work) -> Measured:
+def run(contender: str, task: Task) -> Measured:
+    """Run a contender in a fresh process.
+
+    Raises:
+        RunFailedError: It failed, or took too long.
+    """
     command = [sys.executable, "-m", "benchmarks.contend", contender]
     try:
         done = subprocess.run(
             command,
-            input=json.dumps(asdict(work)),
+            input=dumps(task),
             capture_output=True,
             text=True,
             timeout=RUN_TIMEOUT_S,

@@ -5,25 +5,33 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from benchmarks.measure import Measured, Median, median_of
-from benchmarks.scenarios import MB, Scenario
+from benchmarks.scenarios import MB, Calls, Scenario
 
 _LABELS: Final = {
     "batchgen": "batchgen",
     "usual_script": "usual script (aiohttp, `await r.json()`, base64)",
     "orjson_pybase64": "the same with orjson and pybase64",
     "google_genai": "google-genai, asynchronous",
+    "validate": "batchgen validate",
+    "json_loads": "`json.loads` a line, ids into a set",
+    "yaml_load": "`yaml.load(…, CSafeLoader)`",
+    "csv_product": "`csv.DictReader`, `itertools.product`, `str.format`",
 }
-_FIGURES: Final = ("calls/s (least–most)", "MB/s", "wall s", "CPU s", "peak RSS MB")
-_HEADER: Final = ("", *_FIGURES, "batchgen is")
 _NOTES: Final = """\
 Written by `make bench`; a run of some scenarios only does not change this file.
 
 Each figure is the median of the rounds; in each round every contender runs once, in turn, in a
-process of its own, against a fresh server process on loopback, over plain HTTP. Wall and CPU
-seconds (user and system, all threads) count from after the imports to the end; peak RSS is that
-of the whole process. The server shares the cores. MB are 10^6 bytes of image, before base64.
-batchgen runs with full durability, from job file to summary and page; the others write the image
-files and sync nothing."""
+process of its own. Wall and CPU seconds (user and system, all threads) count from after the
+imports to the end; peak RSS is that of the whole process. MB are 10^6 bytes.
+
+Calls go to a fresh server process on loopback, over plain HTTP; it shares the cores. MB/s count
+the bytes of images, before base64. batchgen runs with full durability, from job file to summary
+and page; the others write the image files and sync nothing.
+
+A job file is read by `batchgen validate`, its own imports included: every field of every item is
+checked, each reference opened and hashed once, defaults merged, content keys worked out, ids and
+keys compared with all others. The others check nothing and keep no places: they are the least that
+reading such a file in Python costs, not another way to do the same."""
 
 
 @dataclass(slots=True)
@@ -54,8 +62,9 @@ def scenario_text(table: Table) -> str:
     medians = table.medians()
     rows = [_row(name, medians, table) for name in table.runs]
     lines = [f"## {table.scenario.title} (`{table.scenario.name}`)", ""]
-    lines += _aligned([_HEADER, *rows])
-    lines += ["", f"Output on {table.place}. {_goal(table.scenario, medians)}"]
+    lines += _aligned([_header(table.scenario), *rows])
+    on_disk = "Output" if isinstance(table.scenario, Calls) else "Job file"
+    lines += ["", f"{on_disk} on {table.place}. {_goal(table.scenario, medians)}"]
     lines += [f"{_LABELS[name]} failed: {why}" for name, why in table.failures.items()]
     return "\n".join(lines)
 
@@ -70,23 +79,39 @@ def document(
     return "\n".join([*head, "", "\n\n".join(scenario_text(table) for table in tables), ""])
 
 
+def _header(scenario: Scenario) -> tuple[str, ...]:
+    per_s = ("calls/s (least–most)", "MB/s")
+    if not isinstance(scenario, Calls):
+        per_s = ("items/s (least–most)",)
+    return ("", *per_s, "wall s", "CPU s", "peak RSS MB", "batchgen is")
+
+
 def _row(name: str, medians: Mapping[str, Median], table: Table) -> tuple[str, ...]:
-    label, one = _LABELS[name], medians.get(name)
+    label, one, scenario = _LABELS[name], medians.get(name), table.scenario
     if one is None:
-        return (label, "failed", *("–" for _ in _HEADER[2:]))
+        return (label, "failed", *("–" for _ in _header(scenario)[2:]))
+    rates = [_rates(one, 1 if isinstance(scenario, Calls) else 0)]
+    if isinstance(scenario, Calls):
+        rates.append(f"{one.per_s * scenario.bytes_a_call / MB:,.0f}")
     return (
         label,
-        f"{one.per_s:,.1f} ({one.least_per_s:,.1f}–{one.most_per_s:,.1f})",
-        f"{one.per_s * table.scenario.bytes_a_call / MB:,.0f}",
+        *rates,
         f"{one.wall_s:.2f}",
         f"{one.cpu_s:.2f}",
         f"{one.peak_rss_bytes / MB:,.0f}",
-        _comparison(name, one, medians.get("batchgen")),
+        _comparison(one, medians.get(scenario.contenders[0])),
     )
 
 
-def _comparison(name: str, one: Median, ours: Median | None) -> str:
-    if ours is None or name == "batchgen":
+def _rates(one: Median, n_digits: int) -> str:
+    middle, least, most = (
+        f"{per_s:,.{n_digits}f}" for per_s in (one.per_s, one.least_per_s, one.most_per_s)
+    )
+    return f"{middle} ({least}–{most})"
+
+
+def _comparison(one: Median, ours: Median | None) -> str:
+    if ours is None or one is ours:
         return "–"
     speed = ours.per_s / one.per_s
     return f"{speed:.2f} x as fast, in {ours.peak_rss_bytes / one.peak_rss_bytes:.2f} x the memory"

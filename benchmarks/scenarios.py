@@ -1,15 +1,20 @@
-"""What is measured: the scenarios, and the goals that two of them have."""
+"""What is measured: the scenarios, and the goals that some of them have."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Final
+from pathlib import Path
+from typing import Final, TypeAlias
 
+from benchmarks import jobs
 from benchmarks.measure import Median
 
 MB: Final = 1_000_000
 CONTENDERS: Final = ("batchgen", "usual_script", "orjson_pybase64", "google_genai")
 MIN_SPEEDUP: Final = 2.0
 MAX_PEAK_RSS_BYTES: Final = 150 * MB
+MIN_LINES_PER_S: Final = 250_000
+MAX_LINES_RSS_BYTES: Final = 200 * MB
+MAX_YAML_S: Final = 4.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +31,7 @@ class Goal:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Scenario:
+class Calls:
     """One load, put on each contender in turn.
 
     Attributes:
@@ -47,6 +52,7 @@ class Scenario:
     n_references: int = 0
     reference_bytes: int = 0
     goal: Goal | None = None
+    contenders: tuple[str, ...] = CONTENDERS
 
     @property
     def bytes_a_call(self) -> int:
@@ -59,6 +65,37 @@ class Scenario:
         return self.n * self.image_bytes + self.n_references * self.reference_bytes
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Readings:
+    """One job file, read by the command and by the barest script for a file of its kind.
+
+    Attributes:
+        n: Items that the file stands for.
+        write: Writes a file of so many items, and what it names, into a directory.
+        script: The contender beside the command.
+    """
+
+    name: str
+    title: str
+    n: int
+    write: Callable[[Path, int], Path]
+    script: str
+    goal: Goal | None = None
+
+    @property
+    def contenders(self) -> tuple[str, ...]:
+        """The command and the script."""
+        return ("validate", self.script)
+
+    @property
+    def disk_bytes(self) -> int:
+        """What the file needs at most."""
+        return self.n * 200
+
+
+Scenario: TypeAlias = Calls | Readings
+
+
 def _speedup(medians: Mapping[str, Median]) -> tuple[str, bool]:
     speedup = medians["batchgen"].per_s / medians["usual_script"].per_s
     return f"{speedup:.2f} x", speedup >= MIN_SPEEDUP
@@ -69,8 +106,19 @@ def _peak(medians: Mapping[str, Median]) -> tuple[str, bool]:
     return f"{peak / MB:.0f} MB", peak <= MAX_PEAK_RSS_BYTES
 
 
-SCENARIOS: Final = (
-    Scenario(
+def _lines(medians: Mapping[str, Median]) -> tuple[str, bool]:
+    one = medians["validate"]
+    is_met = one.per_s >= MIN_LINES_PER_S and one.peak_rss_bytes <= MAX_LINES_RSS_BYTES
+    return f"{one.per_s:,.0f} lines/s, {one.peak_rss_bytes / MB:.0f} MB", is_met
+
+
+def _yaml_s(medians: Mapping[str, Median]) -> tuple[str, bool]:
+    wall_s = medians["validate"].wall_s
+    return f"{wall_s:.2f} s", wall_s <= MAX_YAML_S
+
+
+SCENARIOS: Final[tuple[Scenario, ...]] = (
+    Calls(
         name="throughput",
         title="100 replies of 6 MB, 32 at once",
         n=100,
@@ -78,7 +126,7 @@ SCENARIOS: Final = (
         image_bytes=6 * MB,
         goal=Goal("at least 2 x the images/s of the usual script", _speedup),
     ),
-    Scenario(
+    Calls(
         name="memory",
         title="64 replies of 20 MB, all in flight at once",
         n=64,
@@ -87,14 +135,14 @@ SCENARIOS: Final = (
         held=True,
         goal=Goal("at most 150 MB of peak RSS", _peak),
     ),
-    Scenario(
+    Calls(
         name="small",
         title="2,000 replies of 2 kB, 64 at once",
         n=2000,
         concurrency=64,
         image_bytes=2000,
     ),
-    Scenario(
+    Calls(
         name="references",
         title="16 requests with 14 references of 5 MB each, 8 at once",
         n=16,
@@ -102,5 +150,28 @@ SCENARIOS: Final = (
         image_bytes=2000,
         n_references=14,
         reference_bytes=5 * MB,
+    ),
+    Readings(
+        name="read-jsonl",
+        title="reading 1,000,000 lines of JSON with ten shared references",
+        n=1_000_000,
+        write=jobs.json_lines,
+        script="json_loads",
+        goal=Goal("at least 250,000 lines/s, and at most 200 MB of peak RSS", _lines),
+    ),
+    Readings(
+        name="read-yaml",
+        title="reading 10,000 items of YAML",
+        n=10_000,
+        write=jobs.yaml_items,
+        script="yaml_load",
+        goal=Goal("at most 4 s", _yaml_s),
+    ),
+    Readings(
+        name="read-csv",
+        title="reading a table of 100,000 rows, times a matrix of 4",
+        n=400_000,
+        write=jobs.table,
+        script="csv_product",
     ),
 )

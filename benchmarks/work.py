@@ -1,8 +1,9 @@
 """What a contender is asked to do, and the same words for all of them."""
 
-from dataclasses import dataclass
+import json
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeAlias
 
 MODEL: Final = "gemini-3-pro-image"
 API_KEY: Final = "bench-key-that-opens-nothing"  # it never leaves loopback
@@ -38,3 +39,30 @@ class Work:
     def target(self, number: int) -> Path:
         """Where a script writes picture `number`."""
         return Path(self.directory) / f"{number:05d}.png"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Reading:
+    """One reading of a job file; travels likewise.
+
+    Attributes:
+        job: The file.
+        n: Items in it.
+    """
+
+    job: str
+    n: int
+
+
+Task: TypeAlias = Work | Reading
+
+
+def dumps(task: Task) -> str:
+    """A task as JSON."""
+    return json.dumps(asdict(task))
+
+
+def loads(text: str) -> Task:
+    """The task that was dumped."""
+    told = json.loads(text)
+    return Reading(**told) if "job" in told else Work(**told)

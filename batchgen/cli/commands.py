@@ -9,8 +9,10 @@ import click
 
 from batchgen._version import __version__
 from batchgen.cli.emulate import emulate
+from batchgen.cli.init import init
 from batchgen.cli.report import report
 from batchgen.cli.run import run
+from batchgen.cli.schema import schema
 from batchgen.cli.streams import say
 from batchgen.cli.validate import validate
 from batchgen.errors import BatchgenError
@@ -31,7 +33,7 @@ def cli() -> None:
     """
 
 
-for command in (run, validate, report, emulate):
+for command in (init, run, validate, report, emulate, schema):
     cli.add_command(command)
 
 

@@ -50,6 +50,19 @@ def _redo_outcomes(
     return frozenset(map(Outcome, words))
 
 
+def _tags(
+    _context: click.Context, _option: click.Parameter, values: tuple[str, ...]
+) -> dict[str, tuple[str, ...]]:
+    """Values by tag; several of one tag mean any of them."""
+    tags: dict[str, tuple[str, ...]] = {}
+    for value in values:
+        name, mark, wanted = value.partition("=")
+        if not mark or not name:
+            raise click.BadParameter(f"{value!r}: expected NAME=VALUE")
+        tags[name] = (*tags.get(name, ()), wanted)
+    return tags
+
+
 @click.command()
 @click.argument("job", type=click.Path(path_type=Path))
 @click.option(
@@ -73,6 +86,12 @@ def _redo_outcomes(
     help="Send failed items again, those refused for good too; or only these outcomes.",
 )
 @click.option("--force", is_flag=True, help="Send done items again as well; they are paid again.")
+@click.option("--limit", type=click.IntRange(min=1), help="So many items that need work, in order.")
+@click.option("--sample", type=click.IntRange(min=1), help="So many items, spread over the job.")
+@click.option("--only", multiple=True, metavar="GLOB", help="Items whose id matches; * ? […].")
+@click.option(
+    "--tag", "tags", multiple=True, metavar="K=V", callback=_tags, help="Items with this tag."
+)
 @click.option(
     "--api-key-file",
     type=click.Path(path_type=Path, dir_okay=False),
@@ -105,12 +124,18 @@ def run(  # noqa: PLR0913 - one parameter a flag
     *,
     retry_failed: "frozenset[Any] | None",
     force: bool,
+    sample: int | None,
+    only: tuple[str, ...],
+    tags: dict[str, tuple[str, ...]],
     as_json: bool,
     quiet: bool,
     verbose: bool,
     **options: Any,
 ) -> int:
     """Make what JOB asks for and is not done yet.
+
+    JOB is a YAML, JSONL, CSV or TSV file; `-` reads JSON Lines from standard input. A part of it is
+    named with --only, --tag, --sample and --limit; what is left out keeps the state that it has.
 
     Pictures, results, the ledger and a report land in OUTPUT/NAME. Running it again sends only
     what is missing.
@@ -123,6 +148,7 @@ def run(  # noqa: PLR0913 - one parameter a flag
     from batchgen.plan import Redo
     from batchgen.progress import observer
     from batchgen.runner import Runner
+    from batchgen.selection import Selection
 
     style: Style = "none" if quiet else progress
     watch = observer(style, is_verbose=verbose)
@@ -131,6 +157,7 @@ def run(  # noqa: PLR0913 - one parameter a flag
         on_event=watch,
         output=output,
         redo=Redo(failed=retry_failed, done=force),
+        selection=Selection(only=only, tags=tags, sample=sample),
         **options,
     )
     try:

@@ -14,8 +14,13 @@ def print_json(value: Any) -> None:
     """Print one JSON object on one line of stdout."""
     import msgspec
 
+    print_text(msgspec.json.encode(value).decode() + "\n")
+
+
+def print_text(text: str) -> None:
+    """Print text as it stands on stdout."""
     try:
-        sys.stdout.write(msgspec.json.encode(value).decode() + "\n")
+        sys.stdout.write(text)
         sys.stdout.flush()
     except BrokenPipeError:
         _lead_nowhere(sys.stdout)

@@ -1,13 +1,17 @@
 """`batchgen validate`."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from batchgen.cli.streams import print_json, say
+from batchgen.wording import counted
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from batchgen.errors import Problem
 
 
@@ -16,36 +20,71 @@ if TYPE_CHECKING:
 @click.option("--model", help="For items that name none, as in a run.")
 @click.option("--json", "as_json", is_flag=True, help="Print errors and warnings as JSON.")
 def validate(jobs: tuple[Path, ...], model: str | None, *, as_json: bool) -> int:
-    """Find every error in JOB without sending anything."""
-    from batchgen.errors import MAX_SHOWN_PROBLEMS, JobError
+    """Find every error in JOB, and what may be one, without sending anything.
 
-    errors: list[Problem] = []
-    n_items = 0
-    for job in jobs:
-        try:
-            found, n = _check(job, model)
-        except JobError as error:
-            found, n = list(error.problems), 0
-        errors += found
-        n_items += n
+    JOB may be `-` for JSON Lines from standard input.
+    """
+    from batchgen.errors import JobError
+
+    found = [_check(job, model) for job in jobs]
+    errors = [error for one in found for error in one.errors]
+    warnings = [warning for one in found for warning in one.warnings]
+    n_errors = sum(one.n_errors for one in found)
+    n_items = sum(one.n_items for one in found)
     if as_json:
-        # Nothing warns yet; the name is promised.
-        print_json({"errors": errors, "warnings": [], "items": n_items})
+        told = {"errors": _as_json(errors), "warnings": _as_json(warnings), "items": n_items}
+        print_json(told)
     else:
-        for problem in errors[:MAX_SHOWN_PROBLEMS]:
-            say(str(problem))
-        if len(errors) > MAX_SHOWN_PROBLEMS:
-            say(f"… and {len(errors) - MAX_SHOWN_PROBLEMS} more")
-    say(f"{n_items} items, {len(errors)} errors")
-    return JobError.exit_code if errors else 0
+        _list(errors, n_errors)
+        _list(warnings, len(warnings))
+    say(
+        ", ".join(
+            (
+                counted(n_items, "item"),
+                counted(n_errors, "error"),
+                counted(len(warnings), "warning"),
+            )
+        )
+    )
+    return JobError.exit_code if n_errors else 0
 
 
-def _check(job: Path, model: str | None) -> "tuple[list[Problem], int]":
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """What was found in one job."""
+
+    errors: "Sequence[Problem]"
+    warnings: "Sequence[Problem]"
+    n_errors: int
+    n_items: int
+
+
+def _check(job: Path, model: str | None) -> _Found:
+    from batchgen.errors import JobError
     from batchgen.manifest import open_manifest
     from batchgen.references import ReferenceLibrary
 
-    manifest = open_manifest(job)
-    for _ in manifest.items(ReferenceLibrary().open, model=model):
+    try:
+        manifest = open_manifest(job)
+    except JobError as error:
+        return _Found(error.problems, (), error.n_problems, 0)
+    for _ in manifest.items(ReferenceLibrary(), model=model):
         pass
-    problems = sorted(manifest.problems, key=lambda one: (one.line, one.column))
-    return problems, manifest.n_items
+    problems = manifest.problems
+    return _Found(problems.sorted_errors, problems.warnings, problems.n_errors, manifest.n_items)
+
+
+def _list(problems: "Sequence[Problem]", n_problems: int) -> None:
+    """Show the first of them, and count the rest."""
+    from batchgen.errors import MAX_SHOWN_PROBLEMS
+
+    shown = problems[:MAX_SHOWN_PROBLEMS]
+    for problem in shown:
+        say(str(problem))
+    if n_problems > len(shown):
+        say(f"… and {n_problems - len(shown)} more")
+
+
+def _as_json(problems: "Sequence[Problem]") -> list[dict[str, str | int]]:
+    names = ("path", "line", "column", "field", "message")
+    return [{name: getattr(problem, name) for name in names} for problem in problems]

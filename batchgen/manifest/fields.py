@@ -10,13 +10,17 @@ import re
 import unicodedata
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from pathlib import Path
+from typing import Any, Final, Protocol
 
-from batchgen.manifest.nodes import Steps
+from batchgen.manifest.nodes import Place, Steps
 
-_ID: Final = re.compile(r"[\w.\-:# ]{1,180}\Z")
+MAX_ID_CHARS: Final = 180
+_ID: Final = re.compile(rf"[\w.\-:# ]{{1,{MAX_ID_CHARS}}}\Z")
 _NAME: Final = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,99}\Z")
 _MAX_SHOWN_CHARS: Final = 60
+
+NO_UTF8: Final = "a byte that is no UTF-8: save the file as UTF-8"
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,50 +29,84 @@ class Mistake:
 
     Attributes:
         at_key: The key is wrong, not its value.
+        elsewhere: Where it stands, if that is in another file.
     """
 
     steps: Steps
     message: str
     at_key: bool = False
+    elsewhere: tuple[Path, Place] | None = None
+
+
+class _Placed(Protocol):
+    message: str
+    path: Path
+    place: Place
 
 
 @dataclass(slots=True)
 class Checker:
-    """Collects the mistakes of one item or of a job's head."""
+    """Collects the mistakes and warnings of one item or of a job's head.
+
+    Attributes:
+        may_search: Whether to look for the nearest among what may be many, which takes time.
+    """
 
     mistakes: list[Mistake] = field(default_factory=list)
+    warnings: list[Mistake] = field(default_factory=list)
+    may_search: bool = True
 
     def wrong(self, steps: Steps, message: str) -> None:
         """Report a value."""
         self.mistakes.append(Mistake(steps, message))
 
+    def warn(self, steps: Steps, message: str) -> None:
+        """Report a value that may not be what was meant."""
+        self.warnings.append(Mistake(steps, message))
+
+    def at_key(self, steps: Steps, message: str) -> None:
+        """Report a key."""
+        self.mistakes.append(Mistake(steps, message, at_key=True))
+
+    def elsewhere(self, steps: Steps, found: _Placed) -> None:
+        """Report what is wrong in another file that the value names."""
+        self.mistakes.append(Mistake(steps, found.message, elsewhere=(found.path, found.place)))
+
     def mapping(
         self,
         value: Any,
         steps: Steps,
-        known: Collection[str],
+        known: Collection[str] | None,
         later: Collection[str] = (),
     ) -> Mapping[str, Any]:
-        """Check that a value is a mapping of known fields; unknown ones are reported, left out."""
+        """Check that a value is a mapping of known fields; unknown ones are reported, left out.
+
+        Args:
+            value: What was written.
+            steps: What leads to it.
+            known: The names of the fields; None if any name will do.
+            later: Names that a later version knows.
+        """
         if value is None:
             return {}
         if not isinstance(value, dict):
             self.wrong(steps, f"expected a mapping, found {shown(value)}")
             return {}
+        if known is None:
+            return value
         for name in value:
             if name in later and value[name] is not None:
-                self._at_key((*steps, name), "this version of batchgen does not support it yet")
+                self.at_key((*steps, name), "this version of batchgen does not support it yet")
             elif name not in known and name not in later:
-                self._at_key((*steps, name), f"unknown field{nearest(name, known)}")
+                near = nearest(name, (*known, *later))
+                self.at_key((*steps, name), f"unknown field{near}")
         return {name: given for name, given in value.items() if name in known}
-
-    def _at_key(self, steps: Steps, message: str) -> None:
-        self.mistakes.append(Mistake(steps, message, at_key=True))
 
     def text(self, value: Any, steps: Steps) -> str | None:
         """Check that a value is text with something in it."""
         if not isinstance(value, str):
-            self.wrong(steps, f"expected text, found {shown(value)}; put it in quotes")
+            remedy = "" if value is None else "; put it in quotes"
+            self.wrong(steps, f"expected text, found {shown(value)}{remedy}")
         elif not value.strip():
             self.wrong(steps, "expected text, found only white space")
         elif not value.isascii() and not is_encodable(value):
@@ -76,13 +114,6 @@ class Checker:
         else:
             return value
         return None
-
-    def prompt(self, value: Any, steps: Steps) -> str | None:
-        """Check a prompt, which is text and not yet the name of a file."""
-        if isinstance(value, dict):
-            self.wrong(steps, "this version of batchgen takes a prompt as text only, not {file: …}")
-            return None
-        return self.text(value, steps)
 
     def item_id(self, value: Any, steps: Steps) -> str | None:
         """Check an id: what it may be made of, and how long it may be."""
@@ -113,26 +144,40 @@ class Checker:
             return None
         return text
 
-    def choice(self, value: Any, steps: Steps, allowed: Sequence[str]) -> str | None:
+    def choice(
+        self, value: Any, steps: Steps, allowed: Sequence[str], *, remedy: str = ""
+    ) -> str | None:
         """Check that a value is one of a few words."""
         if isinstance(value, str) and value in allowed:
             return value
-        self.wrong(
-            steps,
-            f"{shown(value)} is not one of {', '.join(allowed)}{nearest(value, allowed)}",
-        )
+        words = ", ".join(allowed)
+        near = nearest(value, allowed) or (f"; {remedy}" if remedy else "")
+        is_given = value is not None
+        found = f"{shown(value)} is not one of" if is_given else "it is missing; expected one of"
+        self.wrong(steps, f"{found} {words}{near}")
         return None
 
     def number(
-        self, value: Any, steps: Steps, *, least: float = 0.0, whole: bool = False
+        self,
+        value: Any,
+        steps: Steps,
+        *,
+        least: float = 0.0,
+        most: float = math.inf,
+        whole: bool = False,
     ) -> float | None:
-        """Check a finite number of at least `least`."""
+        """Check a finite number from `least` to `most`."""
         number = _number(value)
         what = "a whole number" if whole else "a number"
         if number is None or (whole and not number.is_integer()):
             self.wrong(steps, f"expected {what}, found {shown(value)}")
-        elif number < least:
-            self.wrong(steps, f"expected {what} of at least {least:g}, found {shown(value)}")
+        elif not least <= number <= most:
+            span = (
+                f"of at least {least:g}"
+                if most == math.inf
+                else f"from {least:.10g} to {most:.10g}"
+            )
+            self.wrong(steps, f"expected {what} {span}, found {shown(value)}")
         else:
             return number
         return None
@@ -155,8 +200,9 @@ def nearest(word: Any, known: Collection[str]) -> str:
     """`; did you mean 'x'?` for the nearest known word, or nothing."""
     if not isinstance(word, str):
         return ""
-    near = difflib.get_close_matches(word.lower(), known, n=1, cutoff=0.6)
-    return f"; did you mean '{near[0]}'?" if near else ""
+    spelt = {one.lower(): one for one in known}
+    near = difflib.get_close_matches(word.lower(), spelt, n=1, cutoff=0.6)
+    return f"; did you mean '{spelt[near[0]]}'?" if near else ""
 
 
 def shown(value: Any) -> str:
@@ -170,9 +216,9 @@ def shown(value: Any) -> str:
         case bool():
             return "true" if value else "false"
         case list():
-            return "a list"
+            return "a list" if value else "an empty list"
         case dict():
-            return "a mapping"
+            return "a mapping" if value else "an empty mapping"
         case _:
             return str(value)[:_MAX_SHOWN_CHARS]
 

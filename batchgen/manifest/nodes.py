@@ -2,10 +2,12 @@
 
 YAML 1.1 would make the number 556 of an unquoted `9:16`. So nothing is resolved here: a scalar is
 the text that was written, or None where nothing was written (`null`, `~` or empty), and each field
-converts its own.
+converts its own. Only what goes to the service as it stands (`extra`, `request`) is typed, by the
+core schema of YAML 1.2, in which `9:16`, `no` and dates are text.
 """
 
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeAlias
 
@@ -13,6 +15,7 @@ import yaml
 
 MAX_YAML_BYTES: Final = 64 << 20
 MAX_DEPTH: Final = 64
+_MAX_DIGITS: Final = 300  # beyond, Python takes long over a number that no service takes
 # Nodes reached a second time through an alias; a bomb passes it at once, a real job never.
 MAX_ALIASED_NODES: Final = 200_000
 
@@ -27,7 +30,17 @@ _BUILT_IN: Final = frozenset(
     )
 )
 
+_INT: Final = re.compile(r"[-+]?[0-9]+\Z")
+_BASED: Final = re.compile(r"0o[0-7]+\Z|0x[0-9a-fA-F]+\Z")
+_FLOAT: Final = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?\Z")
+_SWITCHES: Final = {
+    **dict.fromkeys(("true", "True", "TRUE"), True),
+    **dict.fromkeys(("false", "False", "FALSE"), False),
+}
+
 Steps: TypeAlias = tuple[str | int, ...]
+# Which members of a mapping are typed: True for a whole member, a mapping for members of it.
+Typed: TypeAlias = "Mapping[str, Typed] | bool"
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,15 +75,19 @@ class Document:
     _seen: set[int] = field(default_factory=set)
     _aliased: int = 0
 
-    def value(self, node: yaml.Node | None = None) -> Any:
+    def value(self, node: yaml.Node | None = None, *, typed: Typed = False) -> Any:
         """Turn a node (the whole document by default) into text, lists, mappings and None.
+
+        Args:
+            node: The document's own, or one that was made of them.
+            typed: Where scalars become numbers and switches besides.
 
         Raises:
             YamlError: A duplicate key (both lines are named), an unknown tag, too deep, too many
                 aliases.
         """
         node = node or self.root
-        return None if node is None else self._plain(node, 0)
+        return None if node is None else self._plain(node, 0, typed)
 
     def restart(self) -> None:
         """Begin to read the document anew: nothing has been reached yet."""
@@ -94,7 +111,7 @@ class Document:
             return Place(self.first_line, 1)
         return Place(mark.line + self.first_line, mark.column + 1)
 
-    def _plain(self, node: yaml.Node, depth: int) -> Any:
+    def _plain(self, node: yaml.Node, depth: int, typed: Typed) -> Any:
         if depth > MAX_DEPTH:
             raise YamlError(f"nested deeper than {MAX_DEPTH} levels", self._at(node.start_mark))
         if id(node) in self._seen:
@@ -106,15 +123,17 @@ class Document:
             raise YamlError(f"the tag {node.tag} means nothing here", self._at(node.start_mark))
         match node:
             case yaml.ScalarNode():
-                return None if not node.style and node.value in _NOTHING else node.value
+                if node.style:
+                    return node.value
+                return core_scalar(node.value) if typed is True else _text(node.value)
             case yaml.SequenceNode():
-                return [self._plain(child, depth + 1) for child in node.value]
+                return [self._plain(child, depth + 1, typed) for child in node.value]
             case yaml.MappingNode():
-                return self._mapping(node, depth)
+                return self._mapping(node, depth, typed)
             case _:
                 raise TypeError(node)
 
-    def _mapping(self, node: yaml.MappingNode, depth: int) -> dict[str, Any]:
+    def _mapping(self, node: yaml.MappingNode, depth: int, typed: Typed) -> dict[str, Any]:
         merged: dict[str, Any] = {}
         own: dict[str, Any] = {}
         lines: dict[str, int] = {}
@@ -122,16 +141,31 @@ class Document:
             at = self._at(key_node.start_mark)
             if not isinstance(key_node, yaml.ScalarNode):
                 raise YamlError("a key must be a word", at)
-            value = self._plain(value_node, depth + 1)
             if key_node.tag == _MERGE:
+                value = self._plain(value_node, depth + 1, typed)
                 for mapping in value if isinstance(value, list) else [value]:
                     merged = {**(mapping if isinstance(mapping, dict) else {}), **merged}
                 continue
             key = key_node.value
+            below = typed if isinstance(typed, bool) else typed.get(key, False)
+            value = self._plain(value_node, depth + 1, below)
             if key in own:
                 raise YamlError(f"duplicate key '{key}' (first on line {lines[key]})", at)
             own[key], lines[key] = value, at.line
         return {**merged, **own}
+
+
+def core_scalar(text: str) -> str | int | float | bool | None:
+    """What a plain scalar means by the core schema of YAML 1.2."""
+    if text in _NOTHING:
+        return None
+    if text in _SWITCHES:
+        return _SWITCHES[text]
+    if _INT.match(text):
+        return int(text) if len(text) < _MAX_DIGITS else float(text)
+    if _BASED.match(text):
+        return int(text, 0)
+    return float(text) if _FLOAT.match(text) else text
 
 
 def compose(text: str, *, first_line: int = 1) -> Document:
@@ -169,8 +203,15 @@ def emptied(node: yaml.Node | None, name: str) -> yaml.Node | None:
     return yaml.MappingNode(node.tag, kept, node.start_mark, node.end_mark)
 
 
+def _text(text: str) -> str | None:
+    return None if text in _NOTHING else text
+
+
 def _why(error: yaml.MarkedYAMLError) -> str:
-    return " ".join(part for part in (error.problem, error.context) if part)
+    parts = [part for part in (error.problem, error.context) if part]
+    if "cannot start any token" in parts[0]:
+        parts.append("(text that begins with @ or % needs quotes, and tabs do not indent)")
+    return " ".join(reversed(parts) if parts[0].startswith("but ") else parts)
 
 
 def _child(node: yaml.Node | None, step: str | int) -> tuple[yaml.Node, yaml.Node] | None:

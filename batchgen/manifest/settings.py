@@ -10,12 +10,17 @@ from batchgen.limits import Limits
 from batchgen.manifest.fields import Checker, nearest, shown
 from batchgen.manifest.items import read_settings
 from batchgen.manifest.nodes import Steps
+from batchgen.manifest.reference_fields import read_reference
+from batchgen.manifest.setting_fields import Readers
+from batchgen.model import Reference
 from batchgen.provider import PROVIDERS, Auth, Provider, check_plain_http, clean_base_url
 from batchgen.retry import Retries
 from batchgen.transport import Timeouts
 
-HEAD: Final = ("name", "provider", "defaults", "limits", "retries", "timeouts")
-LATER_HEAD: Final = frozenset({"budget", "prices", "references", "output", "notify"})
+HEAD: Final = ("name", "provider", "references", "defaults", "limits", "retries", "timeouts")
+LATER_HEAD: Final = frozenset({"budget", "prices", "output", "notify"})
+# What circulates as the service's own bound for images inside a request.
+DEFAULT_MAX_BODY_MIB: Final = 100
 _LATER_LIMITS: Final = frozenset({"tpm", "ipm", "rpd", "usd_per_10min"})
 
 
@@ -24,6 +29,8 @@ class Settings:
     """What a job says besides its items; None and empty where it says nothing.
 
     Attributes:
+        references: What items name with `@`.
+        max_body_bytes: A request may not be larger; None for no bound.
         written: The same as it stands in the job, without the defaults.
     """
 
@@ -33,6 +40,8 @@ class Settings:
     limits: Limits = Limits()
     retries: Retries = Retries()
     timeouts: Timeouts = Timeouts()
+    references: Mapping[str, Reference] = field(default_factory=dict)
+    max_body_bytes: int | None = DEFAULT_MAX_BODY_MIB << 20
     written: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -40,6 +49,7 @@ def read_head(check: Checker, written: Any, steps: Steps = ()) -> Settings:
     """Read the top-level fields of a job; `items` is looked after elsewhere."""
     known = HEAD if steps else (*HEAD, "items")  # JSON Lines have theirs below the head
     fields = check.mapping(written, steps, known, LATER_HEAD)
+    references = _references(check, fields.get("references"), (*steps, "references"))
     name = fields.get("name")
     provider = fields.get("provider")
     return Settings(
@@ -49,12 +59,39 @@ def read_head(check: Checker, written: Any, steps: Steps = ()) -> Settings:
             if provider is None
             else _provider(check, provider, (*steps, "provider"))
         ),
-        defaults=read_settings(check, fields.get("defaults"), (*steps, "defaults")),
+        references=references,
+        defaults=read_settings(
+            check, fields.get("defaults"), (*steps, "defaults"), Readers(references)
+        ),
+        max_body_bytes=_max_body_bytes(check, fields.get("limits"), (*steps, "limits")),
         limits=_limits(check, fields.get("limits"), (*steps, "limits")),
         retries=_retries(check, fields.get("retries"), (*steps, "retries")),
         timeouts=_timeouts(check, fields.get("timeouts"), (*steps, "timeouts")),
         written={name: one for name, one in fields.items() if name not in {"defaults", "items"}},
     )
+
+
+def _references(check: Checker, value: Any, steps: Steps) -> dict[str, Reference]:
+    """Read the references that items name with `@`: files and addresses, not other items."""
+    named = {}
+    for name, one in check.mapping(value, steps, None).items():
+        at = (*steps, name)
+        reference = read_reference(check, one, at, {})
+        if reference is not None and reference.item is not None:
+            check.wrong(at, "an item cannot be named here; write item:ID where it is used")
+        elif reference is not None:
+            named[name] = reference
+    return named
+
+
+def _max_body_bytes(check: Checker, limits: Any, steps: Steps) -> int | None:
+    """Read `limits.max_body_mib`; null means no bound."""
+    if not isinstance(limits, dict) or "max_body_mib" not in limits:
+        return DEFAULT_MAX_BODY_MIB << 20
+    if limits["max_body_mib"] is None:
+        return None
+    number = check.number(limits["max_body_mib"], (*steps, "max_body_mib"), least=0.001)
+    return None if number is None else int(number * (1 << 20))
 
 
 def _provider(check: Checker, value: Any, steps: Steps) -> Provider:
@@ -64,7 +101,7 @@ def _provider(check: Checker, value: Any, steps: Steps) -> Provider:
             words = ", ".join(PROVIDERS)
             check.wrong(
                 steps,
-                f"{shown(value)} is not one of {words}{nearest(value, PROVIDERS)}; "
+                f"{shown(value)} is not one of {words}{nearest(value, PROVIDERS) or ','} "
                 "or write {base_url: …, api_key_env: …}",
             )
         return PROVIDERS.get(value, fallback)
@@ -101,7 +138,8 @@ def _provider(check: Checker, value: Any, steps: Steps) -> Provider:
 
 
 def _limits(check: Checker, value: Any, steps: Steps) -> Limits:
-    fields = check.mapping(value, steps, ("concurrency", "rpm"), _LATER_LIMITS)
+    known = ("concurrency", "rpm", "max_body_mib")
+    fields = check.mapping(value, steps, known, _LATER_LIMITS)
     rpm = fields.get("rpm")
     return Limits(
         concurrency=read_concurrency(check, fields.get("concurrency"), (*steps, "concurrency")),

@@ -15,10 +15,12 @@ from urllib.parse import quote
 
 import jinja2
 
-from batchgen.model import ImageFile, Item, Result
+from batchgen.dependencies import Lineage
+from batchgen.model import Item, Result
 from batchgen.report.summary import Summary
 from batchgen.store.expanded import read_items
 from batchgen.store.layout import Layout
+from batchgen.store.ledger import final_image
 from batchgen.store.replace import replaced
 from batchgen.store.results import read_results
 from batchgen.wording import bill, duration, usd
@@ -26,14 +28,14 @@ from batchgen.wording import bill, duration, usd
 MAX_SHOWN: Final = 2000
 
 
-def write_page(layout: Layout, summary: Summary) -> None:
+def write_page(layout: Layout, lineage: Lineage, summary: Summary) -> None:
     """Write the page of a job from its results; failures first, then in the job's order."""
     template = _template()
     style = _read("report.css")
     stream = template.stream(
         summary=summary,
-        failed=_cards(layout, failed=True),
-        done=_cards(layout, failed=False),
+        failed=_cards(layout, lineage, failed=True),
+        done=_cards(layout, lineage, failed=False),
         style=style,
         style_hash=_csp_hash(style),
         max_shown=MAX_SHOWN,
@@ -42,14 +44,14 @@ def write_page(layout: Layout, summary: Summary) -> None:
         stream.dump(file, encoding="utf-8", errors="replace")
 
 
-def _cards(layout: Layout, *, failed: bool) -> Iterator[tuple[Item, Result]]:
+def _cards(layout: Layout, lineage: Lineage, *, failed: bool) -> Iterator[tuple[Item, Result]]:
     """Items with their results, in order; only as many as a page can show."""
     # Another run may begin, or another report end, between the two: what does not match is left
     # out, and that run's own page comes later.
     pairs = zip(read_items(layout.items), read_results(layout.results), strict=False)
-    same = (pair for pair in pairs if pair[0].key == pair[1].key)
-    wanted = (pair for pair in same if (pair[1].status != "done") is failed)
-    return islice(wanted, MAX_SHOWN)
+    wanted = (pair for pair in pairs if (pair[1].status != "done") is failed)
+    cards = ((lineage.resolved(item), result) for item, result in wanted)
+    return islice((card for card in cards if card[0].key == card[1].key), MAX_SHOWN)
 
 
 @cache
@@ -57,7 +59,9 @@ def _template() -> jinja2.Template:
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters.update(bill=bill, usd=usd, duration=duration, href=_href, final=_final)
+    environment.filters.update(
+        bill=bill, usd=usd, duration=duration, href=_href, final=final_image, prompt=prompt_of
+    )
     return environment.from_string(_read("report.html.jinja"))
 
 
@@ -76,5 +80,25 @@ def _href(path: str) -> str:
     return "./" + quote(path)
 
 
-def _final(images: tuple[ImageFile, ...]) -> Any:
-    return next((image for image in images if image.role == "final"), None)
+def prompt_of(item: Item) -> str:
+    """What an item asks for in words: its prompt, or a line for each turn or text of its own."""
+    if item.request is not None:
+        return "\n".join(_texts(item.request.get("contents")))
+    prompts = [turn.prompt for turn in item.conversation]
+    if len(prompts) == 1:
+        return prompts[0]
+    return "\n".join(f"{number}. {prompt}" for number, prompt in enumerate(prompts, 1))
+
+
+def _texts(contents: Any) -> Iterator[str]:
+    """The texts of a raw request, in order; whatever else it holds is passed over."""
+    for content in _listed(contents):
+        parts = content.get("parts") if isinstance(content, dict) else None
+        for part in _listed(parts):
+            text = part.get("text") if isinstance(part, dict) else None
+            if isinstance(text, str):
+                yield text
+
+
+def _listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]

@@ -1,7 +1,7 @@
 """From ledger and items to results, summary and page: the reader's side of a job's directory."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -11,6 +11,7 @@ from typing import Any, BinaryIO, Final, TypeAlias
 import msgspec
 
 from batchgen.clock import stamp
+from batchgen.dependencies import Lineage, read_lineage
 from batchgen.errors import UsageError, store_errors
 from batchgen.model import Attempt, Item, Result
 from batchgen.report.markdown import summary_markdown
@@ -27,7 +28,15 @@ from batchgen.report.summary import (
 )
 from batchgen.store.expanded import read_items
 from batchgen.store.layout import Layout
-from batchgen.store.ledger import History, ItemHistory, Line, Run, read_lines, segments
+from batchgen.store.ledger import (
+    History,
+    Line,
+    Run,
+    Standing,
+    read_lines,
+    segments,
+    turn_names,
+)
 from batchgen.store.replace import remove_left_drafts, replaced
 
 _MAX_TOLD: Final = 10
@@ -78,17 +87,20 @@ class _Reading:
                 self.failing -= {line.item, name}
         self.history.apply(line)
 
-    def count(self, item: Item, run: Run, items: ItemTotals) -> Result:
-        """Count where an item stands after a run, and return it."""
-        result = result_of(item, self.history.items.get((item.id, item.key)))
-        items.add(result, run.run_id, failed_before=self.failed_before(item))
+    def count(self, item: Item, run: Run, items: ItemTotals, *, is_selected: bool) -> Result:
+        """Count where an item stands after a run, if it was about it; return it in any case."""
+        result = result_of(item, self.history.standing(item))
+        if is_selected and not is_left(result, run.run_id, run.limit):
+            items.add(result, run.run_id, failed_before=self.failed_before(item))
         return result
 
     def failed_before(self, item: Item) -> bool:
         """Whether the last run found the item failing: by its key, or by its id if that is new."""
-        name = (item.id, item.key)
-        is_known = name in self.history.items and name not in self.begun
-        return (name if is_known else item.id) in self.failing_before
+        names = turn_names(item)
+        known = [name for name in names if name in self.history.items and name not in self.begun]
+        if not known:
+            return item.id in self.failing_before
+        return any(name in self.failing_before for name in known)
 
 
 def rebuild(root: Path, *, warn: Callable[[str], None] | None = None) -> Summary:
@@ -111,12 +123,13 @@ def rebuild(root: Path, *, warn: Callable[[str], None] | None = None) -> Summary
         for place in reading.history.unreadable[:_MAX_TOLD]:
             warn(f"the ledger has a line that cannot be read: {place}")
     items = ItemTotals()
+    lineage = read_lineage(layout, reading.history)
     with store_errors(root):
         remove_left_drafts(layout.root)
-        _write_results(layout, reading, run, items)
+        _write_results(layout, lineage, reading, run, items)
         summary = _summary(reading, run, items)
         _write_summary(layout, summary)
-        write_page(layout, summary)
+        write_page(layout, lineage, summary)
     return summary
 
 
@@ -130,13 +143,19 @@ def summarize(root: Path) -> Summary:
     layout = Layout(root)
     reading, run = _read_runs(layout)
     items = ItemTotals()
-    for item in read_items(layout.items):
-        reading.count(item, run, items)
+    lineage = read_lineage(layout, reading.history)
+    for item, is_selected in _marked_items(layout, run):
+        reading.count(lineage.resolved(item), run, items, is_selected=is_selected)
     return _summary(reading, run, items)
 
 
-def result_of(item: Item, past: ItemHistory | None) -> Result:
-    """Where an item stands, by all that was done for it under its content key."""
+def is_left(result: Result, run_id: str, limit: int | None) -> bool:
+    """Whether a run with a limit left an item, which may need work, to another run."""
+    return limit is not None and result.status != "done" and result.run_id != run_id
+
+
+def result_of(item: Item, past: Standing | None) -> Result:
+    """Where an item stands, as a line of `results.jsonl` tells it."""
     if past is None:
         return Result(id=item.id, key=item.key, status="pending", model=item.model, tags=item.tags)
     last = past.last
@@ -176,23 +195,33 @@ def _read_runs(layout: Layout) -> tuple[_Reading, Run]:
     return reading, max(runs.values(), key=lambda one: one.run_id)
 
 
-def _write_results(layout: Layout, reading: _Reading, run: Run, items: ItemTotals) -> None:
+def _write_results(
+    layout: Layout, lineage: Lineage, reading: _Reading, run: Run, items: ItemTotals
+) -> None:
     """Write results and failed items in one pass, and count as they go by."""
     encoder = msgspec.json.Encoder()
     failed_path = layout.root / "failed.jsonl"
     with ExitStack() as files:
         done_file = files.enter_context(replaced(layout.results))
         failed_file: BinaryIO | None = None
-        for item in read_items(layout.items):
-            result = reading.count(item, run, items)
+        for item, is_selected in _marked_items(layout, run):
+            resolved = lineage.resolved(item)
+            result = reading.count(resolved, run, items, is_selected=is_selected)
             done_file.write(encoder.encode(result) + b"\n")
             if result.status != "done":
                 if failed_file is None:
                     failed_file = files.enter_context(replaced(failed_path))
                     failed_file.write(encoder.encode({"job": run.head}) + b"\n")
-                failed_file.write(encoder.encode(_as_job_line(item, layout.root)) + b"\n")
+                line = _as_job_line(lineage.filled(item), layout.root)
+                failed_file.write(encoder.encode(line) + b"\n")
     if failed_file is None:
         failed_path.unlink(missing_ok=True)
+
+
+def _marked_items(layout: Layout, run: Run) -> Iterator[tuple[Item, bool]]:
+    """All items, each with whether the run was about it."""
+    marks = run.selection.marks(lambda: read_items(layout.items))
+    return zip(read_items(layout.items), marks, strict=True)
 
 
 def _as_job_line(item: Item, root: Path) -> dict[str, Any]:
@@ -204,6 +233,7 @@ def _as_job_line(item: Item, root: Path) -> dict[str, Any]:
             reference.pop("sha256", None)
             reference.pop("max_px", None)
             if "path" in reference:
+                reference.pop("item", None)  # it is done, and not among what is run again
                 reference["path"] = os.path.relpath(reference["path"], root.resolve())
     return line
 
@@ -212,6 +242,8 @@ def _summary(reading: _Reading, run: Run, items: ItemTotals) -> Summary:
     history = reading.history
     end = history.ends.get(run.run_id)
     totals = reading.totals
+    if run.limit is not None and end is not None and end.n_selected is not None:
+        items.add_pending(end.n_selected)
     wall_s = end.wall_s if end else None
     concurrency = end.concurrency if end else {}
     return Summary(

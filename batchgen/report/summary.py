@@ -211,6 +211,11 @@ class ItemTotals:
                 item=group.item if group else result.id,
             )
 
+    def add_pending(self, n_selected: int) -> None:
+        """Count what a run with a limit was about and did not come to."""
+        n_counted = sum(self.by_status.values())
+        self.by_status["pending"] = max(0, n_selected - n_counted)
+
     def difference(self, cost_delta_usd: Decimal | None) -> Diff:
         """What is different from the run before."""
         return Diff(

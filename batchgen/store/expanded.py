@@ -5,8 +5,9 @@ changes nothing in that run, and the plan and the reports stream over the same l
 """
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import Final, TypeVar
 
 import msgspec
 
@@ -14,7 +15,17 @@ from batchgen.errors import StoreError, UsageError
 from batchgen.model import Item, Reference
 from batchgen.store.replace import replaced
 
+T = TypeVar("T")
+
+
+class _Named(msgspec.Struct):
+    id: str
+
+
 _decoder = msgspec.json.Decoder(Item)
+_id_decoder = msgspec.json.Decoder(_Named)
+# No text in JSON holds it as it stands, so that a line without it builds on no other item.
+_ITEM_REFERENCE: Final = b'"item":'
 
 
 def write_items(path: Path, items: Iterable[Item]) -> int:
@@ -47,10 +58,52 @@ def read_items(path: Path) -> Iterator[Item]:
         StoreError: A line is no item.
     """
     base = path.parent.resolve()
+    for item in _lines(path, _decoder):
+        yield _moved(item, base, to_relative=False)
+
+
+def read_parents(path: Path) -> dict[str, str]:
+    """Find the items that others build on: their ids, by the names that references use for them.
+
+    A name that is no id means the first of several copies: `hero` is `hero#1`.
+
+    Cost: memory for these names alone; a job without such references is searched, not decoded.
+
+    Raises:
+        UsageError: There are none: no run has been here.
+        StoreError: A line is no item.
+    """
+    names = {
+        reference.item
+        for item in _lines(path, _decoder, holding=_ITEM_REFERENCE)
+        for reference in item.all_references
+        if reference.item is not None
+    }
+    if not names:
+        return {}
+    ids = {named.id for named in _lines(path, _id_decoder) if named.id in names}
+    return {name: name if name in ids else f"{name}#1" for name in names}
+
+
+def with_references(item: Item, change: Callable[[Reference], Reference]) -> Item:
+    """The item with each of its references changed, those of its turns as well."""
+    if not item.references and not item.turns:
+        return item
+    turns = tuple(
+        msgspec.structs.replace(turn, references=tuple(map(change, turn.references)))
+        for turn in item.turns
+    )
+    references = tuple(map(change, item.references))
+    return msgspec.structs.replace(item, references=references, turns=turns)
+
+
+def _lines(path: Path, decoder: msgspec.json.Decoder[T], *, holding: bytes = b"") -> Iterator[T]:
+    """Decode the lines that hold some bytes."""
     try:
         with path.open("rb") as file:
             for line in file:
-                yield _moved(_decoder.decode(line), base, to_relative=False)
+                if holding in line:
+                    yield decoder.decode(line)
     except FileNotFoundError as error:
         raise UsageError(f"{path.parent} holds no run: {path.name} is missing") from error
     except msgspec.MsgspecError as error:
@@ -58,16 +111,7 @@ def read_items(path: Path) -> Iterator[Item]:
 
 
 def _moved(item: Item, base: Path, *, to_relative: bool) -> Item:
-    if not item.references and not item.turns:
-        return item
-
-    def moved(references: tuple[Reference, ...]) -> tuple[Reference, ...]:
-        return tuple(_moved_reference(ref, base, to_relative=to_relative) for ref in references)
-
-    turns = tuple(
-        msgspec.structs.replace(turn, references=moved(turn.references)) for turn in item.turns
-    )
-    return msgspec.structs.replace(item, references=moved(item.references), turns=turns)
+    return with_references(item, lambda ref: _moved_reference(ref, base, to_relative=to_relative))
 
 
 def _moved_reference(reference: Reference, base: Path, *, to_relative: bool) -> Reference:

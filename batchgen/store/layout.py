@@ -35,6 +35,11 @@ class Layout:
         return self.root / ".parts"
 
     @property
+    def references(self) -> Path:
+        """References that were fetched or scaled down."""
+        return self.root / ".references"
+
+    @property
     def lock(self) -> Path:
         """Held by the run that writes here."""
         return self.root / ".lock"
@@ -51,6 +56,10 @@ class Layout:
     def image(self, item_id: str, extension: str) -> Path:
         """The final place of an item's picture."""
         return self.root / "images" / f"{file_stem(item_id)}.{extension}"
+
+    def turn(self, item_id: str, turn: int, extension: str) -> Path:
+        """What one turn of a conversation came to: the model's content, or its picture."""
+        return self.root / "turns" / f"{file_stem(item_id)}.{turn}.{extension}"
 
     def text(self, item_id: str) -> Path:
         """The words that came with an item's picture."""

@@ -12,19 +12,25 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
-from typing import Any, Final, Self, TypeAlias
+from typing import Any, Final, Self, TypeAlias, TypeVar
 
 import msgspec
 
 from batchgen.errors import StoreError, store_errors
-from batchgen.model import Attempt, Status, Tokens
+from batchgen.model import Attempt, ImageFile, Item, Status, Tokens, content_key
 from batchgen.sanitize import Secrets
+from batchgen.selection import Selection
 
 VERSION: Final = 1
 
 
 class Run(msgspec.Struct, frozen=True, kw_only=True, tag_field="event", tag="run"):
-    """The first line of a segment. `head` is what a job file needs to run the same way."""
+    """The first line of a segment.
+
+    Attributes:
+        head: What a job file needs to run the same way.
+        selection, limit: What part of the job the run is about.
+    """
 
     v: int = VERSION
     run_id: str
@@ -35,6 +41,8 @@ class Run(msgspec.Struct, frozen=True, kw_only=True, tag_field="event", tag="run
     version: str
     shard: str | None = None
     head: dict[str, Any] = {}
+    selection: Selection = Selection()
+    limit: int | None = None
 
 
 class Sent(msgspec.Struct, frozen=True, kw_only=True, tag_field="event", tag="sent"):
@@ -68,7 +76,7 @@ class Filed(msgspec.Struct, frozen=True, kw_only=True, tag_field="event", tag="f
 
 
 class End(msgspec.Struct, frozen=True, kw_only=True, tag_field="event", tag="end"):
-    """The last line of a run that ended by itself."""
+    """The last line of a run that ended by itself; `n_selected` items it was about."""
 
     v: int = VERSION
     run_id: str
@@ -77,10 +85,13 @@ class End(msgspec.Struct, frozen=True, kw_only=True, tag_field="event", tag="end
     exit_code: int
     wall_s: float
     concurrency: dict[str, Any]
+    n_selected: int | None = None
 
 
 Line: TypeAlias = Run | Sent | Attempt | Filed | End
 Call: TypeAlias = tuple[str, str, int, int]
+
+AddableT = TypeVar("AddableT", Tokens, Decimal)
 
 _encoder = msgspec.json.Encoder()
 _decoder = msgspec.json.Decoder(Line)
@@ -185,34 +196,42 @@ def sync_directory(path: Path) -> None:
 
 @dataclass(slots=True)
 class ItemHistory:
-    """What all runs did for one item and content key.
+    """What all runs did for one item and content key, that is for one turn of an item.
 
     Attributes:
-        last: The last attempt, whose decision says where the item stands.
+        last: The last attempt, whose decision says what came of it.
+        place: Where that stands among all attempts, in the order of the ledger.
     """
 
     last: Attempt
+    place: int = 0
     n_attempts: int = 0
     tokens: Tokens | None = None
     cost_usd: Decimal | None = None
 
-    @property
-    def status(self) -> Status:
-        """Where the item stands."""
-        match self.last.decision:
-            case "done" | "failed" | "skipped":
-                return self.last.decision
-            case "retry" | "stop":
-                return "pending"
-
-    def add(self, attempt: Attempt) -> None:
+    def add(self, attempt: Attempt, place: int) -> None:
         """Count one more attempt."""
-        self.last = attempt
+        self.last, self.place = attempt, place
         self.n_attempts += 1 if attempt.attempt else 0
-        if attempt.tokens is not None:
-            self.tokens = attempt.tokens if self.tokens is None else self.tokens + attempt.tokens
-        if attempt.cost_usd is not None and attempt.billed == "yes":
-            self.cost_usd = (self.cost_usd or Decimal(0)) + attempt.cost_usd
+        self.tokens = _sum(self.tokens, attempt.tokens)
+        if attempt.billed == "yes":
+            self.cost_usd = _sum(self.cost_usd, attempt.cost_usd)
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Where an item stands, by all that was done for it.
+
+    Attributes:
+        last: The latest attempt, of whatever turn.
+        n_attempts, tokens, cost_usd: Over all turns.
+    """
+
+    status: Status
+    last: Attempt
+    n_attempts: int
+    tokens: Tokens | None
+    cost_usd: Decimal | None
 
 
 @dataclass(slots=True)
@@ -220,9 +239,10 @@ class History:
     """All segments of a directory, read in the order of their runs.
 
     Attributes:
-        items: By item id and content key.
+        items: By item id and content key, a key for each turn.
         unfinished: Requests that left and whose outcome nobody wrote.
         unreadable: Places (`NAME:LINE`) of lines that are no ledger line.
+        n_attempts: Of all items.
     """
 
     items: dict[tuple[str, str], ItemHistory] = field(default_factory=dict)
@@ -230,6 +250,7 @@ class History:
     ends: dict[str, End] = field(default_factory=dict)
     unfinished: dict[Call, Sent] = field(default_factory=dict)
     unreadable: list[str] = field(default_factory=list)
+    n_attempts: int = 0
 
     def apply(self, line: Line) -> None:
         """Take one line, in the order of the ledger."""
@@ -246,12 +267,60 @@ class History:
             case Filed():
                 pass
 
+    def standing(self, item: Item) -> Standing | None:
+        """Where an item stands, over all its turns; None if nothing was done for it yet.
+
+        Of all its turns the latest attempt decides, so that a conversation that is held anew is
+        not taken for done by its last turn of the time before.
+        """
+        turns = [past for name in turn_names(item) if (past := self.items.get(name)) is not None]
+        if not turns:
+            return None
+        latest = max(turns, key=lambda turn: turn.place).last
+        tokens: Tokens | None = None
+        cost_usd: Decimal | None = None
+        for turn in turns:
+            tokens, cost_usd = _sum(tokens, turn.tokens), _sum(cost_usd, turn.cost_usd)
+        n_attempts = sum(turn.n_attempts for turn in turns)
+        return Standing(_status(item, latest), latest, n_attempts, tokens, cost_usd)
+
     def _attempt(self, attempt: Attempt) -> None:
         name = (attempt.item, attempt.key)
         history = self.items.get(name)
         if history is None:
             history = self.items[name] = ItemHistory(attempt)
-        history.add(attempt)
+        history.add(attempt, self.n_attempts)
+        self.n_attempts += 1
+
+
+def turn_names(item: Item) -> list[tuple[str, str]]:
+    """What the turns of an item go by in a history; the last is the item's own name."""
+    earlier = [(item.id, content_key(item, turn=turn)) for turn in range(1, len(item.turns))]
+    return [*earlier, (item.id, item.key)]
+
+
+def final_image(images: Iterable[ImageFile]) -> ImageFile | None:
+    """The picture that an item was made for; None where there is none."""
+    return next((image for image in images if image.role == "final"), None)
+
+
+def _status(item: Item, latest: Attempt) -> Status:
+    match latest.decision:
+        case "failed" | "skipped":
+            return latest.decision
+        case "retry" | "stop":
+            return "pending"
+        case "done":
+            # What was a turn in the middle of a longer conversation made no final picture.
+            is_last = latest.key == item.key and final_image(latest.images) is not None
+            return "done" if is_last else "pending"
+
+
+def _sum(total: AddableT | None, more: AddableT | None) -> AddableT | None:
+    """What is known of a sum."""
+    if total is None or more is None:
+        return more if total is None else total
+    return total + more
 
 
 def segments(directory: Path) -> list[Path]:

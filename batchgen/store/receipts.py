@@ -25,7 +25,13 @@ class ReceivedImage(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Receipt(msgspec.Struct, frozen=True, kw_only=True):
-    """A whole answer with status 200. `skeleton` is its JSON with a number for each image."""
+    """A whole answer with status 200. `skeleton` is its JSON with a number for each image.
+
+    Attributes:
+        is_intact: Whether the skeleton says just what was received: no key was taken out of it,
+            and no string was shortened.
+        note: What the ledger should say of how the request was made, besides.
+    """
 
     v: int = 1
     sent: Sent
@@ -36,6 +42,8 @@ class Receipt(msgspec.Struct, frozen=True, kw_only=True):
     bytes_in: int
     skeleton: str
     images: tuple[ReceivedImage, ...]
+    is_intact: bool = True
+    note: str | None = None
 
 
 def part_name(sent: Sent) -> str:

@@ -1,13 +1,17 @@
 """An item as the body of `POST {base}/v1beta/models/{model}:generateContent`.
 
 A body holds what the user set and nothing else, `role` excepted, in camelCase: gateways drop
-members spelt with underscores. References are not in it: a body is a few pieces of JSON text with
+members spelt with underscores. Images are not in it: a body is a few pieces of JSON text with
 the files named in between, and is encoded while it is sent, so its length is known exactly and
 its images are never held in base64.
+
+A turn of a conversation is sent with all that came before it: each user message as it was, and
+after it the model's own content, byte for byte from disk, with the signatures that stand in it.
 """
 
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from typing import Any, Final, TypeAlias
 from urllib.parse import quote
 
@@ -23,22 +27,54 @@ ReadFile: TypeAlias = Callable[[ReferenceFile, int], AsyncIterator[bytes]]
 
 
 @dataclass(frozen=True, slots=True)
-class RequestBody:
-    """A body in pieces: JSON text as bytes, references as files.
+class Verbatim:
+    """A file whose bytes go into a body as they are, but for the first few."""
+
+    file: ReferenceFile
+    skip_bytes: int = 0
+
+    @property
+    def size_bytes(self) -> int:
+        """How many bytes of it are sent."""
+        return self.file.size_bytes - self.skip_bytes
+
+
+Piece: TypeAlias = bytes | ReferenceFile | Verbatim
+
+
+@dataclass(frozen=True, slots=True)
+class ModelContent:
+    """What the model said in an earlier turn: a file with its `content` object.
 
     Attributes:
-        pieces: In order; each file stands where its base64 text goes.
+        has_role: Whether the object says itself that it is the model's; without it, it is added.
     """
 
-    pieces: tuple[bytes | ReferenceFile, ...]
+    file: ReferenceFile
+    has_role: bool = True
+
+    @property
+    def pieces(self) -> tuple[Piece, ...]:
+        """The object as it stands in a conversation."""
+        if self.has_role:
+            return (Verbatim(self.file),)
+        return (b'{"role":"model",', Verbatim(self.file, skip_bytes=len(b"{")))
+
+
+@dataclass(frozen=True, slots=True)
+class RequestBody:
+    """A body in pieces: JSON text as bytes, images and earlier answers as files.
+
+    Attributes:
+        pieces: In order; a reference stands where its base64 text goes.
+    """
+
+    pieces: tuple[Piece, ...]
 
     @property
     def length_bytes(self) -> int:
         """The exact Content-Length."""
-        return sum(
-            len(piece) if isinstance(piece, bytes) else -(-piece.size_bytes // 3) * 4
-            for piece in self.pieces
-        )
+        return sum(map(_length_bytes, self.pieces))
 
     async def chunks(self, read: ReadFile) -> AsyncIterator[bytes]:
         """Encode the body for one attempt; a new iteration is needed for each.
@@ -48,11 +84,26 @@ class RequestBody:
                 and raises MissingReference if the file is not what it was.
         """
         for piece in self.pieces:
-            if isinstance(piece, bytes):
-                yield piece
-            else:
-                async for raw in read(piece, READ_BYTES):
-                    yield pybase64.b64encode(raw)
+            match piece:
+                case bytes():
+                    yield piece
+                case Verbatim(file, skip_bytes):
+                    async for raw in read(file, READ_BYTES):
+                        yield raw[skip_bytes:]
+                        skip_bytes = 0
+                case ReferenceFile():
+                    async for raw in read(piece, READ_BYTES):
+                        yield pybase64.b64encode(raw)
+
+
+def _length_bytes(piece: Piece) -> int:
+    match piece:
+        case bytes():
+            return len(piece)
+        case Verbatim():
+            return piece.size_bytes
+        case ReferenceFile():
+            return -(-piece.size_bytes // 3) * 4
 
 
 def endpoint_path(model: str) -> str:
@@ -60,52 +111,169 @@ def endpoint_path(model: str) -> str:
     return f"/v1beta/models/{quote(model.removeprefix('models/'), safe='')}:generateContent"
 
 
-def build_body(item: Item, files: Sequence[ReferenceFile]) -> RequestBody:
-    """Build the body of an item's only turn.
+def build_body(
+    item: Item,
+    files: Sequence[ReferenceFile],
+    *,
+    turn: int = 1,
+    contents: Sequence[ModelContent] = (),
+    picture: ReferenceFile | None = None,
+) -> RequestBody:
+    """Build the body of one turn of an item.
 
     Args:
-        item: What to ask for.
-        files: Its references, opened, in the item's order.
+        item: What to ask for. Its `extra` must not hold `contents`.
+        files: The references of all turns that are sent, opened, in the item's order.
+        turn: Which turn is asked for, from 1.
+        contents: What the model said in the turns right before it. The conversation that is sent
+            begins with the first of these turns; without any it is this turn alone.
+        picture: Stands in the first message for all turns before that one: what is to be edited.
     """
-    (turn,) = item.conversation
+    if item.request is not None:
+        return RequestBody((msgspec.json.encode(_with_roles(item.request)),))
+    turns = item.conversation[turn - 1 - len(contents) : turn]
     rest = _settings(item)
-    head: list[bytes | ReferenceFile] = [b'{"contents":[{"role":"user","parts":[']
-    tail = b"]}]" + (b"," + msgspec.json.encode(rest)[1:] if rest else b"}")
-    return RequestBody(tuple(_joined([*head, *_parts(turn, files), tail])))
+    pieces: list[Piece] = [b'{"contents":[']
+    pieces += _messages(turns, files, contents, picture)
+    pieces.append(b"]" + (b"," + msgspec.json.encode(rest)[1:] if rest else b"}"))
+    return RequestBody(tuple(_joined(pieces)))
 
 
-def _parts(turn: Turn, files: Sequence[ReferenceFile]) -> Iterator[bytes | ReferenceFile]:
+def asked_size(item: Item) -> str | None:
+    """The image size that an item asks for, wherever it says so."""
+    body: Any = _settings(item) if item.request is None else item.request
+    for name in ("generationConfig", "imageConfig", "imageSize"):
+        body = body.get(name) if isinstance(body, dict) else None
+    return body if isinstance(body, str) else None
+
+
+# --- the conversation ---------------------------------------------------------------------------
+
+
+def _messages(
+    turns: Sequence[Turn],
+    files: Sequence[ReferenceFile],
+    contents: Sequence[ModelContent],
+    picture: ReferenceFile | None,
+) -> Iterator[Piece]:
+    """The messages of the user, with the model's in between, separated by commas."""
+    at = 0
+    for n, (turn, content) in enumerate(zip_longest(turns, contents)):
+        # The last turn takes what is left, so that a file too many is seen.
+        end = at + len(turn.references) if content is not None else len(files)
+        yield (b"," if n else b"") + b'{"role":"user","parts":['
+        yield from _parts(turn, files[at:end], picture if n == 0 else None)
+        yield b"]}"
+        if content is not None:
+            yield b","
+            yield from content.pieces
+        at = end
+
+
+def _parts(
+    turn: Turn, files: Sequence[ReferenceFile], picture: ReferenceFile | None
+) -> Iterator[Piece]:
     """The text, then each reference after its label, separated by commas."""
     yield msgspec.json.encode({"text": turn.prompt})
+    if picture is not None:
+        yield from _inline(picture)
     for reference, file in zip(turn.references, files, strict=True):
         if reference.label is not None:
             yield b"," + msgspec.json.encode({"text": reference.label})
-        yield b',{"inlineData":{"mimeType":' + msgspec.json.encode(file.mime) + b',"data":"'
-        yield file
-        yield b'"}}'
+        yield from _inline(file)
+
+
+def _inline(file: ReferenceFile) -> Iterator[Piece]:
+    yield b',{"inlineData":{"mimeType":' + msgspec.json.encode(file.mime) + b',"data":"'
+    yield file
+    yield b'"}}'
+
+
+def _with_roles(request: dict[str, Any]) -> dict[str, Any]:
+    """A raw body as it is; a content that does not say whose it is, is the user's."""
+    contents = request.get("contents")
+    if isinstance(contents, dict):
+        return {**request, "contents": _with_role(contents)}
+    if isinstance(contents, list):
+        return {**request, "contents": [_with_role(content) for content in contents]}
+    return request
+
+
+def _with_role(content: Any) -> Any:
+    if isinstance(content, dict) and content.get("role") is None:
+        return {**content, "role": "user"}
+    return content
+
+
+# --- everything else ----------------------------------------------------------------------------
 
 
 def _settings(item: Item) -> dict[str, Any]:
-    """Every top-level member besides `contents`; only what is set."""
+    """Every top-level member besides `contents`; only what is set, `extra` merged last."""
+    system = item.system_instruction
+    settings = _set(
+        systemInstruction=None if system is None else {"parts": [{"text": system}]},
+        generationConfig=_generation_config(item) or None,
+        tools=_tools(item),
+        safetySettings=item.safety_settings,
+        store=item.store,
+    )
+    return _merged(settings, item.extra or {})
+
+
+def _generation_config(item: Item) -> dict[str, Any]:
+    level = item.thinking_level
     image = _set(aspectRatio=item.aspect_ratio, imageSize=item.image_size)
-    generation = _set(responseModalities=item.modalities, imageConfig=image or None)
-    return _set(generationConfig=generation or None)
+    thinking = _set(
+        thinkingLevel=None if level is None else level.upper(),
+        includeThoughts=item.include_thoughts,
+    )
+    return _set(
+        responseModalities=item.modalities,
+        imageConfig=image or None,
+        thinkingConfig=thinking or None,
+        temperature=item.temperature,
+        topP=item.top_p,
+        topK=item.top_k,
+        seed=item.seed,
+    )
+
+
+def _tools(item: Item) -> list[dict[str, Any]] | None:
+    match item.google_search:
+        case None | False:
+            return None
+        case True | ():
+            return [{"googleSearch": {}}]
+        case kinds:
+            return [{"googleSearch": {"searchTypes": {f"{kind}Search": {} for kind in kinds}}}]
 
 
 def _set(**members: Any) -> dict[str, Any]:
     return {name: value for name, value in members.items() if value is not None}
 
 
-def _joined(
-    pieces: Sequence[bytes | ReferenceFile],
-) -> Iterator[bytes | ReferenceFile]:
-    """Join neighbouring texts, so that a body without references is one piece."""
+def _merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """Maps are merged deeply; anything else, lists included, is replaced."""
+    merged = dict(base)
+    for name, value in over.items():
+        below = merged.get(name)
+        if isinstance(below, dict) and isinstance(value, dict):
+            merged[name] = _merged(below, value)
+        else:
+            merged[name] = value
+    return merged
+
+
+def _joined(pieces: Sequence[Piece]) -> Iterator[Piece]:
+    """Join neighbouring texts, so that a body without files is one piece."""
     text = bytearray()
     for piece in pieces:
         if isinstance(piece, bytes):
             text += piece
-        else:
+            continue
+        if text:
             yield bytes(text)
             text.clear()
-            yield piece
+        yield piece
     yield bytes(text)

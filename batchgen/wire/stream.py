@@ -10,8 +10,8 @@ their current keys. Such a string goes to a sink, and its number stands in the s
 place (a server's own string never stands there, so the two cannot be mistaken for each other).
 
 Memory: the skeleton, at most 16 MiB, and nothing of the images. A string of more than 1 MiB that
-is no image is shortened to that. Nothing here waits or touches a file; whoever feeds the stream
-paces it.
+is no image is shortened to that, and `is_shortened` says so. Nothing here waits or touches a file;
+whoever feeds the stream paces it.
 """
 
 import json
@@ -87,6 +87,7 @@ class ReplyStream:
         self._base64 = Base64Stream()
         self._fault: str | None = None
         self.n_images = 0
+        self.is_shortened = False
 
     def feed(self, chunk: bytes) -> None:
         """Take the next bytes of the body, of any length."""
@@ -193,6 +194,7 @@ class ReplyStream:
         if len(self._skeleton) - self._string_start > MAX_STRING_BYTES:
             kept = bytes(self._skeleton[self._string_start :])[:MAX_STRING_BYTES]
             whole = _WHOLE_ESCAPES.match(kept)
+            self.is_shortened = True
             del self._skeleton[self._string_start + (whole.end() if whole else 0) :]
         if self._string_is_key:
             self._stack[-1].key = _unquote(bytes(self._skeleton[self._string_start :]))

@@ -24,6 +24,7 @@ def blocking() -> Decimal | None:
 def with_everything_set(job: Path, options: batchgen.RunOptions) -> batchgen.Summary:
     batchgen.run(job, **options)
     redo = batchgen.Redo(failed=frozenset({batchgen.Outcome.BLOCKED}), done=False)
+    part = batchgen.Selection(only=("hero-*",), tags={"scene": ("studio",)}, sample=8)
     return batchgen.run(
         job,
         on_event=observe,
@@ -37,6 +38,8 @@ def with_everything_set(job: Path, options: batchgen.RunOptions) -> batchgen.Sum
         ca_file=None,
         proxy="http://127.0.0.1:3128",
         redo=redo,
+        selection=part,
+        limit=100,
     )
 
 

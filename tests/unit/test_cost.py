@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from batchgen.cost import UNKNOWN, PriceBook, count_tokens, estimate, price_tokens
-from batchgen.model import CostBasis, Tokens
+from batchgen.cost import UNKNOWN, PriceBook, count_tokens, estimate, price_tokens, read_price
+from batchgen.model import CostBasis, Item, Reference, Tokens, Turn
 from batchgen.wire.usage import read_usage
 
 BOOK = PriceBook.shipped()
@@ -314,6 +314,92 @@ def test_the_estimate_covers_prompt_references_picture_and_words() -> None:
     # 100 characters are 25 tokens, two references 1120, 650 words: (25+1120)*2 + 650*12 + 240000
     price = BOOK.find(PRO, at=TODAY)
     assert str(estimate(price, n_prompt_chars=100, n_references=2, size="4K")) == "0.250090"
+
+
+def item(model: str, **fields: Any) -> Item:
+    if not fields.keys() & {"turns", "request"}:
+        fields = {"prompt": "x" * 400} | fields
+    return Item(id="a", model=model, **fields)
+
+
+REFERENCE = Reference(path="/a.png")
+WORDS = 650 * 12  # the words beside a picture, at the rate of Pro
+
+
+@pytest.mark.parametrize(
+    ("model", "fields", "micro_usd"),
+    [
+        # 400 characters are 100 tokens at 2; a reference 560; 1120 image tokens at 120, in 4K 2000
+        (PRO, {}, 200 + WORDS + 134400),
+        ("models/Gemini-3-Pro-Image-Preview", {}, 200 + WORDS + 134400),
+        (PRO, {"image_size": "4K", "references": (REFERENCE,)}, 200 + 1120 + WORDS + 240000),
+        (PRO, {"system_instruction": "y" * 40}, 220 + WORDS + 134400),
+        (PRO, {"references": (Reference(path="/a.png", label="z" * 8),)}, 1324 + WORDS + 134400),
+        # merged last, so it is what is sent
+        (
+            PRO,
+            {"extra": {"generationConfig": {"imageConfig": {"imageSize": "4K"}}}},
+            200 + WORDS + 240000,
+        ),
+        # the last call of two turns: 20 tokens of words, a reference, and the picture of the first
+        (
+            PRO,
+            {"turns": (Turn(prompt="x" * 40, references=(REFERENCE,)), Turn(prompt="y" * 40))},
+            40 + 2 * 1120 + WORDS + 134400,
+        ),
+        # a raw request: 10 + 20 tokens of words, two pictures, its own size
+        (
+            PRO,
+            {
+                "request": {
+                    "contents": [
+                        {
+                            "role": "user",
+                            "parts": [
+                                {"text": "x" * 40},
+                                {"inlineData": {"mimeType": "image/png", "data": "AAAA"}},
+                                {"fileData": {"fileUri": "https://example.com/a.png"}},
+                            ],
+                        }
+                    ],
+                    "systemInstruction": {"parts": [{"text": "y" * 80}]},
+                    "generationConfig": {"imageConfig": {"imageSize": "4K"}},
+                }
+            },
+            60 + 2 * 1120 + WORDS + 240000,
+        ),
+        # whatever is not of the API's form counts nothing, and breaks nothing
+        (PRO, {"request": {"contents": None}}, WORDS + 134400),
+        (
+            PRO,
+            {"request": {"contents": [None, {"parts": [7, {"text": 7}]}], "generationConfig": []}},
+            WORDS + 134400,
+        ),
+        # the size is left out for this model: 100 * 0.3 + 650 * 2.5 + 1290 * 30
+        ("gemini-2.5-flash-image", {"image_size": "4K"}, 30 + 1625 + 38700),
+    ],
+)
+def test_the_estimate_of_an_item_counts_what_its_call_brings_along(
+    model: str, fields: dict[str, Any], micro_usd: int
+) -> None:
+    assert BOOK.estimate(item(model, **fields), at=TODAY) == Decimal(micro_usd) / 1_000_000
+
+
+@pytest.mark.parametrize(("turn", "more"), [(1, 0), (2, 20 + 1120), (None, 20 + 1120)])
+def test_the_estimate_of_a_turn_covers_it_and_the_turns_before(turn: int | None, more: int) -> None:
+    turns = (Turn(prompt="x" * 40), Turn(prompt="y" * 40))
+    expected = Decimal(20 + more + WORDS + 134400) / 1_000_000
+    assert BOOK.estimate(item(PRO, turns=turns), at=TODAY, turn=turn) == expected
+
+
+def test_a_price_of_a_model_that_nobody_knows_counts_the_most_that_an_image_takes() -> None:
+    price = read_price("my-model", {"input": "2", "text_output": "12", "image_output": "120"})
+    assert {price.tokens_an_image(size) for size in (None, "512", "4K")} == {3780}
+    book = PriceBook({"models/My-Model": {"2026-01-01": price}})
+    # 100 * 2 + 1120 * 2 + 650 * 12 + 3780 * 120
+    expected = Decimal(200 + 2240 + 7800 + 453600) / 1_000_000
+    assert book.estimate(item("my-model", references=(REFERENCE,)), at=TODAY) == expected
+    assert book.estimate(item("another"), at=TODAY) is None
 
 
 def test_huge_counts_are_priced_exactly() -> None:

@@ -15,7 +15,7 @@ import msgspec
 import pytest
 
 from batchgen.errors import StoreError
-from batchgen.model import Attempt, Failure, ImageFile, Outcome, Tokens
+from batchgen.model import Attempt, Failure, ImageFile, Item, Outcome, Tokens, Turn, content_key
 from batchgen.sanitize import Secrets
 from batchgen.store.ledger import (
     End,
@@ -38,6 +38,7 @@ AT = "2026-11-21T03:00:04.120Z"
 RUN = Run(run_id="r1", at=AT, job="j", job_sha256="0", provider="p", version="1")
 END = End(run_id="r1", at=AT, stop_reason="done", exit_code=0, wall_s=1.5, concurrency={"peak": 4})
 NO_SECRETS = Secrets([])
+ITEM = Item(id="a", model="m", prompt="p", key="k")
 
 
 def sent(item: str = "a", attempt: int = 1, **known: Any) -> Sent:
@@ -369,9 +370,10 @@ def history_of(*lines: Line) -> History:
     ],
 )
 def test_the_last_decision_says_where_an_item_stands(decision: str, status: str) -> None:
-    history = history_of(attempt(decision="failed"), attempt(n=2, decision=decision))
-    assert history.items["a", "k"].status == status
-    assert history.items["a", "k"].n_attempts == 2
+    last = attempt(n=2, decision=decision, images=FULL.images)
+    standing = history_of(attempt(decision="failed"), last).standing(ITEM)
+    assert standing is not None
+    assert (standing.status, standing.n_attempts, standing.last) == (status, 2, last)
 
 
 def test_what_left_and_never_came_back_is_unfinished() -> None:
@@ -395,12 +397,57 @@ def test_tokens_and_costs_add_up_and_the_unknown_is_never_nothing() -> None:
     assert known.n_attempts == 4
 
 
+@pytest.fixture
+def conversation() -> Item:
+    item = Item(id="a", model="m", turns=tuple(Turn(prompt=word) for word in "xyz"))
+    return msgspec.structs.replace(item, key=content_key(item))
+
+
+def turn_of(item: Item, number: int, role: str = "draft", **known: Any) -> Attempt:
+    (image,) = FULL.images
+    return attempt(
+        turn=number,
+        key=content_key(item, turn=number),
+        images=(msgspec.structs.replace(image, role=role),),
+        cost_usd=Decimal(number),
+        tokens=Tokens(thoughts=1),
+        **known,
+    )
+
+
+@pytest.mark.parametrize(
+    ("turns", "status", "last"),
+    [
+        ([(1, "draft", "done")], "pending", 1),
+        ([(1, "draft", "done"), (2, "draft", "retry")], "pending", 2),
+        ([(1, "draft", "done"), (2, "draft", "failed")], "failed", 2),
+        ([(1, "draft", "done"), (2, "draft", "done"), (3, "final", "done")], "done", 3),
+        ([(3, "final", "done"), (1, "draft", "done")], "pending", 1),
+        ([(3, "final", "done"), (1, "draft", "failed")], "failed", 1),
+        ([(3, "final", "failed"), (1, "draft", "done"), (3, "final", "done")], "done", 3),
+        ([(3, "final", "stop")], "pending", 3),
+        ([(3, "draft", "done")], "pending", 3),
+    ],
+)
+def test_a_conversation_stands_where_its_latest_turn_does_and_is_done_with_the_last(
+    conversation: Item, turns: list[tuple[int, str, str]], status: str, last: int
+) -> None:
+    lines = [turn_of(conversation, n, role, decision=decision) for n, role, decision in turns]
+    standing = history_of(*lines).standing(conversation)
+    assert standing is not None
+    assert (standing.status, standing.last.turn) == (status, last)
+    assert standing.n_attempts == len(turns)
+    assert standing.cost_usd == sum(n for n, _, _ in turns)
+    assert standing.tokens == Tokens(thoughts=len(turns))
+
+
 def test_another_content_key_is_another_history() -> None:
     history = history_of(attempt(), attempt(key="k2", decision="failed"))
-    assert {key: one.status for key, one in history.items.items()} == {
+    assert {name: one.last.decision for name, one in history.items.items()} == {
         ("a", "k"): "done",
         ("a", "k2"): "failed",
     }
+    assert history.standing(msgspec.structs.replace(ITEM, key="k3")) is None
 
 
 def test_a_defect_while_writing_is_told_to_whoever_waits_and_hangs_nobody(

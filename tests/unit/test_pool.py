@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import Counter
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import TYPE_CHECKING
@@ -19,12 +19,13 @@ from batchgen.errors import (
     NoAnswer,
     QuotaExhausted,
     RateLimited,
+    SkippedDependency,
     StoreError,
     Unreachable,
 )
 from batchgen.limits import Limiter, Limits
 from batchgen.model import Decision, Item
-from batchgen.pool import Journey, Pool, Stop, to_the_end
+from batchgen.pool import Journey, Pool, Stop, Take, to_the_end
 from batchgen.retry import Retries
 from tests import virtual_time
 
@@ -96,13 +97,19 @@ class World:
         self.records.append((called.item, called.n, decision))
         return called
 
-    def take(self, source: Iterator[Item]) -> Iterator[Item]:
-        for item in source:
-            self.n_taken += 1
-            yield item
+    def taking(self, source: Iterator[Item]) -> Take:
+        def take() -> Item | None:
+            item = next(source, None)
+            self.n_taken += item is not None
+            return item
+
+        return take
 
     async def run(self, source: Iterator[Item]) -> None:
-        async for end in self.pool.run(self.take(source)):
+        await self.run_taking(self.taking(source))
+
+    async def run_taking(self, take: Take) -> None:
+        async for end in self.pool.run(take):
             self.ends.append(end)
 
     @property
@@ -159,7 +166,7 @@ def test_a_slot_is_taken_before_an_item_so_a_million_items_are_never_listed() ->
 
     async def main() -> None:
         world.start()
-        async for end in world.pool.run(world.take(items(1_000_000))):
+        async for end in world.pool.run(world.taking(items(1_000_000))):
             world.ends.append(end)
             assert world.n_taken <= len(world.records) + 5
             if len(world.ends) == 20:
@@ -175,7 +182,7 @@ def test_nothing_is_taken_ahead_of_a_consumer_that_does_not_come_back() -> None:
 
     async def main() -> None:
         world.start()
-        async for end in world.pool.run(world.take(items(1_000_000))):
+        async for end in world.pool.run(world.taking(items(1_000_000))):
             world.ends.append(end)
             await asyncio.sleep(10_000)
             assert world.n_open <= world.limiter.max_open
@@ -219,6 +226,97 @@ def test_a_waiting_retry_holds_no_slot() -> None:
     assert [end.item for end in world.ends] == [*map(str, range(1, 12)), "0"]
     second = next(at_s for item, n, at_s in world.calls if (item, n) == ("0", 2))
     assert 510 <= second <= 562
+
+
+# --- items that are ready only when others have ended -----------------------------------------
+
+
+def chained(world: World, names: dict[str, str | None]) -> Take:
+    """Items by name, each ready once the one beside it has ended."""
+    left = dict(names)
+
+    def take() -> Item | None:
+        ended = {item for item, _, decision in world.records if decision != "retry"}
+        for name, parent in left.items():
+            if parent is None or parent in ended:
+                del left[name]
+                return Item(id=name, model="m", prompt="p")
+        return None
+
+    return take
+
+
+def test_what_is_not_ready_is_taken_when_the_item_it_waits_for_has_ended() -> None:
+    world = World(concurrency=3, latency_s=10)
+
+    async def main() -> float:
+        world.start()
+        await world.run_taking(
+            chained(world, {"c": "b", "b": "a", "a": None, "x": None, "y": None, "z": None})
+        )
+        return virtual_time.now_s()
+
+    assert virtual_time.run(main()) == pytest.approx(30, abs=0.1)
+    starts = {item: at_s for item, _, at_s in world.calls}
+    assert [round(starts[name]) for name in "abcxyz"] == [0, 10, 20, 0, 0, 10]
+
+
+def test_a_retry_gets_a_slot_while_all_else_waits_for_its_item() -> None:
+    world = World(lambda _item, n: Unreachable("x") if n < 4 else None, concurrency=1)
+
+    async def main() -> None:
+        world.start()
+        await world.run_taking(chained(world, {"b": "a", "a": None}))
+
+    virtual_time.run(main())
+    assert [(item, n) for item, n, _ in world.calls] == [
+        (name, n) for name in "ab" for n in range(1, 5)
+    ]
+
+
+def test_what_waits_for_an_item_that_never_comes_does_not_hold_up_the_end() -> None:
+    world = World()
+
+    async def main() -> float:
+        world.start()
+        await world.run_taking(chained(world, {"b": "gone", "a": None}))
+        return virtual_time.now_s()
+
+    assert virtual_time.run(main()) == pytest.approx(10, abs=0.1)
+    assert [end.item for end in world.ends] == ["a"]
+
+
+@pytest.mark.parametrize("how", ["stop", "cancel", "defect"])
+def test_the_end_of_a_run_does_not_wait_for_what_is_not_ready(how: str) -> None:
+    world = World(lambda _item, _n: RateLimited("busy", wait_s=600), concurrency=2)
+
+    async def main() -> float:
+        world.start()
+        acts = {
+            "stop": lambda: world.stop.ask("told to"),
+            "cancel": world.pool.cancel,
+            "defect": lambda: world.pool._broke(ZeroDivisionError("ours")),
+        }
+        acting = asyncio.create_task(at(25, acts[how]))
+        with pytest.raises(ZeroDivisionError) if how == "defect" else nullcontext():
+            await world.run_taking(chained(world, {"b": "a", "a": None}))
+        await acting
+        return virtual_time.now_s()
+
+    assert virtual_time.run(main()) == pytest.approx(25, abs=0.1)
+    assert [item for item, _, _ in world.calls] == ["a"]
+    world.assert_each_call_is_recorded_once()
+
+
+def test_a_skipped_item_is_recorded_as_that_and_tried_once() -> None:
+    world = World(lambda _item, _n: SkippedDependency("no picture to build on"))
+
+    async def main() -> None:
+        world.start()
+        await world.run(items(1))
+
+    virtual_time.run(main())
+    assert world.records == [("0", 1, "skipped")]
 
 
 # --- retries ------------------------------------------------------------------------------------
@@ -370,7 +468,7 @@ def test_a_consumer_that_walks_away_leaves_nothing_running() -> None:
 
     async def main() -> None:
         world.start()
-        ends = world.pool.run(world.take(items(1000)))
+        ends = world.pool.run(world.taking(items(1000)))
         async for end in ends:
             world.ends.append(end)
             break

@@ -71,7 +71,7 @@ def test_plain_lines_come_at_the_start_and_every_thirty_seconds() -> None:
         watch(attempt("0.04"))
         watch(ended("done"))
     watch(ended("failed"))
-    watch(Warned("the ledger ended in a torn line"))
+    watch(Warned("warning: the ledger ended in a torn line"))
     watch(Stopping("sigint", 3))
     assert stream.getvalue().splitlines() == [
         OPENING,

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
+import subprocess
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -182,3 +184,12 @@ async def test_a_file_that_is_cut_while_it_is_read_is_missing(tmp_path: Path) ->
     with pytest.raises(MissingReference):
         async for _ in steps:
             pass
+
+
+def test_reading_a_job_waits_neither_for_aiohttp_nor_for_pillow() -> None:
+    code = (
+        "import sys, batchgen.references as r; r.ReferenceLibrary();"
+        "print({'aiohttp', 'PIL', 'yarl'} & set(sys.modules))"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ran.stdout == "set()\n"

@@ -10,9 +10,16 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from batchgen.errors import MissingReference
-from batchgen.model import Item, Reference, ReferenceFile
+from batchgen.model import Item, Reference, ReferenceFile, SafetySetting, Turn
 from batchgen.references import ReferenceLibrary, read_reference
-from batchgen.wire.request import READ_BYTES, build_body, endpoint_path
+from batchgen.wire.request import (
+    READ_BYTES,
+    ModelContent,
+    RequestBody,
+    asked_size,
+    build_body,
+    endpoint_path,
+)
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -27,7 +34,10 @@ def item(**known: Any) -> Item:
 
 
 async def body_of(one: Item, *files: ReferenceFile) -> Any:
-    body = build_body(one, files)
+    return await read(build_body(one, files))
+
+
+async def read(body: RequestBody) -> Any:
     raw = b"".join([chunk async for chunk in body.chunks(read_reference)])
     assert len(raw) == body.length_bytes
     return json.loads(raw)
@@ -64,6 +74,239 @@ async def test_settings_are_sent_under_their_camel_case_names(
         "contents": contents({"text": "p"}),
         "generationConfig": settings,
     }
+
+
+@pytest.mark.parametrize(
+    ("known", "rest"),
+    [
+        (
+            {"thinking_level": "high"},
+            {"generationConfig": {"thinkingConfig": {"thinkingLevel": "HIGH"}}},
+        ),
+        (
+            {"thinking_level": "MINIMAL", "include_thoughts": False},
+            {
+                "generationConfig": {
+                    "thinkingConfig": {"thinkingLevel": "MINIMAL", "includeThoughts": False}
+                }
+            },
+        ),
+        ({"temperature": 0.0}, {"generationConfig": {"temperature": 0.0}}),
+        ({"top_p": 0.9}, {"generationConfig": {"topP": 0.9}}),
+        ({"top_k": 40}, {"generationConfig": {"topK": 40}}),
+        ({"seed": 0}, {"generationConfig": {"seed": 0}}),
+        ({"store": False}, {"store": False}),
+        ({"google_search": True}, {"tools": [{"googleSearch": {}}]}),
+        ({"google_search": False}, {}),
+        (
+            {"google_search": ("web",)},
+            {"tools": [{"googleSearch": {"searchTypes": {"webSearch": {}}}}]},
+        ),
+        (
+            {"google_search": ("web", "image")},
+            {"tools": [{"googleSearch": {"searchTypes": {"webSearch": {}, "imageSearch": {}}}}]},
+        ),
+        (
+            {"system_instruction": "Be calm"},
+            {"systemInstruction": {"parts": [{"text": "Be calm"}]}},
+        ),
+        (
+            {"safety_settings": (SafetySetting(category="HARM_X", threshold="OFF"),)},
+            {"safetySettings": [{"category": "HARM_X", "threshold": "OFF"}]},
+        ),
+        ({"extra": {"serviceTier": "flex"}}, {"serviceTier": "flex"}),
+        ({"extra": {"service_tier": "flex"}}, {"service_tier": "flex"}),
+        ({"extra": {"labels": None}}, {"labels": None}),
+        ({"copy": 3, "reference_max_px": 512}, {}),
+    ],
+)
+async def test_every_field_has_its_place_in_the_body(
+    known: dict[str, Any], rest: dict[str, Any]
+) -> None:
+    assert await body_of(item(**known)) == {"contents": contents({"text": "p"}), **rest}
+
+
+async def test_extra_is_merged_last_maps_deeply_and_lists_replaced() -> None:
+    got = await body_of(
+        item(
+            image_size="1K",
+            aspect_ratio="1:1",
+            google_search=True,
+            modalities=("IMAGE",),
+            extra={
+                "generationConfig": {
+                    "imageConfig": {"imageSize": "8K", "personGeneration": "ALLOW_NONE"},
+                    "responseModalities": ["TEXT"],
+                    "stopSequences": ["x"],
+                },
+                "tools": [{"codeExecution": {}}],
+            },
+        )
+    )
+    assert got == {
+        "contents": contents({"text": "p"}),
+        "generationConfig": {
+            "imageConfig": {
+                "imageSize": "8K",
+                "aspectRatio": "1:1",
+                "personGeneration": "ALLOW_NONE",
+            },
+            "responseModalities": ["TEXT"],
+            "stopSequences": ["x"],
+        },
+        "tools": [{"codeExecution": {}}],
+    }
+
+
+async def test_extra_is_merged_into_a_copy() -> None:
+    one = item(image_size="1K", extra={"generationConfig": {"imageConfig": {"a": {"b": 1}}}})
+    assert await body_of(one) == await body_of(one)
+    assert one.extra == {"generationConfig": {"imageConfig": {"a": {"b": 1}}}}
+
+
+@pytest.mark.parametrize(
+    ("request_", "sent"),
+    [
+        ({"contents": [{"parts": [{"text": "p"}]}]}, {"contents": contents({"text": "p"})}),
+        ({"contents": {"parts": [{"text": "p"}]}}, {"contents": contents({"text": "p"})[0]}),
+        (
+            {"contents": [{"role": "model", "parts": []}, {"role": None}], "labels": {"a_b": "c"}},
+            {
+                "contents": [{"role": "model", "parts": []}, {"role": "user"}],
+                "labels": {"a_b": "c"},
+            },
+        ),
+        ({"contents": "odd", "seed": 1.5}, {"contents": "odd", "seed": 1.5}),
+        ({}, {}),
+    ],
+)
+async def test_a_raw_request_is_sent_as_it_is_with_a_role(
+    request_: dict[str, Any], sent: dict[str, Any]
+) -> None:
+    assert await body_of(Item(id="a", model="m", request=request_)) == sent
+
+
+@pytest.mark.parametrize(
+    ("known", "size"),
+    [
+        ({}, None),
+        ({"image_size": "2K"}, "2K"),
+        ({"image_size": "2K", "extra": {"generationConfig": {"imageConfig": None}}}, None),
+        ({"extra": {"generationConfig": {"imageConfig": {"imageSize": "4K"}}}}, "4K"),
+        ({"prompt": None, "request": {"generationConfig": {"imageConfig": {}}}}, None),
+        (
+            {"prompt": None, "request": {"generationConfig": {"imageConfig": {"imageSize": "4K"}}}},
+            "4K",
+        ),
+        ({"prompt": None, "request": {"generationConfig": ["odd"]}}, None),
+    ],
+)
+def test_the_size_is_found_wherever_an_item_says_it(
+    known: dict[str, Any], size: str | None
+) -> None:
+    assert asked_size(item(**known)) == size
+
+
+# --- conversations ------------------------------------------------------------------------------
+
+
+def a_file(path: Path, data: bytes, mime: str = "image/png") -> ReferenceFile:
+    path.write_bytes(data)
+    seen = path.stat()
+    return ReferenceFile(
+        path=str(path),
+        mime=mime,
+        size_bytes=len(data),
+        sha256="",
+        mtime_ns=seen.st_mtime_ns,
+        inode=seen.st_ino,
+    )
+
+
+def conversation(*n_references: int) -> Item:
+    turns = tuple(
+        Turn(prompt=f"turn {n}", references=(Reference(path="x", label=f"label {n}"),) * count)
+        for n, count in enumerate(n_references, 1)
+    )
+    return Item(id="a", model="m", turns=turns, image_size="1K")
+
+
+def inline(data: bytes, mime: str = "image/png") -> dict[str, Any]:
+    return {"inlineData": {"mimeType": mime, "data": base64.b64encode(data).decode()}}
+
+
+async def test_a_turn_is_sent_with_all_that_came_before_it(tmp_path: Path) -> None:
+    first = {"role": "model", "parts": [{"text": "\u4e2d", "thoughtSignature": "c2ln"}]}
+    second = {"parts": [{**inline(PNG), "thoughtSignature": "c2ln"}]}
+    files = [a_file(tmp_path / f"{n}.png", PNG + bytes([n])) for n in range(3)]
+    body = build_body(
+        conversation(1, 0, 2),
+        files,
+        turn=3,
+        contents=(
+            ModelContent(a_file(tmp_path / "a.1.json", json.dumps(first).encode())),
+            ModelContent(
+                a_file(tmp_path / "a.2.json", json.dumps(second).encode()), has_role=False
+            ),
+        ),
+    )
+    labelled = [{"text": "label 3"}, inline(PNG + b"\1"), {"text": "label 3"}, inline(PNG + b"\2")]
+    assert await read(body) == {
+        "contents": [
+            *contents({"text": "turn 1"}, {"text": "label 1"}, inline(PNG + b"\0")),
+            first,
+            *contents({"text": "turn 2"}),
+            {**second, "role": "model"},
+            *contents({"text": "turn 3"}, *labelled),
+        ],
+        "generationConfig": {"imageConfig": {"imageSize": "1K"}},
+    }
+
+
+async def test_what_the_model_said_is_sent_byte_for_byte(tmp_path: Path) -> None:
+    said = b'{"role" : "model","x":1.50,"parts":[ {"text":"\\u0041"} ]}'
+    body = build_body(
+        conversation(0, 0), [], turn=2, contents=[ModelContent(a_file(tmp_path / "a", said))]
+    )
+    assert said in [chunk async for chunk in body.chunks(read_reference)]
+
+
+async def test_a_picture_stands_in_for_what_cannot_be_sent(tmp_path: Path) -> None:
+    said = {"role": "model", "parts": []}
+    body = build_body(
+        conversation(1, 1, 0),
+        [a_file(tmp_path / "b.png", PNG + b"b")],
+        turn=3,
+        contents=[ModelContent(a_file(tmp_path / "a.2.json", json.dumps(said).encode()))],
+        picture=a_file(tmp_path / "a.1.jpg", b"jpeg", "image/jpeg"),
+    )
+    assert (await read(body))["contents"] == [
+        *contents(
+            {"text": "turn 2"},
+            inline(b"jpeg", "image/jpeg"),
+            {"text": "label 2"},
+            inline(PNG + b"b"),
+        ),
+        said,
+        *contents({"text": "turn 3"}),
+    ]
+
+
+async def test_thirty_megabytes_of_an_earlier_answer_are_never_held_whole(tmp_path: Path) -> None:
+    said = b'{"parts":[{"text":"' + b"x" * (30 << 20) + b'"}]}'
+    content = ModelContent(a_file(tmp_path / "a.1.json", said), has_role=False)
+    body = build_body(conversation(0, 0), [], turn=2, contents=[content])
+    sizes = [len(chunk) async for chunk in body.chunks(read_reference)]
+    assert sum(sizes) == body.length_bytes > len(said)
+    assert max(sizes) <= READ_BYTES
+
+
+async def test_an_answer_that_changed_on_disk_is_not_sent(tmp_path: Path) -> None:
+    content = ModelContent(a_file(tmp_path / "a.1.json", b"{}"))
+    (tmp_path / "a.1.json").write_bytes(b"{ }")
+    body = build_body(conversation(0, 0), [], turn=2, contents=[content])
+    with pytest.raises(MissingReference):
+        await read(body)
 
 
 async def test_names_and_tags_stay_at_home() -> None:

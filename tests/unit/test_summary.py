@@ -1,5 +1,6 @@
 """The figures of a run, added up by hand beside them."""
 
+from collections.abc import Sequence
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -7,7 +8,18 @@ from typing import Any
 import msgspec
 
 from batchgen.cli.run import closing
-from batchgen.model import Attempt, Failure, ImageFile, Item, Outcome, Result, Status, Tokens
+from batchgen.model import (
+    Attempt,
+    Failure,
+    ImageFile,
+    Item,
+    Outcome,
+    Result,
+    Status,
+    Tokens,
+    Turn,
+    content_key,
+)
 from batchgen.report import Summary, rebuild
 from batchgen.report.summary import MAX_LISTED, MAX_TAG_VALUES, OTHER, ItemTotals, RunTotals
 from batchgen.store.expanded import write_items
@@ -68,6 +80,13 @@ def test_a_cost_of_which_nothing_is_known_is_none_and_no_cost_at_all_is_zero() -
     assert totals({"cost_usd": None, "cost_basis": "unknown"}).known_cost_usd is None
     assert totals({}, {"cost_usd": None}).known_cost_usd == Decimal("0.138160")
     assert RunTotals().known_cost_usd == 0
+
+
+def test_a_turn_that_went_well_is_no_picture_of_an_item_and_no_waste() -> None:
+    draft = msgspec.structs.replace(IMAGE, role="draft")
+    run = totals({"images": (draft,)}, {"turn": 2})
+    assert (run.images, run.waste_usd) == (1, Decimal(0))
+    assert run.known_cost_usd == Decimal("0.276320")
 
 
 def test_what_was_never_sent_is_no_call() -> None:
@@ -163,8 +182,16 @@ class Directory:
         self.n_runs = 0
         (root / "ledger").mkdir()
 
-    def run(self, *lines: tuple[str, str, str], today: dict[str, str]) -> Summary:
-        """One more run, with an attempt for each `(id, key, decision)`; then rebuild."""
+    def run(
+        self,
+        *lines: tuple[str, str, str],
+        today: dict[str, str] | None = None,
+        items: Sequence[Item] = (),
+    ) -> Summary:
+        """One more run, with an attempt for each `(id, key, decision)`; then rebuild.
+
+        The job is `items`, or `today`: ids with their keys.
+        """
         self.n_runs += 1
         run_id = f"run-{self.n_runs}"
         head = Run(
@@ -184,8 +211,10 @@ class Directory:
         ]
         segment = self.root / "ledger" / f"{run_id}.jsonl"
         segment.write_bytes(b"".join(msgspec.json.encode(one) + b"\n" for one in [head, *attempts]))
-        items = (Item(id=name, prompt=name, model="m", key=key) for name, key in today.items())
-        write_items(self.root / "items.jsonl", items)
+        simple = [
+            Item(id=name, prompt=name, model="m", key=key) for name, key in (today or {}).items()
+        ]
+        write_items(self.root / "items.jsonl", items or simple)
         return rebuild(self.root)
 
 
@@ -215,6 +244,21 @@ def test_an_edit_that_is_taken_back_is_news_in_no_run(tmp_path: Path) -> None:
     job.run(("a", "new", "done"), ("b", "new", "failed"), today={"a": "new", "b": "new"})
     for _ in range(2):
         assert diffs(job.run(today={"a": "old", "b": "old"})) == ([], [], ["a"])
+
+
+def test_a_conversation_that_fails_at_another_turn_is_still_failing(tmp_path: Path) -> None:
+    job = Directory(tmp_path)
+    turns = tuple(Turn(prompt=word) for word in "xyz")
+    item = Item(id="a", model="m", turns=turns)
+    keys = [content_key(item, turn=turn) for turn in (1, 2, 3)]
+    item = msgspec.structs.replace(item, key=keys[2])
+    one, two, three = ("a", keys[0]), ("a", keys[1]), ("a", keys[2])
+    job.run((*one, "failed"), items=[item])
+    assert diffs(job.run((*one, "done"), (*two, "failed"), items=[item])) == ([], [], ["a"])
+    mended = job.run((*two, "done"), (*three, "done"), items=[item])
+    assert diffs(mended) == ([], ["a"], [])
+    assert diffs(job.run((*one, "failed"), items=[item])) == (["a"], [], [])
+    assert diffs(job.run((*one, "failed"), items=[item])) == ([], [], ["a"])
 
 
 def test_the_cost_is_compared_with_the_run_before(tmp_path: Path) -> None:

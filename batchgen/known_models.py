@@ -1,0 +1,332 @@
+"""What is known of image models: what each takes and makes, and until when Google serves it.
+
+The table only warns. It holds back nothing but a setting that its model is known to refuse or to
+ignore: `as_sent` leaves that out, `mismatches` says so. Whatever else does not fit is sent as it
+is written, since a gateway may know better; a model that is not in the table passes silently.
+
+Source: `batchgen/known_models.yaml`, where every fact names its source and the day on which it was
+checked; docs/api-notes.md, section 5.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, timedelta
+from functools import cache, lru_cache
+from importlib import resources
+from typing import Any, Final, Literal, NamedTuple, TypeAlias
+
+import msgspec
+import yaml
+
+from batchgen.model import Item
+
+WhenAsked: TypeAlias = Literal["used", "ignored", "refused"]
+
+# How long before a model's last day a job that uses it is worth a word.
+NOTICE: Final = timedelta(days=30)
+# A job names few models and mixes few settings, but a foreign manifest may hold any number.
+_MAX_REMEMBERED: Final = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class Mismatch:
+    """Something of an item that its model does not take, and what becomes of it.
+
+    Attributes:
+        field: As in the job file; `model` for the model itself.
+        message: A sentence without anything of the item but the value, so equal ones can be
+            counted together.
+    """
+
+    field: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """That Google ends an id.
+
+    Attributes:
+        day: The last one announced; without it, the day on which the end was announced.
+        announced: Whether `day` is that of the shutdown.
+        successor: What Google names in its place.
+    """
+
+    day: date
+    announced: bool
+    successor: str
+
+
+@dataclass(frozen=True, slots=True)
+class Thinking:
+    """What a model makes of a thinkingConfig; `levels` are those it takes, if it uses them."""
+
+    when_asked: WhenAsked
+    levels: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class TokenCounts:
+    """What images count: output tokens by size, what no size means, input tokens a reference."""
+
+    by_size: Mapping[str, int]
+    default_size: str
+    reference: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KnownModel:
+    """One model under all its ids. None is what is not known; an empty tuple is none at all."""
+
+    name: str
+    aliases: tuple[str, ...] = ()
+    released: Mapping[str, date]
+    endings: Mapping[str, Ending]
+    ratios: tuple[str, ...] | None = None
+    sizes: tuple[str, ...] | None = None
+    tokens: TokenCounts | None = None
+    thinking: Thinking | None = None
+    search: tuple[str, ...] | None = None
+    max_references: int | None = None
+    max_input_tokens: int | None = None
+    max_output_tokens: int | None = None
+
+
+class _Asked(NamedTuple):
+    """The settings of an item that a model may not take."""
+
+    model: str
+    aspect_ratio: str | None
+    image_size: str | None
+    thinking_level: str | None
+    include_thoughts: bool | None
+    google_search: bool | tuple[str, ...] | None
+    n_references: int
+
+
+class _Finding(NamedTuple):
+    mismatch: Mismatch
+    left_out: bool = False
+
+
+class KnownModels:
+    """The table of known models.
+
+    Cost: a mix of settings is judged once and remembered, so that a job of many items costs a
+    look-up an item.
+    """
+
+    def __init__(self, models: Iterable[KnownModel]) -> None:
+        """Keep models under their names and aliases."""
+        self._models = {name: one for one in models for name in (one.name, *one.aliases)}
+        self._endings = {
+            name: ending for one in self._models.values() for name, ending in one.endings.items()
+        }
+        self._findings = lru_cache(_MAX_REMEMBERED)(self._find_findings)
+        self._farewell = lru_cache(_MAX_REMEMBERED)(self._find_farewell)
+
+    @classmethod
+    @cache
+    def shipped(cls) -> "KnownModels":
+        """The table that comes with batchgen; read once."""
+        text = resources.files("batchgen").joinpath("known_models.yaml").read_text("utf-8")
+        table = yaml.load(text, Loader=yaml.CBaseLoader)  # noqa: S506 - it makes text only
+        return cls(_read_model(name, facts) for name, facts in table["models"].items())
+
+    def find(self, model: str) -> KnownModel | None:
+        """The model that an id means: `models/` in front, any case, aliases."""
+        return self._models.get(plain_name(model))
+
+    def mismatches(self, item: Item, *, on: date) -> tuple[Mismatch, ...]:
+        """What of an item its model does not take, and what becomes of each.
+
+        Of a raw request only the model is looked at.
+        """
+        found = () if item.request is not None else self._findings(_asked(item))
+        farewell = self._farewell(item.model, on)
+        if not found:
+            return farewell
+        return farewell + tuple(finding.mismatch for finding in found)
+
+    def as_sent(self, item: Item) -> Item:
+        """The item without the settings that its model is known to refuse or to ignore.
+
+        It keeps its `key`: what an item asks for is what was written.
+        """
+        if item.request is not None:
+            return item
+        left_out = [one.mismatch.field for one in self._findings(_asked(item)) if one.left_out]
+        return msgspec.structs.replace(item, **dict.fromkeys(left_out)) if left_out else item
+
+    def token_counts(self, model: str) -> TokenCounts:
+        """What a model's images count; of a model unknown, the most that any known one's do."""
+        known = self.find(model)
+        if known is not None and known.tokens is not None:
+            return known.tokens
+        all_counts = [one.tokens for one in self._models.values() if one.tokens is not None]
+        most = max(max(counts.by_size.values()) for counts in all_counts)
+        return TokenCounts({"1K": most}, "1K", max(counts.reference for counts in all_counts))
+
+    def _find_findings(self, asked: _Asked) -> tuple[_Finding, ...]:
+        known = self.find(asked.model)
+        if known is None:
+            return ()
+        name = plain_name(asked.model)
+        return (
+            *_geometry(known, name, asked),
+            *_thinking(known, name, asked),
+            *_search(known, name, asked),
+            *_references(known, name, asked),
+        )
+
+    def _find_farewell(self, model: str, on: date) -> tuple[Mismatch, ...]:
+        name = plain_name(model)
+        ending = self._endings.get(name)
+        if ending is None:
+            return ()
+        day = ending.day
+        match ending.announced, day <= on:
+            case True, True:
+                said = f"Google shut {name} down on {day}; it is sent as written, and a gateway may"
+                said += " still serve it"
+            case True, False if day - on <= NOTICE:
+                said = f"Google shuts {name} down on {day}; it is sent as written"
+            case False, True:
+                said = f"Google deprecated {name} on {day} and named no last day; it is sent as"
+                said += " written"
+            case _:
+                return ()
+        return (Mismatch("model", f"{said}; its successor is {self._heir(ending, on)}"),)
+
+    def _heir(self, ending: Ending, on: date) -> str:
+        """The first successor that is not itself on its way out."""
+        heir = ending.successor
+        while (next_ending := self._endings.get(heir)) and next_ending.day <= on:
+            heir = next_ending.successor
+        return heir
+
+
+def plain_name(model: str) -> str:
+    """An id as ids are compared: in lower case, without `models/` in front."""
+    return model.lower().removeprefix("models/")
+
+
+def _asked(item: Item) -> _Asked:
+    return _Asked(
+        item.model,
+        item.aspect_ratio,
+        item.image_size,
+        item.thinking_level,
+        item.include_thoughts,
+        item.google_search,
+        # A request of a conversation carries the references of all its turns, so the last has most.
+        len(item.all_references),
+    )
+
+
+def _geometry(known: KnownModel, name: str, asked: _Asked) -> Iterator[_Finding]:
+    ratio, size = asked.aspect_ratio, asked.image_size
+    if ratio is not None and known.ratios is not None and ratio not in known.ratios:
+        yield _sent("aspect_ratio", f"{name} does not make {ratio}; it")
+    if size is None or known.sizes is None or size in known.sizes:
+        return
+    if known.sizes:
+        yield _sent("image_size", f"{name} makes {_listed(known.sizes)} only; {size}")
+    else:
+        yield _left_out("image_size", f"{name} takes no image size; it")
+
+
+def _thinking(known: KnownModel, name: str, asked: _Asked) -> Iterator[_Finding]:
+    level, thinking = asked.thinking_level, known.thinking
+    if thinking is None:
+        return
+    match thinking.when_asked:
+        case "refused":
+            for field in ("thinking_level", "include_thoughts"):
+                if getattr(asked, field) is not None:
+                    yield _left_out(field, f"{name} does not think; {field}")
+        case "ignored" if level is not None:
+            yield _left_out("thinking_level", f"{name} thinks alike at every level; thinking_level")
+        case "used" if level is not None and level not in thinking.levels:
+            levels = _listed(thinking.levels)
+            yield _sent("thinking_level", f"{name} has the thinking levels {levels} only; {level}")
+
+
+def _search(known: KnownModel, name: str, asked: _Asked) -> Iterator[_Finding]:
+    kinds = ("web",) if asked.google_search is True else asked.google_search or ()
+    lacking = [kind for kind in kinds if known.search is not None and kind not in known.search]
+    if not lacking:
+        return
+    if known.search:
+        what = f"{_listed(known.search)} search only; {_listed(lacking)} search"
+        yield _sent("google_search", f"{name} has {what}")
+    else:
+        yield _sent("google_search", f"{name} has no search; google_search")
+
+
+def _references(known: KnownModel, name: str, asked: _Asked) -> Iterator[_Finding]:
+    if known.max_references is not None and asked.n_references > known.max_references:
+        message = f"{name} takes {known.max_references} references a request; "
+        message += f"all {asked.n_references} are sent as written and may be refused"
+        yield _Finding(Mismatch("references", message))
+
+
+def _sent(field: str, what: str) -> _Finding:
+    return _Finding(Mismatch(field, f"{what} is sent as written and will probably be refused"))
+
+
+def _left_out(field: str, what: str) -> _Finding:
+    return _Finding(Mismatch(field, f"{what} is left out of the request"), left_out=True)
+
+
+def _listed(words: Sequence[str]) -> str:
+    *others, last = words
+    return f"{', '.join(others)} and {last}" if others else last
+
+
+def _read_model(name: str, facts: Mapping[str, Any]) -> KnownModel:
+    """Read one entry of the table, whose scalars are all text."""
+    values = {fact: one["value"] for fact, one in facts.items() if fact != "endings"}
+    limits = values.get("limits", {})
+    return KnownModel(
+        name=name,
+        aliases=tuple(values.get("aliases", ())),
+        released={id_: date.fromisoformat(day) for id_, day in values.get("released", {}).items()},
+        endings={id_: _read_ending(one["value"]) for id_, one in facts.get("endings", {}).items()},
+        ratios=_words(values.get("ratios")),
+        sizes=_words(values.get("sizes")),
+        tokens=_read_tokens(values),
+        thinking=_read_thinking(values.get("thinking")),
+        search=_words(values.get("search")),
+        max_references=_count(values.get("max_references")),
+        max_input_tokens=_count(limits.get("input")),
+        max_output_tokens=_count(limits.get("output")),
+    )
+
+
+def _read_ending(value: Mapping[str, str]) -> Ending:
+    day = value.get("shutdown") or value["deprecated"]
+    return Ending(date.fromisoformat(day), "shutdown" in value, value["successor"])
+
+
+def _read_tokens(values: Mapping[str, Any]) -> TokenCounts | None:
+    if "image_tokens" not in values:
+        return None
+    counts = dict(values["image_tokens"])
+    default = counts.pop("default")
+    by_size = {size: int(count) for size, count in counts.items()}
+    return TokenCounts(by_size, default, int(values["reference_tokens"]))
+
+
+def _read_thinking(value: Mapping[str, Any] | None) -> Thinking | None:
+    if value is None:
+        return None
+    return Thinking(value["when_asked"], tuple(value.get("levels", ())))
+
+
+def _words(value: Sequence[str] | None) -> tuple[str, ...] | None:
+    return None if value is None else tuple(value)
+
+
+def _count(value: str | None) -> int | None:
+    return None if value is None else int(value)

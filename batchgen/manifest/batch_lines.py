@@ -1,0 +1,51 @@
+"""Lines of other tools' batch files as items of ours, so that such a file runs as it stands.
+
+    Gemini  {"key": "a", "request": {"contents": […]}}
+    OpenAI  {"custom_id": "a", "method": "POST", "url": …, "body": {"contents": […]}}
+    Vertex  {"request": {"contents": […], "labels": {…}}}
+
+Source: docs/api-notes.md, section on batch files.
+"""
+
+import re
+import unicodedata
+from collections.abc import Mapping
+from typing import Any, Final
+
+_ID_NAMES: Final = ("key", "custom_id", "id")
+_ODD: Final = re.compile(r"[^\w.\-:# ]")
+_MAX_ID_CHARS: Final = 180
+# Members of a line that say nothing of the request.
+_ASIDE: Final = frozenset({"key", "custom_id", "method", "url", "body"})
+
+
+def is_batch_line(written: Any) -> bool:
+    """Whether a line holds a whole request."""
+    return isinstance(written, dict) and (
+        "request" in written or isinstance(written.get("body"), dict)
+    )
+
+
+def as_item(written: Mapping[str, Any], number: int) -> dict[str, Any]:
+    """The same as an item.
+
+    Its id is `key`, `custom_id` or `id`, with `_` for what an id may not hold; the original is then
+    kept as the tag `key`. A line that names none is `line-N`.
+
+    Args:
+        written: A line for which `is_batch_line` holds.
+        number: Of the line in its file, from 1.
+    """
+    named = next((written[name] for name in _ID_NAMES if _is_name(written.get(name))), None)
+    original = f"line-{number}" if named is None else str(named)
+    identity = _ODD.sub("_", unicodedata.normalize("NFC", original))[:_MAX_ID_CHARS]
+    item = {name: value for name, value in written.items() if name not in _ASIDE}
+    item.setdefault("request", written.get("body"))
+    item["id"] = identity
+    if identity != original and isinstance(tags := item.get("tags") or {}, dict):
+        item["tags"] = {**tags, "key": original}
+    return item
+
+
+def _is_name(value: Any) -> bool:
+    return (isinstance(value, str) and bool(value)) or type(value) is int

@@ -1,0 +1,169 @@
+"""What items have to do with one another: the same id, the same file, the same request, circles.
+
+A first reading leaves marks, eight bytes an item; where they call for it, a second reading looks
+at the items that are marked, which is when messages and places are made.
+"""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+from batchgen.manifest.expand import Draft
+from batchgen.manifest.fields import Mistake, shown
+from batchgen.manifest.graph import Graph
+from batchgen.manifest.nodes import Steps
+from batchgen.manifest.origins import Origin
+from batchgen.manifest.problems import Problems, dotted, written_id
+from batchgen.manifest.seen import Seen
+from batchgen.model import Item
+from batchgen.naming import collision_key, file_stem
+
+# Ids that are their own file names but for capitals; device names have at most four characters.
+_PLAIN_ID: Final = re.compile(r"[A-Za-z0-9_-]{5,160}\Z")
+
+
+class Entry(Protocol):
+    """Something that was read as an item, and where it stands."""
+
+    @property
+    def home(self) -> Origin:
+        """Where it stands."""
+
+    def draft(self) -> Draft:
+        """The same with all its fields and their places."""
+
+
+class Marks:
+    """What a first reading leaves for a second one, eight bytes an item for ids and for keys."""
+
+    def __init__(self) -> None:
+        """Start without marks."""
+        self.paths, self.keys, self.graph = Seen(), Seen(), Graph()
+
+    def take(self, item: Item) -> None:
+        """Mark a good item."""
+        self.paths.add(path_hash(item.id))
+        self.keys.add(hash(item.key))
+        if item.references or item.turns:
+            self.graph.add(item)
+
+    def take_bad(self, entry: Entry) -> None:
+        """Mark an item with mistakes, whose id is taken all the same."""
+        if (identity := _bad_id(entry)) is not None:
+            self.paths.add(path_hash(identity))
+
+    @property
+    def call_for_more(self) -> bool:
+        """Whether a second reading has something to find."""
+        return bool(self.paths.repeated() or self.keys.repeated() or self.graph)
+
+
+@dataclass(frozen=True, slots=True)
+class _First:
+    """The first item of those that share something."""
+
+    n: int
+    id: str
+    origin: Origin
+
+
+class Comparison:
+    """Finds items that share an id, a file name or a key."""
+
+    def __init__(self, problems: Problems, marks: Marks) -> None:
+        """Take what the first reading left; look only at what it marked."""
+        self._problems = problems
+        self._paths, self._keys = marks.paths.repeated(), marks.keys.repeated()
+        self._graph = marks.graph
+        self._by_path: dict[str, _First] = {}
+        self._by_key: dict[str, _First] = {}
+        self._n_items = 0
+
+    def take(self, entry: Entry, items: Sequence[Item]) -> None:
+        """Compare what was read with what came before it."""
+        if not items and (identity := _bad_id(entry)) is not None:
+            self._graph.found(identity)
+            self._compare_path(entry, identity)
+        for item in items:
+            self._graph.found(item.id)
+            self._compare_path(entry, item.id)
+            self._compare_key(entry, item)
+
+    def tell_faults(
+        self, entry: Entry, items: Sequence[Item], faults: Mapping[str, Mapping[str, str]]
+    ) -> None:
+        """Report the references of an item to others that are not there, or lead back to it."""
+        for item in items[:1]:
+            found = faults.get(item.id, {})
+            for steps, named in _item_references(item):
+                if named in found:
+                    path, place = entry.draft().place(Mistake(steps, found[named]))
+                    name = dotted((f"items[{item.id}]", *steps))
+                    self._problems.error(path, place, name, found[named])
+
+    def _compare_path(self, entry: Entry, identity: str) -> None:
+        self._n_items += 1
+        if path_hash(identity) not in self._paths:
+            return
+        name = collision_key(file_stem(identity))
+        first = self._by_path.setdefault(name, _First(self._n_items, identity, entry.home))
+        if first.n == self._n_items:
+            return
+        where = _where(first.origin, entry.home)
+        message = (
+            f"duplicate id {shown(identity)} (first {where}){_remedy(entry)}"
+            if first.id == identity
+            else f"{shown(identity)} and {shown(first.id)} ({where}) would share a file name on "
+            "some disks; rename one"
+        )
+        place = entry.home.place(("id",))
+        self._problems.error(entry.home.path, place, f"items[{identity}].id", message)
+
+    def _compare_key(self, entry: Entry, item: Item) -> None:
+        if hash(item.key) not in self._keys:
+            return
+        first = self._by_key.setdefault(item.key, _First(self._n_items, item.id, entry.home))
+        if first.n == self._n_items or first.id == item.id:
+            return
+        message = (
+            f"it asks for the same picture as {shown(first.id)} "
+            f"({_where(first.origin, entry.home)}); for several of one kind write count"
+        )
+        place = entry.home.place(())
+        self._problems.warning(entry.home.path, place, f"items[{item.id}]", message)
+
+
+def path_hash(identity: str) -> int:
+    """What ids share whose files would collide on some disk."""
+    if _PLAIN_ID.match(identity):
+        return hash(identity.lower())
+    return hash(collision_key(file_stem(identity)))
+
+
+def _remedy(entry: Entry) -> str:
+    is_expanded = isinstance(entry, Draft) and entry.is_expanded
+    return "; put what tells the items apart into the id" if is_expanded else ""
+
+
+def _where(origin: Origin, seen_from: Origin) -> str:
+    """Where something stands, told in another place."""
+    if origin.path == seen_from.path:
+        return f"on line {origin.line}"
+    return f"at {origin.path}:{origin.line}"
+
+
+def _item_references(item: Item) -> Iterator[tuple[Steps, str]]:
+    """The ids that an item names, with the steps that lead to each."""
+    for n, reference in enumerate(item.references):
+        if reference.item is not None:
+            yield ("references", n), reference.item
+    for k, turn in enumerate(item.turns):
+        for n, reference in enumerate(turn.references):
+            if reference.item is not None:
+                yield ("turns", k, "references", n), reference.item
+
+
+def _bad_id(entry: Entry) -> str | None:
+    """The id of an item that has mistakes."""
+    return written_id(entry.fields) if isinstance(entry, Draft) else None

@@ -1,0 +1,285 @@
+"""Job files as they lie there: the settings at the head, and what is written for each item.
+
+One class a format. All of them stream their items, and can do so again; YAML alone is parsed whole.
+"""
+
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO, Final, Protocol
+
+import msgspec
+
+from batchgen.errors import JobError, Problem
+from batchgen.manifest.batch_lines import as_item, is_batch_line
+from batchgen.manifest.expand import TAGS, Draft, fields_of
+from batchgen.manifest.fields import NO_UTF8, Checker, nearest
+from batchgen.manifest.items import FIELDS, TYPED
+from batchgen.manifest.json_lines import decoded, problem
+from batchgen.manifest.nodes import (
+    MAX_YAML_BYTES,
+    Document,
+    Place,
+    YamlError,
+    children,
+    compose,
+    emptied,
+)
+from batchgen.manifest.origins import InDocument, InJson, Origin
+from batchgen.manifest.problems import Problems, dotted
+from batchgen.manifest.settings import Settings, read_head
+from batchgen.manifest.shapes import Line, usual_line
+from batchgen.manifest.tables import DELIMITERS, JSON_LINES, DelimitedTable, RowError
+
+STDIN: Final = Path("-")
+STDIN_NAME: Final = "stdin"
+
+_START: Final = Place(1, 1)
+_BOM: Final = b"\xef\xbb\xbf"
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """What is written for one item, or why it cannot be read."""
+
+    value: Any
+    origin: Origin
+
+
+class UsualLine(msgspec.Struct, gc=False):
+    """A line of JSON that may be like others, see `shapes`.
+
+    Attributes:
+        raw: The text, should the whole of it be asked for.
+    """
+
+    path: Path
+    number: int
+    raw: bytes
+    line: Line
+
+    @property
+    def home(self) -> Origin:
+        """Where it stands."""
+        return InJson(self.path, self.number, self.raw)
+
+    def draft(self) -> Draft:
+        """The same as any other item."""
+        return Draft(decoded(self.raw), self.home)
+
+
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """An item whose text cannot be read.
+
+    Attributes:
+        owner: What the message names, where a line alone does not say enough.
+    """
+
+    message: str
+    path: Path
+    place: Place
+    owner: str = ""
+
+
+class Source(Protocol):
+    """An opened job file.
+
+    Attributes:
+        path: As the user named it.
+        file: Where it can be read.
+        settings: What its head says.
+    """
+
+    path: Path
+    file: Path
+    settings: Settings
+
+    def items(self) -> Iterator[Written | UsualLine | Unreadable]:
+        """Yield what is written for each item, in order; may be called again."""
+
+
+class YamlSource:
+    """A YAML job: one document, parsed whole."""
+
+    def __init__(self, path: Path, text: str, problems: Problems) -> None:
+        """Parse the document and read its head."""
+        self.path, self.file, self._problems = path, path, problems
+        self.settings = Settings()
+        try:
+            self._document = compose(text)
+            head = emptied(self._document.root, "items")
+            value = self._document.value(head, typed={"defaults": TYPED})
+        except YamlError as error:
+            self._document = Document(None)
+            problems.error(path, error.place, "", error.message)
+            return
+        check = Checker()
+        self.settings = read_head(check, value)
+        report_head(problems, check, InDocument(path, self._document))
+
+    def items(self) -> Iterator[Written | Unreadable]:
+        """Yield the nodes under `items`."""
+        if self._document.root is None:
+            return
+        self._document.restart()
+        nodes = children(self._document.root, "items")
+        if nodes is None:
+            place = self._document.place(("items",))
+            self._problems.error(self.path, place, "items", "expected a list of items")
+            return
+        for n, node in enumerate(nodes):
+            try:
+                value = self._document.value(node, typed=TYPED)
+            except YamlError as error:
+                yield Unreadable(error.message, self.path, error.place, f"items[{n + 1}]")
+            else:
+                yield Written(value, InDocument(self.path, self._document, ("items", n)))
+
+
+class JsonLinesSource:
+    """A JSONL job: one item a line; line 1 may hold the head."""
+
+    def __init__(self, path: Path, file: Path, problems: Problems) -> None:
+        """Read the head, if line 1 is one.
+
+        Args:
+            path: What messages name.
+            file: Where the lines are.
+            problems: Takes what is wrong with the head.
+        """
+        self.path, self.file = path, file
+        self.settings = Settings()
+        with file.open("rb") as opened:
+            first = opened.readline(MAX_YAML_BYTES).removeprefix(_BOM)
+        written = decoded(first)
+        self._has_head = isinstance(written, dict) and "job" in written
+        if self._has_head:
+            check = Checker()
+            check.mapping(written, (), ("job",))
+            self.settings = read_head(check, written["job"], ("job",))
+            report_head(problems, check, InJson(path, 1, first), ("job",))
+
+    def items(self) -> Iterator[Written | UsualLine | Unreadable]:
+        """Yield the lines but the head and blank ones."""
+        for number, line in self._lines():
+            if (usual := usual_line(line)) is not None:
+                yield UsualLine(self.path, number, line, usual)
+                continue
+            value = decoded(line)
+            if isinstance(value, Exception):
+                place, message = problem(value, line, number)
+                yield Unreadable(message, self.path, place)
+                continue
+            if isinstance(value, dict) and "job" in value:
+                message = "a job's settings can only be on line 1"
+                yield Unreadable(message, self.path, Place(number, 1))
+                continue
+            if is_batch_line(value):
+                value = as_item(value, number)
+            yield Written(value, InJson(self.path, number, line))
+
+    def _lines(self) -> Iterator[tuple[int, bytes]]:
+        """Yield the lines that hold items, with their numbers from 1."""
+        with self.file.open("rb") as file:
+            for number, raw in enumerate(file, 1):
+                line = raw.removeprefix(_BOM) if number == 1 else raw
+                if line.strip() and not (number == 1 and self._has_head):
+                    yield number, line
+
+
+class TableSource:
+    """A CSV or TSV job: one item a row; the header names item fields, `tags.NAME` makes tags."""
+
+    def __init__(self, path: Path, problems: Problems) -> None:
+        """Read the header."""
+        self.path, self.file = path, path
+        self.settings = Settings()
+        self._table: DelimitedTable | None = None
+        try:
+            self._table = DelimitedTable(path, path)
+        except RowError as error:
+            problems.error(error.path, error.place, "", error.message)
+            return
+        for name in self._table.columns:
+            if name == TAGS or (name not in FIELDS and not name.startswith(TAGS)):
+                near = nearest(name, FIELDS)
+                message = f"unknown column{near or ';'} for a tag, write {TAGS}{name}"
+                if name == TAGS:
+                    message = f"a tag needs a name: {TAGS}NAME"
+                problems.error(path, self._table.header.place((name,)), name, message)
+
+    def items(self) -> Iterator[Written | Unreadable]:
+        """Yield the rows."""
+        if self._table is None:
+            return
+        for row in self._table.rows():
+            if isinstance(row, RowError):
+                yield Unreadable(row.message, row.path, row.place)
+            else:
+                known = {
+                    name: cell
+                    for name, cell in row.cells.items()
+                    if name in FIELDS or name.startswith(TAGS)
+                }
+                yield Written(fields_of(known), row.origin)
+
+
+def open_source(path: Path, problems: Problems) -> Source:
+    """Open a job file by its ending; `-` is JSON Lines from standard input, the rest is YAML.
+
+    Raises:
+        JobError: It cannot be read at all.
+    """
+    try:
+        return _open(path, problems)
+    except OSError as error:
+        raise _unreadable(path, f"cannot read the job file: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        before = error.object[: error.start]
+        last = before.rpartition(b"\n")[2]
+        place = Place(before.count(b"\n") + 1, len(last.decode("utf-8-sig")) + 1)
+        raise _unreadable(path, NO_UTF8, place) from error
+
+
+def _open(path: Path, problems: Problems) -> Source:
+    if path == STDIN:
+        return JsonLinesSource(Path(STDIN_NAME), spooled(sys.stdin.buffer), problems)
+    suffix = path.suffix.lower()
+    if suffix in JSON_LINES:
+        return JsonLinesSource(path, path, problems)
+    if suffix in DELIMITERS:
+        return TableSource(path, problems)
+    if path.stat().st_size > MAX_YAML_BYTES:
+        raise _unreadable(path, "YAML of more than 64 MiB: write it as JSONL")
+    return YamlSource(path, path.read_bytes().decode("utf-8-sig"), problems)
+
+
+def spooled(stream: BinaryIO) -> Path:
+    """Copy a stream to a file, because a job is read more than once; it goes with the process."""
+    file = tempfile.NamedTemporaryFile(prefix="batchgen-")  # noqa: SIM115 - closed at exit
+    shutil.copyfileobj(stream, file)
+    file.flush()
+    _SPOOLS.append(file)
+    return Path(file.name)
+
+
+_SPOOLS: Final[list[Any]] = []
+
+
+def report_head(
+    problems: Problems, check: Checker, origin: Origin, steps: tuple[str, ...] = ()
+) -> None:
+    """Turn the mistakes of a head into problems with places."""
+    for mistake in check.mistakes:
+        inside = mistake.steps[: len(steps)] == steps
+        place = origin.place(mistake.steps, key=mistake.at_key)
+        name = dotted(mistake.steps[len(steps) :] if inside else mistake.steps)
+        problems.error(origin.path, place, name, mistake.message)
+
+
+def _unreadable(path: Path, message: str, place: Place = _START) -> JobError:
+    return JobError((Problem(str(path), place.line, place.column, "", message),))
