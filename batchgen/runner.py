@@ -13,7 +13,7 @@ from contextlib import AsyncExitStack, suppress
 from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
-from typing import Any, Self, Unpack
+from typing import TYPE_CHECKING, Any, Self, Unpack
 
 import msgspec
 
@@ -61,7 +61,10 @@ from batchgen.store.ledger import (
 )
 from batchgen.store.lock import OutputLock
 from batchgen.store.parts import Writer
-from batchgen.transport import Timeouts, Transport
+from batchgen.transport import Timeouts, Transport, tls_context
+
+if TYPE_CHECKING:
+    from batchgen.references.fetch import Fetcher
 
 _TICK_S = 1.0
 
@@ -146,7 +149,7 @@ class Runner:
         )
         self._secrets = Secrets(secret_values(provider, key, self._proxy))
         self._layout = Layout(Path(options.get("output", "output")) / manifest.name)
-        self._references = ReferenceLibrary(self._layout.references)
+        self._references = ReferenceLibrary(self._layout.references, fetcher=self._fetcher)
         self.directory = self._layout.root
         async with AsyncExitStack() as stack:
             drafted = self._read_items(manifest, stack)
@@ -261,6 +264,12 @@ class Runner:
         if self._urls:
             await self._references.fetch(self._urls)
             write_items(draft, (self._known_by_bytes(item) for item in read_items(draft)))
+
+    def _fetcher(self, directory: Path) -> "Fetcher":
+        """What fetches; the key and the proxy of the service are not for it."""
+        from batchgen.references.fetch import Fetcher  # noqa: PLC0415 - few jobs need it
+
+        return Fetcher(directory, tls=tls_context(self._options.get("ca_file")))
 
     def _known_by_bytes(self, item: Item) -> Item:
         def known(references: Sequence[Reference]) -> tuple[Reference, ...]:
@@ -384,6 +393,8 @@ class Runner:
                     pass  # for another run
         self.planned_usd = planned
         self._n_selected = n_reused + n_settled + n_todo
+        if not self._n_selected:
+            self._tell(Warned("warning: nothing of the job is selected"))
         self._tell(
             RunBegan(
                 run_id=self.run_id,

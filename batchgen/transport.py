@@ -83,7 +83,7 @@ class Transport:
         """Keep the settings; nothing is opened before `async with`."""
         self._base_url = provider.base_url
         self._timeouts = timeouts
-        self._tls = _tls_context(ca_file)
+        self._tls = tls_context(ca_file)
         self._proxy = proxy
         credential = (
             {"Authorization": f"Bearer {key}"}
@@ -298,7 +298,12 @@ def _short(error: BaseException) -> str:
     return str(words)[:200]
 
 
-def _tls_context(ca_file: str | Path | None) -> ssl.SSLContext:
+def tls_context(ca_file: str | Path | None) -> ssl.SSLContext:
+    """What certificates are trusted: those of a file, or the system's.
+
+    Raises:
+        UsageError: The file cannot be read.
+    """
     try:
         return ssl.create_default_context(cafile=str(ca_file) if ca_file else None)
     except OSError as error:

@@ -50,6 +50,12 @@ def _redo_outcomes(
     return frozenset(map(Outcome, words))
 
 
+class _Words(click.types.StringParamType):
+    """Words, which a variable of the environment separates by commas."""
+
+    envvar_list_splitter = ","
+
+
 def _tags(
     _context: click.Context, _option: click.Parameter, values: tuple[str, ...]
 ) -> dict[str, tuple[str, ...]]:
@@ -88,9 +94,16 @@ def _tags(
 @click.option("--force", is_flag=True, help="Send done items again as well; they are paid again.")
 @click.option("--limit", type=click.IntRange(min=1), help="So many items that need work, in order.")
 @click.option("--sample", type=click.IntRange(min=1), help="So many items, spread over the job.")
-@click.option("--only", multiple=True, metavar="GLOB", help="Items whose id matches; * ? […].")
 @click.option(
-    "--tag", "tags", multiple=True, metavar="K=V", callback=_tags, help="Items with this tag."
+    "--only", type=_Words(), multiple=True, metavar="GLOB", help="Items whose id matches; * ? […]."
+)
+@click.option(
+    *("--tag", "tags"),
+    type=_Words(),
+    multiple=True,
+    metavar="K=V",
+    callback=_tags,
+    help="Items with this tag.",
 )
 @click.option(
     "--api-key-file",

@@ -19,7 +19,7 @@ from batchgen.manifest.files import nearest_file, why, with_prompt_files
 from batchgen.manifest.nodes import Place, Steps
 from batchgen.manifest.origins import Origin, Part
 from batchgen.manifest.tables import InlineTable, Row, RowError, Table, open_table
-from batchgen.manifest.templates import compiled, filled, names_in, unknown
+from batchgen.manifest.templates import compiled, filled, names_in, templates_in, unknown
 
 EXPANSION: Final = ("each", "matrix", "exclude")
 TAGS: Final = "tags."
@@ -36,14 +36,14 @@ class Draft:
         fields: As written, templates filled.
         origin: Where the item is written.
         row: Where its row stands, if it has one.
-        from_row: Fields that the row has a say in, and the column through which.
+        from_row: The steps to what the row has a say in, and the column through which.
         from_matrix: Names of the matrix, with the number of the value each.
     """
 
     fields: Any
     origin: Origin
     row: Origin | None = None
-    from_row: Mapping[str, str] = field(default_factory=dict)
+    from_row: Mapping[Steps, str] = field(default_factory=dict)
     from_matrix: Mapping[str, int] = field(default_factory=dict)
 
     @property
@@ -62,18 +62,25 @@ class Draft:
 
     def is_in_row(self, mistake: Mistake) -> bool:
         """Whether a mistake of the item is one of its row, not of all that is written for it."""
-        return self.row is not None and bool(mistake.steps) and mistake.steps[0] in self.from_row
+        return self._column(mistake.steps) is not None
 
     def place(self, mistake: Mistake) -> tuple[Path, Place]:
         """Where a mistake of the item stands."""
         steps = mistake.steps
-        if self.row is not None and self.is_in_row(mistake):
-            column = self.from_row[str(steps[0])]
+        if self.row is not None and (column := self._column(steps)) is not None:
             return self.row.path, self.row.place((column, *steps[1:]), key=mistake.at_key)
         name = str(steps[0]) if steps else ""
         if name in self.from_matrix and not isinstance(self.fields.get(name), dict):
             steps = ("matrix", name, self.from_matrix[name])
         return self.origin.path, self.origin.place(steps, key=mistake.at_key)
+
+    def _column(self, steps: Steps) -> str | None:
+        """The column through which the row has a say in a part, or in something of it."""
+        for known, column in self.from_row.items():
+            n = min(len(known), len(steps))
+            if n and known[:n] == steps[:n]:
+                return column
+        return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,10 +130,10 @@ class Expansion:
         self._read = names_in(self._templates)
         self._check_matrix(check)
         self._sets = frozenset(item_fields) - own.keys()
-        self._from_row = {
-            name: min(columns)
-            for name, template in self._templates.items()
-            if (columns := names_in(template) - self._matrix.keys())
+        self._from_row: dict[Steps, str] = {
+            steps: min(columns)
+            for steps, template in templates_in(self._templates)
+            if (columns := set(template.names) - self._matrix.keys())
         }
 
     def drafts(self) -> Iterator[Draft | BadRow]:
@@ -149,13 +156,15 @@ class Expansion:
     def _combined(self, cells: Mapping[str, Any], row: Origin | None) -> Iterator[Draft]:
         texts = {name: as_text(cell) for name, cell in cells.items()}
         set_by_row = fields_of({name: cell for name, cell in cells.items() if self._is_set(name)})
-        from_row = {**self._from_row, **{name: name for name in set_by_row}}
+        from_row = dict(self._from_row)
+        from_row.update(((name,), name) for name in set_by_row)
         for numbers, picked in _combinations(self._matrix):
             values = {**texts, **{name: as_text(value) for name, value in picked.items()}}
             if self._is_excluded(values):
                 continue
+            fields = {**filled(self._templates, values), **set_by_row}
             set_by_matrix = {name: value for name, value in picked.items() if self._is_set(name)}
-            fields = {**filled(self._templates, values), **set_by_row, **set_by_matrix}
+            _set(fields, set_by_matrix)
             yield Draft(fields, self._origin, row, from_row, numbers)
 
     def _is_set(self, name: str) -> bool:
@@ -173,6 +182,9 @@ class Expansion:
 
     def _fault(self, row: Row) -> "RowError | None":
         """What keeps a row from being put into the templates."""
+        for name in sorted(row.cells.keys() & self._matrix.keys()):
+            message = f"'{name}' is a name of the matrix already; name it otherwise"
+            return RowError(message, row.origin.path, row.origin.place((name,), key=True))
         for name in sorted(self._read):
             if name not in row.cells and name not in self._matrix:
                 message = unknown(name, (*row.cells, *self._matrix))
@@ -209,19 +221,21 @@ def fields_of(cells: Mapping[str, Any]) -> dict[str, Any]:
     `tags.NAME` makes a tag; in a text, `|` separates references and modalities.
     """
     fields: dict[str, Any] = {}
-    tags: dict[str, Any] = {}
-    for name, cell in cells.items():
-        if cell is None or cell == "":
-            continue
-        if name.startswith(TAGS):
-            tags[name.removeprefix(TAGS)] = cell
-        elif name in _LISTS and isinstance(cell, str):
-            fields[name] = [part.strip() for part in cell.split("|") if part.strip()]
-        else:
-            fields[name] = cell
-    if tags and isinstance(others := fields.get("tags", {}), dict):
-        fields["tags"] = {**others, **tags}
+    given = {name: cell for name, cell in cells.items() if cell is not None and cell != ""}
+    for name in _LISTS & given.keys():
+        if isinstance(text := given[name], str):
+            given[name] = [part.strip() for part in text.split("|") if part.strip()]
+    _set(fields, given)
     return fields
+
+
+def _set(fields: dict[str, Any], values: Mapping[str, Any]) -> None:
+    """Set fields by their names, and tags one by one."""
+    tags = {name: value for name, value in values.items() if name.startswith(TAGS)}
+    fields.update((name, value) for name, value in values.items() if name not in tags)
+    if tags and isinstance(others := fields.get("tags", {}), dict):
+        named = {name.removeprefix(TAGS): value for name, value in tags.items()}
+        fields["tags"] = {**others, **named}
 
 
 def as_text(value: Any) -> str:

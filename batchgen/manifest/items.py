@@ -113,6 +113,7 @@ class ItemReader:
             check.wrong(("references",), "the first turn has references of its own; put all there")
         copy = self._copy(check, fields)
         if len(check.mistakes) > n_before or identity is None:
+            self._look_at_files(check, own, asked)
             return None
         item = self._composed(identity, values, asked, copy)
         item = self._located(check, item)
@@ -252,6 +253,14 @@ class ItemReader:
             message = f"its turns hold more than {MAX_REFERENCES} references in all"
             check.wrong(("turns",), message)
         return msgspec.structs.replace(item, turns=turns)
+
+    def _look_at_files(
+        self, check: Checker, own: Mapping[str, Any], asked: Mapping[str, Any]
+    ) -> None:
+        """Examine the files of an item that has other mistakes: all are told in one go."""
+        self._files(check, own.get("references") or (), (), None)
+        for n, turn in enumerate(asked.get("turns", ())):
+            self._files(check, turn.references, ("turns", n), None)
 
     def _files(
         self,

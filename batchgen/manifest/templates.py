@@ -7,7 +7,7 @@ formats. `{{` and `}}` are literal braces. What is put in is never looked at aga
 """
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -97,15 +97,22 @@ def compiled(check: Checker, value: Any, steps: Steps, known: Collection[str] | 
 
 def names_in(value: Compiled) -> frozenset[str]:
     """The names that a compiled value is filled from."""
+    return frozenset(name for _, template in templates_in(value) for name in template.names)
+
+
+def templates_in(value: Compiled, steps: Steps = ()) -> Iterator[tuple[Steps, Template]]:
+    """The templates of a compiled value, each with the steps that lead to it."""
     match value:
         case Template():
-            return frozenset(value.names)
+            yield steps, value
         case list():
-            return frozenset().union(*map(names_in, value))
+            for n, one in enumerate(value):
+                yield from templates_in(one, (*steps, n))
         case dict():
-            return frozenset().union(*map(names_in, value.values()))
+            for name, one in value.items():
+                yield from templates_in(one, (*steps, name))
         case _:
-            return frozenset()
+            return
 
 
 def filled(value: Compiled, values: Mapping[str, str]) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 import os
 import shutil
@@ -19,6 +20,7 @@ import pytest
 from aiohttp.abc import AbstractResolver, ResolveResult
 from PIL import Image
 
+from batchgen import Runner
 from batchgen.errors import StoreError
 from batchgen.model import Reference, ReferenceFile
 from batchgen.references import (
@@ -30,7 +32,7 @@ from batchgen.references import (
 )
 from batchgen.references.fetch import Fetcher, FetchLimits
 from tests import servers
-from tests.runs import KEY
+from tests.runs import KEY, run_job, write_job
 from tests.servers import Answer, Asked, FaultServer, chunked, drips, http, sends, stalls
 
 if TYPE_CHECKING:
@@ -169,6 +171,71 @@ def gives(data: bytes = PICTURE, /, **headers: str) -> Answer:
 
 def redirects(target: str, status: int = 302) -> Answer:
     return sends(http(status, b"", {"Location": target}))
+
+
+# --- in a run -----------------------------------------------------------------------------------
+
+
+async def test_a_run_fetches_each_address_once_and_sends_its_bytes_without_the_key(
+    fetched: Fetched, server: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Runner, "_fetcher", lambda _, directory: fetched._fetcher(directory))
+    fetched.names.known["pictures.test"] = [servers.HOST]
+    pictures = server(lambda _: gives(ETag='"1"'))
+    port = pictures.url.rpartition(":")[2]
+    url = f"https://pictures.test:{port}/a.png?signature=secret"
+    gone = f"https://pictures.test:{closed_port_of(port)}/b.png"
+    job = write_job(
+        tmp_path / "job.jsonl",
+        [
+            {"id": "one", "prompt": "one", "references": [{"url": url, "label": "A:"}]},
+            {"id": "two", "prompt": "two", "references": [url]},
+            {"id": "three", "prompt": "three", "references": [gone]},
+        ],
+    )
+    with FaultServer(servers.draws) as service:
+        first = await run_job(job, service)
+        again = await run_job(job, service)
+    assert (first.exit_code, again.exit_code) == (4, 4)
+    assert (len(pictures.log), service.n_requests) == (2, 2)
+    assert all(KEY not in str(asked.headers) for asked in pictures.log)
+    for asked in service.log:
+        *_, image = json.loads(asked.body)["contents"][0]["parts"]
+        assert base64.b64decode(image["inlineData"]["data"]) == PICTURE
+    outcomes = {line["item"]: line["outcome"] for line in first.attempts}
+    assert outcomes == {"one": "image", "two": "image", "three": "missing_reference"}
+    written = "".join(
+        path.read_text("utf-8") for path in first.directory.glob("ledger/*") if path.is_file()
+    )
+    assert "secret" not in written
+
+
+async def test_another_picture_at_the_same_address_makes_its_items_anew(
+    fetched: Fetched, server: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Runner, "_fetcher", lambda _, directory: fetched._fetcher(directory))
+    fetched.names.known["pictures.test"] = [servers.HOST]
+    shown = [PICTURE]
+    pictures = server(lambda _: gives(shown[0]))
+    url = f"https://pictures.test:{pictures.url.rpartition(':')[2]}/a.png"
+    job = write_job(
+        tmp_path / "job.jsonl",
+        [{"id": "one", "prompt": "one", "references": [url]}, "two"],
+    )
+    with FaultServer(servers.draws) as service:
+        await run_job(job, service)
+        shown[0] = OTHER
+        await run_job(job, service)
+    assert [asked.prompt for asked in service.log].count("one") == 2
+    assert [asked.prompt for asked in service.log].count("two") == 1
+
+
+def closed_port_of(port: str) -> int:
+    """A port on which nobody listens, and which is another one."""
+    with servers.closed_port() as closed:
+        number = int(closed.getsockname()[1])
+    assert str(number) != port
+    return number
 
 
 # --- what is fetched ----------------------------------------------------------------------------

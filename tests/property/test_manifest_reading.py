@@ -29,7 +29,17 @@ if TYPE_CHECKING:
 N_SEEDS, N_DOCUMENTS = 10, 600
 
 HEADS = ("name", "provider", "defaults", "limits", "retries", "timeouts", "references", "budget")
-INNER = ("path", "url", "item", "name", "label", "file", "prompt", "references", "category")
+INNER: tuple[str, ...] = (
+    "path",
+    "url",
+    "item",
+    "name",
+    "label",
+    "file",
+    "prompt",
+    "references",
+    "category",
+)
 INNER += ("threshold", "contents", "parts", "text", "model", "rpm", "max_body_mib", "base_url")
 EACH = ("each", "matrix", "exclude", "key", "custom_id", "body", "job", "items", "tags.x", "", "\n")
 NAMES = (*FIELDS, *FIELDS, *HEADS, *INNER, *EACH)

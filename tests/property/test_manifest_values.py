@@ -15,7 +15,7 @@ import tempfile
 from itertools import product
 from math import prod
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import pytest
 from hypothesis import given
@@ -71,7 +71,7 @@ def read(job: Mapping[str, Any] | str, name: str = "job.jsonl", **files: str | b
 def delimited(rows: Sequence[Row], delimiter: str = ",", end: str = "\r\n") -> str:
     """A table as Python writes it; until 3.13 it forgets to quote a lone CR before LF."""
     text = io.StringIO(newline="")
-    quoting = csv.QUOTE_MINIMAL if end == "\r\n" else csv.QUOTE_ALL
+    quoting: Literal[0, 1] = csv.QUOTE_MINIMAL if end == "\r\n" else csv.QUOTE_ALL
     writer = csv.DictWriter(
         text, list(rows[0]), delimiter=delimiter, lineterminator=end, quoting=quoting
     )

@@ -71,17 +71,23 @@ WRONG: Final[dict[str, st.SearchStrategy[Any]]] = {
     "request": st.sampled_from([None, {"contents": [{"parts": [{"text": "p"}]}]}]),
     "extra": st.sampled_from([None, {"turns": [{"prompt": ""}]}]),
 }
-# With two characters ids are often there twice, in one spelling or the other.
-IDS = st.text("aA1", min_size=1, max_size=2) | st.text("abcdefgh-.:# ", min_size=1, max_size=8)
+# Some of them twice, in one spelling or the other, and some that need a closer look.
+IDS = st.sampled_from(
+    [*"abcdefghij", *(f"item-{n}" for n in range(10)), "A", "Item-0", "a.", "a:b", "x y", "1:1#1"]
+)
+PROMPTS = st.sampled_from([*(f"Vase {n}" for n in range(9)), "long " * 300]) | TEXTS
+SETTINGS = st.fixed_dictionaries(
+    {}, optional={name: USUAL[name] for name in USUAL.keys() - {"tags"}}
+)
 
 
 @st.composite
-def items(draw: st.DrawFn) -> Pairs:
+def items(draw: st.DrawFn, kinds: st.SearchStrategy[dict[str, Any]] = SETTINGS) -> Pairs:
     """The fields of an item: mostly usual ones, in any order, and now and then one twice."""
-    fields: Pairs = [("id", draw(IDS)), ("prompt", draw(TEXTS | st.just("p")))]
-    names = draw(st.sets(st.sampled_from(sorted(USUAL)), max_size=3))
-    fields += [(name, draw(USUAL[name])) for name in sorted(names)]
-    if draw(st.integers(0, 3)) == 0:
+    fields: Pairs = [("id", draw(IDS)), ("prompt", draw(PROMPTS)), *draw(kinds).items()]
+    if draw(st.booleans()):
+        fields.append(("tags", draw(USUAL["tags"])))
+    if draw(st.integers(0, 6)) == 6:
         name = draw(st.sampled_from(sorted(WRONG)))
         fields.append((name, draw(WRONG[name])))
         if draw(st.booleans()):  # in place of the right one
@@ -90,7 +96,7 @@ def items(draw: st.DrawFn) -> Pairs:
 
 
 @st.composite
-def lines(draw: st.DrawFn) -> str:
+def lines(draw: st.DrawFn, kinds: st.SearchStrategy[dict[str, Any]] = SETTINGS) -> str:
     """An item as a line of JSON, in one of the ways to write it."""
     escaped, colon = draw(st.booleans()), draw(st.sampled_from([":", ": ", " :\t"]))
     comma = draw(st.sampled_from([",", ", "]))
@@ -101,8 +107,15 @@ def lines(draw: st.DrawFn) -> str:
     def key(name: str) -> str:
         return f'"\\u{ord(name[0]):04x}{name[1:]}"' if escaped and name == "id" else written(name)
 
-    fields = [key(name) + colon + written(value) for name, value in draw(items())]
+    fields = [key(name) + colon + written(value) for name, value in draw(items(kinds))]
     return "{" + comma.join(fields) + "}" + draw(st.sampled_from(["", " ", "\r"]))
+
+
+@st.composite
+def alike(draw: st.DrawFn) -> list[str]:
+    """Lines of a few kinds."""
+    kinds = st.sampled_from(draw(st.lists(SETTINGS, min_size=1, max_size=2)))
+    return draw(st.lists(lines(kinds), min_size=2, max_size=12))
 
 
 HEADS: Final[list[dict[str, Any]]] = [
@@ -116,8 +129,9 @@ HEADS: Final[list[dict[str, Any]]] = [
             "extra": {"turns": [{"prompt": ""}]},
         },
     },
-    {"defaults": {"model": "m", "count": 2}},
-    {"limits": {"max_body_mib": 0.001}},
+    {"defaults": {"model": "other", "tags": {}}},
+    {"defaults": {"model": "other", "count": 2}},
+    {"defaults": {"model": "other"}, "limits": {"max_body_mib": 0.001}},
     {},
 ]
 
@@ -146,7 +160,7 @@ def in_full(job: Path) -> Any:
         return found(job)
 
 
-@given(head=st.sampled_from(HEADS), written=st.lists(lines(), min_size=1, max_size=8))
+@given(head=st.sampled_from(HEADS), written=alike())
 def test_lines_are_read_as_if_each_were_read_in_full(
     base: Path, head: dict[str, Any], written: list[str]
 ) -> None:
@@ -155,39 +169,29 @@ def test_lines_are_read_as_if_each_were_read_in_full(
     assert found(job) == in_full(job)
 
 
-COLUMNS: Final = ["id", "prompt", *USUAL.keys() - {"tags"}, "tags.sku", "tags.", "seed", "promt"]
-CELLS = (
-    st.sampled_from([*MODELS, *RATIOS, *SIZES, *REFERENCES])
-    | st.sampled_from(["IMAGE", "TEXT|IMAGE", "photo.png | @logo", "none.png", "1", "", " "])
-    | TEXTS
-)
+CELLS = st.sampled_from(["IMAGE", "photo.png | @logo", "none.png", "3K", "", " "]) | TEXTS
 
 
 @st.composite
 def tables(draw: st.DrawFn) -> str:
-    """A table whose cells are mostly such as their column may hold."""
-    others = draw(st.sets(st.sampled_from(sorted(COLUMNS[2:])), max_size=3))
-    columns = ["id", "prompt", *sorted(others)]
+    """A table of items of a few kinds, whose cells are mostly such as their column may hold."""
+    others = draw(st.sets(st.sampled_from([*sorted(USUAL.keys() - {"tags"}), "tags.sku", "promt"])))
+    columns = ["id", "prompt", "model", *sorted(others - {"model"})]
+    kinds = [[_cell(draw, name) for name in columns[2:]] for _ in range(2)]
     text = io.StringIO()
     rows = csv.writer(text, lineterminator="\n")
     rows.writerow(columns)
-    for _ in range(draw(st.integers(0, 6))):
-        rows.writerow([_cell(draw, name) for name in columns])
+    for _ in range(draw(st.integers(2, 8))):
+        cells = [draw(IDS), draw(PROMPTS), *draw(st.sampled_from(kinds))]
+        if draw(st.integers(0, 6)) == 6:
+            cells[draw(st.integers(0, len(cells) - 1))] = draw(CELLS)
+        rows.writerow(cells)
     return text.getvalue()
 
 
 def _cell(draw: st.DrawFn, column: str) -> str:
-    if draw(st.integers(0, 9)) == 0:
-        return draw(CELLS)
-    match column:
-        case "id":
-            return draw(IDS)
-        case "references" | "modalities":
-            return "|".join(draw(USUAL[column]))
-        case "tags.sku" | "prompt":
-            return draw(TEXTS)
-        case _:
-            return str(draw(USUAL.get(column, st.just("1"))))
+    value = draw(USUAL.get(column, TEXTS))
+    return "|".join(value) if isinstance(value, list) else value
 
 
 @given(text=tables())
@@ -197,27 +201,23 @@ def test_rows_are_read_as_if_each_were_read_in_full(base: Path, text: str) -> No
     assert found(job) == in_full(job)
 
 
-WORDS = st.sampled_from(["a", "b", "1:1", "9:16", "8:1", "photo.png", "none.png", "é", " ", ""])
-TEMPLATES = st.sampled_from(["{x}", "{y}", "p-{x}-{y}", "{{x}}", "p", "{z}", "{x"])
+WORDS = st.sampled_from(["a", "b", "c", "Vase", "1:1", "9:16", "photo.png", "é", " ", ""])
+TEMPLATES = st.sampled_from(["p-{x}-{y}", "{x}", "{y}", "photo.png", "{{x}}", "{z}", "{x"])
 
 
 @st.composite
 def expansions(draw: st.DrawFn) -> dict[str, Any]:
     """An item of many: its matrix may set fields, and its templates may fit or not."""
+    rows = st.fixed_dictionaries({"x": WORDS}, optional={"seed": st.just("1"), "model": WORDS})
     many: dict[str, Any] = {
-        "id": draw(st.sampled_from(["{x}-{y}", "{x}{y}", "{x}", "a"])),
-        "prompt": draw(TEMPLATES | st.just("A {x} and a {y}")),
-        "each": draw(
-            st.just("rows.csv")
-            | st.lists(st.fixed_dictionaries({"x": WORDS}, optional={"seed": WORDS}), max_size=3)
-        ),
+        "id": draw(st.sampled_from(["{x}-{y}", "i{x}{y}", "i{x}"])),
+        "prompt": draw(st.sampled_from(["A {x} and a {y}", "{y} {x}", "{x}, {x} {y}"]) | TEMPLATES),
+        "each": draw(st.just("rows.csv") | st.lists(rows, min_size=1, max_size=3)),
         "matrix": {"y": draw(st.lists(WORDS, min_size=1, max_size=3, unique=True))},
     }
     for name in draw(st.sets(st.sampled_from(["aspect_ratio", "image_size", "references"]))):
-        values = draw(st.lists(USUAL[name] | WRONG[name], min_size=1, max_size=2))
-        many["matrix"][name] = values
-    if draw(st.booleans()):
-        many["references"] = [draw(TEMPLATES)]
+        values = USUAL[name] if draw(st.integers(0, 3)) else WRONG[name]
+        many["matrix"][name] = draw(st.lists(values, min_size=1, max_size=2))
     if draw(st.booleans()):
         many["tags"] = {"x": draw(TEMPLATES)}
     if draw(st.booleans()):
@@ -227,7 +227,7 @@ def expansions(draw: st.DrawFn) -> dict[str, Any]:
 
 @given(
     head=st.sampled_from(HEADS),
-    cells=st.lists(WORDS, max_size=4),
+    cells=st.lists(WORDS, min_size=1, max_size=4),
     many=st.lists(expansions(), min_size=1, max_size=2),
 )
 def test_what_is_expanded_is_read_as_if_each_were_read_in_full(

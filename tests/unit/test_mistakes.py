@@ -971,6 +971,24 @@ BROKEN = {
             ],
             files={"t.csv": "sku\nhero\nher\n"},
         ),
+        Broken(
+            ITEMS
+            + "- {each: t.csv, id: '{sku}', prompt: '{sku}', references: ['{sku}.png', nope.png], tags: {a: '{sku}', b: [1]}}\n",
+            ["job.yaml:3:106: items[1].tags.b: expected text, found a list; put it in quotes"],
+            files={"t.csv": "sku\nphoto\nphto\n"},
+        ),
+        Broken(
+            ITEMS + "- {each: t.jsonl, id: '{sku}-{x}', prompt: '{sku}{x}', matrix: {x: [x, y]}}\n",
+            [
+                "t.jsonl:2:14: items[1]: 'x' is a name of the matrix already; name it otherwise (read by job.yaml:3)"
+            ],
+            files={"t.jsonl": '{"sku": "a"}\n{"sku": "b", "x": "z"}\n'},
+        ),
+        Broken(
+            ITEMS
+            + "- {each: [{sku: a, tags: foo}], id: '{sku}', prompt: p, matrix: {tags.s: [x]}}\n",
+            ["job.yaml:3:26: items[a].tags: expected a mapping of words, found 'foo'"],
+        ),
     ],
     "a table": [
         Broken(
@@ -1708,7 +1726,7 @@ def test_a_request_just_below_eighteen_mebibytes_is_no_warning() -> None:
 
 @pytest.mark.usefixtures("desk")
 def test_the_nearest_name_is_not_looked_for_a_thousand_times() -> None:
-    names = [f"photo-{n:05}.png" for n in range(2_000)]
+    names = [f"photo-{n:05}.png" for n in range(1_000)]
     for name in names:
         Path("folder", name).touch()
     lines = [
@@ -1716,7 +1734,7 @@ def test_the_nearest_name_is_not_looked_for_a_thousand_times() -> None:
         for n, name in enumerate(names)
     ]
     problems = read_through(open_manifest(write("job.jsonl", "".join(lines)))).problems
-    assert problems.n_errors == 2_000
+    assert problems.n_errors == 1_000
     messages = [problem.message for problem in problems.sorted_errors]
     assert (
         messages[0] == "folder/photo-00000.png.jpg does not exist; did you mean 'photo-00000.png'?"

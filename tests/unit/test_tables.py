@@ -128,6 +128,26 @@ def test_a_matrix_may_hold_whole_values_of_fields(desk: Path) -> None:
     assert items[0].extra == {"a": 1}
 
 
+def test_tags_of_rows_and_of_the_matrix_go_together() -> None:
+    write("t.csv", "sku,tags.kind\na,mug\nb,\n")
+    items = read(
+        ITEMS
+        + "- {each: t.csv, id: '{sku}-{tags.scene}', prompt: '{sku} {tags.scene}', matrix: {tags.scene: [sea, sky]}}\n"
+    )
+    assert [(item.id, item.tags) for item in items] == [
+        ("a-sea", {"kind": "mug", "scene": "sea"}),
+        ("a-sky", {"kind": "mug", "scene": "sky"}),
+        ("b-sea", {"scene": "sea"}),
+        ("b-sky", {"scene": "sky"}),
+    ]
+
+
+def test_a_value_of_the_matrix_that_is_nothing_unsets_a_default() -> None:
+    text = "- {id: 'x-{seed}', prompt: p, matrix: {seed: [1, null]}}\n"
+    items = read("defaults: {model: m, seed: 3}\nitems:\n" + text)
+    assert [(item.id, item.seed) for item in items] == [("x-1", 1), ("x-", None)]
+
+
 def test_a_table_is_found_beside_the_job_wherever_the_command_is_started(
     desk: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
