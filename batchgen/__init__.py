@@ -2,8 +2,8 @@
 
     job file ──> plan ──> pool ──> transport ──> wire ──> store ──> ledger ──> report and cost
     manifest/    plan     pool     transport     wire/    store/    store/     report/  cost
-                          limits   references    attempt  settle    ledger
-                          retry
+    intake       depend-  limits   references/   attempt  settle    ledger              known_models
+    selection    encies   retry    conversation
 
 Everything that a program may rely on is in `__all__`:
 

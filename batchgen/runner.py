@@ -8,7 +8,7 @@ Runner(job)
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import AsyncExitStack, suppress
 from dataclasses import replace
 from decimal import Decimal
@@ -34,9 +34,10 @@ from batchgen.errors import (
     store_errors,
 )
 from batchgen.events import AttemptEnded, Event, ItemEnded, RunBegan, Stopping, Ticked, Warned
+from batchgen.intake import Intake
 from batchgen.limits import Limiter, Limits
 from batchgen.manifest import Manifest, open_manifest
-from batchgen.model import Decision, Item, Outcome, Reference, Result, Status, content_key
+from batchgen.model import Decision, Item, Outcome, Result, Status
 from batchgen.options import RunOptions, check_options, choose_concurrency
 from batchgen.plan import Agenda, Redo, Settled, Skip, Todo
 from batchgen.pool import Journey, Pool, Stop
@@ -49,7 +50,7 @@ from batchgen.retry import Retries
 from batchgen.sanitize import Secrets
 from batchgen.selection import Selection
 from batchgen.settle import CallEnd, Settler, decided
-from batchgen.store.expanded import read_items, read_parents, write_items
+from batchgen.store.expanded import read_items, read_parents
 from batchgen.store.images import sha256_of
 from batchgen.store.layout import Layout, new_run_id
 from batchgen.store.ledger import (
@@ -152,14 +153,14 @@ class Runner:
         self._references = ReferenceLibrary(self._layout.references, fetcher=self._fetcher)
         self.directory = self._layout.root
         async with AsyncExitStack() as stack:
-            drafted = self._read_items(manifest, stack)
+            intake = self._read_job(manifest, stack)
             self._make_directories()
             stack.enter_context(
                 OutputLock(self._layout.lock, run_id=self.run_id, at=self._began_at)
             )
-            await self._fetch_references(drafted)
+            await intake.fetch()
             with store_errors(self._layout.items):
-                drafted.replace(self._layout.items)
+                intake.draft.replace(self._layout.items)
             provider = self._start_emulator(provider, stack)
             await self._open(manifest, provider, key, stack)
             self._stack = stack.pop_all()
@@ -237,50 +238,22 @@ class Runner:
 
     # --- before anything is sent --------------------------------------------------------------
 
-    def _read_items(self, manifest: Manifest, stack: AsyncExitStack) -> Path:
-        """Read the whole job into a draft of items.jsonl; raise everything that is wrong."""
+    def _read_job(self, manifest: Manifest, stack: AsyncExitStack) -> Intake:
+        """Read the whole job; raise everything that is wrong, and tell what may be."""
         self._make_root(stack)
         draft = self.directory / f".items.{self.run_id}.tmp"
         stack.callback(lambda: draft.unlink(missing_ok=True))
-        items = manifest.items(self._references, model=self._options.get("model"))
-        self._urls: set[str] = set()
-        self._n_items = write_items(draft, self._noting_urls(items))
-        manifest.raise_problems()
+        intake = Intake(manifest, self._references, draft)
+        intake.read(model=self._options.get("model"))
         for warning in manifest.problems.warnings[:MAX_SHOWN_PROBLEMS]:
             self._tell(Warned(str(warning)))
-        return draft
-
-    def _noting_urls(self, items: Iterable[Item]) -> Iterator[Item]:
-        """Pass items on, and keep the addresses that they refer to."""
-        for item in items:
-            self._urls.update(ref.url for ref in item.all_references if ref.url is not None)
-            yield item
-
-    async def _fetch_references(self, draft: Path) -> None:
-        """Fetch what items refer to by address; then the items are known by its bytes.
-
-        What cannot be fetched fails its items, not the run.
-        """
-        if self._urls:
-            await self._references.fetch(self._urls)
-            write_items(draft, (self._known_by_bytes(item) for item in read_items(draft)))
+        return intake
 
     def _fetcher(self, directory: Path) -> "Fetcher":
         """What fetches; the key and the proxy of the service are not for it."""
         from batchgen.references.fetch import Fetcher  # noqa: PLC0415 - few jobs need it
 
         return Fetcher(directory, tls=tls_context(self._options.get("ca_file")))
-
-    def _known_by_bytes(self, item: Item) -> Item:
-        def known(references: Sequence[Reference]) -> tuple[Reference, ...]:
-            max_px = item.reference_max_px
-            return tuple(self._references.fetched(ref, max_px) for ref in references)
-
-        turns = [
-            msgspec.structs.replace(turn, references=known(turn.references)) for turn in item.turns
-        ]
-        found = msgspec.structs.replace(item, references=known(item.references), turns=tuple(turns))
-        return msgspec.structs.replace(found, key=content_key(found))
 
     def _make_root(self, stack: AsyncExitStack) -> None:
         """Make the directory; one that was made for nothing goes away again."""

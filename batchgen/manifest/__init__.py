@@ -1,10 +1,13 @@
-"""The job file: YAML or JSONL in, settings and a stream of checked items out.
+"""The job file: YAML, JSON Lines or a table in, settings and a stream of checked items out.
 
-- `nodes`: YAML as plain values with places;
-- `fields`: checks of single values;
-- `items`: one item;
+    sources      what is written for each item    <- nodes (YAML), json_lines, tables, batch_lines
+      └── expand     each × matrix − exclude      <- tables, templates, files (prompts)
+            └── items    one item, checked        <- fields, setting_fields, reference_fields
+                  └── reader   the whole job      <- shapes (what is like an earlier item)
+
 - `settings`: the head of a job;
-- `reader`: a whole file, item by item, with every problem and its place.
+- `problems`, `origins`: errors and warnings with their places, which are looked up last;
+- `comparison`, `seen`, `graph`: what items have to do with one another.
 """
 
 from batchgen.manifest.reader import Manifest, open_manifest

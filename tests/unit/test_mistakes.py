@@ -974,7 +974,11 @@ BROKEN = {
         Broken(
             ITEMS
             + "- {each: t.csv, id: '{sku}', prompt: '{sku}', references: ['{sku}.png', nope.png], tags: {a: '{sku}', b: [1]}}\n",
-            ["job.yaml:3:106: items[1].tags.b: expected text, found a list; put it in quotes"],
+            [
+                "job.yaml:3:73: items[1].references[1]: nope.png does not exist",
+                "job.yaml:3:106: items[1].tags.b: expected text, found a list; put it in quotes",
+                "t.csv:3:1: items[phto].references[0]: phto.png does not exist; did you mean 'photo.png'? (read by job.yaml:3)",
+            ],
             files={"t.csv": "sku\nphoto\nphto\n"},
         ),
         Broken(
@@ -1444,6 +1448,16 @@ BROKEN = {
         ),
     ],
     "several at once": [
+        Broken(
+            ITEMS
+            + "- {id: a, prompt: p, seed: x, references: [nope.png, photo.png]}\n- {id: b, sed: 1, turns: [{prompt: p, references: [phto.png]}]}\n",
+            [
+                "job.yaml:3:28: items[a].seed: expected a whole number, found 'x'",
+                "job.yaml:3:44: items[a].references[0]: nope.png does not exist",
+                "job.yaml:4:11: items[b].sed: unknown field; did you mean 'seed'?",
+                "job.yaml:4:52: items[b].turns[0].references[0]: phto.png does not exist; did you mean 'photo.png'?",
+            ],
+        ),
         Broken(
             ITEMS
             + "- {id: a, prompt: p, seed: x, image_size: 3K}\n- {id: b, id: c}\n- {id: d, propmt: p}\n- {id: e, prompt: p, tags: 3}\n",
