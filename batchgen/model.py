@@ -117,6 +117,7 @@ class Item(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
         reference_max_px: The longest side of a reference; larger ones are scaled down once.
         extra: Merged last into the body.
         copy: Which of several requests for the same thing it is; 1 is the plain item.
+        file: Where its picture lies below `images/`, without extension; None: its id says.
     """
 
     id: str
@@ -143,6 +144,7 @@ class Item(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     reference_max_px: int | None = None
     copy: int = 1
     tags: dict[str, str] = {}
+    file: str | None = None
 
     @property
     def conversation(self) -> tuple[Turn, ...]:

@@ -62,7 +62,8 @@ from batchgen.store.ledger import (
 )
 from batchgen.store.lock import OutputLock
 from batchgen.store.parts import Writer
-from batchgen.transport import Timeouts, Transport, tls_context
+from batchgen.timeouts import Timeouts
+from batchgen.transport import Transport, tls_context
 
 if TYPE_CHECKING:
     from batchgen.references.fetch import Fetcher

@@ -10,7 +10,9 @@ turn sends it back.
 Everything here may wait for the disk, so it runs in a thread, never on the event loop.
 """
 
+import itertools
 import os
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,6 +35,8 @@ from batchgen.wire.request import asked_size
 from batchgen.wire.usage import read_usage
 
 _EXTENSIONS: Final = ("png", "jpg", "webp")
+# Of two threads that need a new directory, neither goes on before its name is durable.
+_making_directories: Final = threading.Lock()
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,10 +224,9 @@ class Settler:
 
     def _target(self, receipt: Receipt, extension: str) -> Path:
         """Where the picture of an answer belongs; that of an earlier turn is no item's picture."""
-        item_id = receipt.sent.item
         if _is_last_turn(receipt):
-            return self.layout.image(item_id, extension)
-        return self.layout.turn(item_id, receipt.sent.turn, extension)
+            return self.layout.image(receipt.item, extension)
+        return self.layout.turn(receipt.sent.item, receipt.sent.turn, extension)
 
     def _check(
         self, received: ReceivedImage, receipt: Receipt
@@ -334,7 +337,7 @@ def _image_file(
 
 def _commit(part: Path, target: Path) -> None:
     """Make a part durable, then visible under its final name, then the name durable."""
-    target.parent.mkdir(parents=True, exist_ok=True)
+    _make_directory(target.parent)
     if part.exists():
         descriptor = os.open(part, os.O_RDONLY | os.O_CLOEXEC)
         try:
@@ -343,6 +346,15 @@ def _commit(part: Path, target: Path) -> None:
             os.close(descriptor)
         part.replace(target)
     sync_directory(target.parent)
+
+
+def _make_directory(path: Path) -> None:
+    """Make a directory and those above it; the name of each new one is durable."""
+    with _making_directories:
+        missing = itertools.takewhile(lambda one: not one.is_dir(), (path, *path.parents))
+        for directory in reversed(list(missing)):
+            directory.mkdir(exist_ok=True)
+            sync_directory(directory.parent)
 
 
 def decided(line: Attempt, decision: Decision, why: str | None = None) -> Attempt:

@@ -37,21 +37,13 @@ from batchgen.errors import (
     UsageError,
 )
 from batchgen.provider import Provider
+from batchgen.timeouts import Timeouts
 
 MAX_ANSWER_BYTES: Final = 512 << 20
 READ_BUFFER_BYTES: Final = 64 << 10
 _KEEPALIVE_S: Final = 3.5
 _TCP_KEEPIDLE_S: Final = 30
 _INFLATE_STEP_BYTES: Final = 256 << 10
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Timeouts:
-    """Seconds. `attempt` spans a whole call: no byte comes before the image is made."""
-
-    connect: float = 15.0
-    attempt: float = 600.0
-    idle: float = 60.0
 
 
 @dataclass(slots=True)

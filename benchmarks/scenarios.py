@@ -153,7 +153,7 @@ SCENARIOS: Final[tuple[Scenario, ...]] = (
     ),
     Readings(
         name="read-jsonl",
-        title="reading 1,000,000 lines of JSON with ten shared references",
+        title="Reading 1,000,000 lines of JSON with ten shared references",
         n=1_000_000,
         write=jobs.json_lines,
         script="json_loads",
@@ -161,7 +161,7 @@ SCENARIOS: Final[tuple[Scenario, ...]] = (
     ),
     Readings(
         name="read-yaml",
-        title="reading 10,000 items of YAML",
+        title="Reading 10,000 items of YAML",
         n=10_000,
         write=jobs.yaml_items,
         script="yaml_load",
@@ -169,7 +169,7 @@ SCENARIOS: Final[tuple[Scenario, ...]] = (
     ),
     Readings(
         name="read-csv",
-        title="reading a table of 100,000 rows, times a matrix of 4",
+        title="Reading a table of 100,000 rows, times a matrix of 4",
         n=400_000,
         write=jobs.table,
         script="csv_product",

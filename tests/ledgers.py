@@ -182,7 +182,8 @@ def _check_images(directory: Path) -> None:
             continue
         for image in one["images"]:
             done[image["path"]] = image
-    found = {path.relative_to(directory).as_posix() for path in pictures(directory).values()}
+    files = [path for path in (directory / "images").rglob("*") if path.is_file()]
+    found = {path.relative_to(directory).as_posix() for path in files}
     assert found == set(done)
     for path, image in done.items():
         data = (directory / path).read_bytes()

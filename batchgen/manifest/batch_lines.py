@@ -16,7 +16,7 @@ _ID_NAMES: Final = ("key", "custom_id", "id")
 _ODD: Final = re.compile(r"[^\w.\-:# ]")
 _MAX_ID_CHARS: Final = 180
 # Members of a line that say nothing of the request.
-_ASIDE: Final = frozenset({"key", "custom_id", "method", "url", "body"})
+_ASIDE: Final = frozenset({"key", "custom_id", "method", "url", "body", "metadata"})
 
 
 def is_batch_line(written: Any) -> bool:

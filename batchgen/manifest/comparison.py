@@ -21,6 +21,7 @@ from batchgen.naming import collision_key, file_stem
 
 # Ids that are their own file names but for capitals; device names have at most four characters.
 _PLAIN_ID: Final = re.compile(r"[A-Za-z0-9_-]{5,160}\Z")
+_MAX_SHOWN_CHARS: Final = 100
 
 
 class Entry(Protocol):
@@ -35,16 +36,21 @@ class Entry(Protocol):
 
 
 class Marks:
-    """What a first reading leaves for a second one, eight bytes an item for ids and for keys."""
+    """What a first reading leaves for a second one, eight bytes an item for ids and for keys.
+
+    Where `output.name` names the pictures, it is eight more.
+    """
 
     def __init__(self) -> None:
         """Start without marks."""
-        self.paths, self.keys, self.graph = Seen(), Seen(), Graph()
+        self.paths, self.keys, self.files, self.graph = Seen(), Seen(), Seen(), Graph()
 
     def take(self, item: Item) -> None:
         """Mark a good item."""
         self.paths.add(path_hash(item.id))
         self.keys.add(hash(item.key))
+        if item.file is not None:
+            self.files.add(hash(collision_key(item.file)))
         if item.references or item.turns:
             self.graph.add(item)
 
@@ -56,7 +62,8 @@ class Marks:
     @property
     def call_for_more(self) -> bool:
         """Whether a second reading has something to find."""
-        return bool(self.paths.repeated() or self.keys.repeated() or self.graph)
+        seen = (self.paths, self.keys, self.files)
+        return any(one.repeated() for one in seen) or bool(self.graph)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +85,8 @@ class Comparison:
         self._graph = marks.graph
         self._by_path: dict[str, _First] = {}
         self._by_key: dict[str, _First] = {}
+        self._files = marks.files.repeated()
+        self._by_file: dict[str, _First] = {}
         self._n_items = 0
 
     def take(self, entry: Entry, items: Sequence[Item]) -> None:
@@ -87,7 +96,9 @@ class Comparison:
             self._compare_path(entry, identity)
         for item in items:
             self._graph.found(item.id)
-            self._compare_path(entry, item.id)
+            is_told = self._compare_path(entry, item.id)
+            if item.file is not None and not is_told:
+                self._compare_file(entry, item, item.file)
             self._compare_key(entry, item)
 
     def tell_faults(
@@ -102,14 +113,15 @@ class Comparison:
                     name = dotted((f"items[{item.id}]", *steps))
                     self._problems.error(path, place, name, found[named])
 
-    def _compare_path(self, entry: Entry, identity: str) -> None:
+    def _compare_path(self, entry: Entry, identity: str) -> bool:
+        """Report an item whose id makes the same file names as an earlier one; whether it does."""
         self._n_items += 1
         if path_hash(identity) not in self._paths:
-            return
+            return False
         name = collision_key(file_stem(identity))
         first = self._by_path.setdefault(name, _First(self._n_items, identity, entry.home))
         if first.n == self._n_items:
-            return
+            return False
         where = _where(first.origin, entry.home)
         message = (
             f"duplicate id {shown(identity)} (first {where}){_remedy(entry)}"
@@ -119,6 +131,25 @@ class Comparison:
         )
         place = entry.home.place(("id",))
         self._problems.error(entry.home.path, place, f"items[{identity}].id", message)
+        return True
+
+    def _compare_file(self, entry: Entry, item: Item, file: str) -> None:
+        """Report an item whose picture would have the name of an earlier one's.
+
+        It cannot have that of a folder: all paths of a job have the same number of parts.
+        """
+        name = collision_key(file)
+        if hash(name) not in self._files:
+            return
+        first = self._by_file.setdefault(name, _First(self._n_items, item.id, entry.home))
+        if first.n == self._n_items:
+            return
+        message = (
+            f"{shown(item.id)} and {shown(first.id)} ({_where(first.origin, entry.home)}) would "
+            f"share the file {_shown_file(file)}; change output.name, or what it reads"
+        )
+        place = entry.home.place(("id",))
+        self._problems.error(entry.home.path, place, f"items[{item.id}]", message)
 
     def _compare_key(self, entry: Entry, item: Item) -> None:
         if hash(item.key) not in self._keys:
@@ -139,6 +170,11 @@ def path_hash(identity: str) -> int:
     if _PLAIN_ID.match(identity):
         return hash(identity.lower())
     return hash(collision_key(file_stem(identity)))
+
+
+def _shown_file(file: str) -> str:
+    is_long = len(file) > _MAX_SHOWN_CHARS
+    return f"images/{file[:_MAX_SHOWN_CHARS]}{'…' if is_long else '.*'}"
 
 
 def _remedy(entry: Entry) -> str:

@@ -22,6 +22,7 @@ from batchgen.manifest.tables import InlineTable, Row, RowError, Table, open_tab
 from batchgen.manifest.templates import compiled, filled, names_in, templates_in, unknown
 
 EXPANSION: Final = ("each", "matrix", "exclude")
+ASKED: Final = ("prompt", "turns", "request")
 TAGS: Final = "tags."
 
 # Columns of a table that hold lists, for which a cell has no notation of its own.
@@ -129,7 +130,9 @@ class Expansion:
         }
         self._read = names_in(self._templates)
         self._check_matrix(check)
-        self._sets = frozenset(item_fields) - own.keys()
+        # An item asks for one thing: a column `prompt` is only a value where it writes turns.
+        asks = ASKED if any(name in own for name in ASKED) else ()
+        self._sets = frozenset(item_fields) - own.keys() - set(asks)
         self._from_row: dict[Steps, str] = {
             steps: min(columns)
             for steps, template in templates_in(self._templates)

@@ -23,7 +23,7 @@ class Graph:
 
     def __init__(self) -> None:
         """Start without items."""
-        self._parents: dict[str, tuple[str, ...]] = {}
+        self._parents: dict[str, list[str]] = {}
         self._wanted: set[str] = set()
         self._found: set[str] = set()
         self._ids: list[str] = []
@@ -34,10 +34,10 @@ class Graph:
 
     def add(self, item: Item) -> None:
         """Note what an item builds on."""
-        parents = [ref.item for ref in item.all_references if ref.item is not None]
-        if parents:
-            self._parents[item.id] = tuple(parents)
-            self._wanted.update(parents)
+        for reference in item.all_references:
+            if reference.item is not None:
+                self._parents.setdefault(item.id, []).append(reference.item)
+                self._wanted.add(reference.item)
 
     def found(self, identity: str) -> None:
         """Note that an item is there."""

@@ -10,13 +10,13 @@ from typing import Any, Final, Protocol
 import msgspec
 
 from batchgen.known_models import KnownModels
-from batchgen.manifest.expand import EXPANSION
+from batchgen.manifest.expand import ASKED, EXPANSION
 from batchgen.manifest.fields import Checker, shown
 from batchgen.manifest.files import nearest_file, prompt_text
 from batchgen.manifest.nodes import Steps, Typed
 from batchgen.manifest.reference_fields import MAX_REFERENCES, read_references
 from batchgen.manifest.setting_fields import MAX_COUNT, Readers, is_json
-from batchgen.manifest.shapes import MAX_PROMPT_BYTES
+from batchgen.manifest.shapes import MAX_USUAL_PROMPT_BYTES
 from batchgen.manifest.tables import AS_WRITTEN
 from batchgen.model import Item, Reference, ReferenceFile, Turn, content_key
 from batchgen.wire.camel import camelised
@@ -30,7 +30,6 @@ SETTINGS: Final = (
     *("safety_settings", "temperature", "top_p", "top_k", "seed", "store", "extra", "tags"),
     "count",
 )
-ASKED: Final = ("prompt", "turns", "request")
 FIELDS: Final = ("id", *ASKED, *SETTINGS, "copy")
 BESIDE_REQUEST: Final = frozenset({"id", "request", "model", "tags", "count", "copy"})
 # Where scalars are typed as YAML 1.2 does, because they are sent as they stand.
@@ -329,9 +328,9 @@ class ItemReader:
             check.warn(("references",), message)
 
     def has_room_for_more(self, item: Item) -> bool:
-        """Whether another prompt could not make the request too large, nor worth a word."""
+        """Whether no usual prompt could make the request too large, nor worth a word."""
         most = min(WARN_BODY_BYTES, self.max_body_bytes or WARN_BODY_BYTES)
-        return self._body_bytes(item) + MAX_PROMPT_BYTES < most
+        return self._body_bytes(item) + MAX_USUAL_PROMPT_BYTES < most
 
     def _body_bytes(self, item: Item) -> int:
         """About how large the request is: files in base64, and texts. URLs are not known yet."""

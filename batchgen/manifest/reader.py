@@ -9,11 +9,13 @@ What needs the whole job (ids that are there twice, twins, items that build on i
 a second reading, and only where the first one left eight-byte marks that call for it.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, date, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias
+
+import msgspec
 
 from batchgen.errors import MAX_SHOWN_PROBLEMS
 from batchgen.manifest.comparison import Comparison, Entry, Marks
@@ -21,13 +23,15 @@ from batchgen.manifest.expand import EXPANSION, BadRow, Draft, Expansion
 from batchgen.manifest.fields import Checker, shown
 from batchgen.manifest.items import FIELDS, ItemReader, References, copies
 from batchgen.manifest.nodes import Place
-from batchgen.manifest.problems import Problems
+from batchgen.manifest.output_name import OutputName
+from batchgen.manifest.problems import Problems, written_id
 from batchgen.manifest.shapes import Line, Shapes, usual_fields
 from batchgen.manifest.sources import Source, Unreadable, UsualLine, Written, open_source
 from batchgen.model import Item
 
 # Something that was read, and the items that came of it.
 _Read: TypeAlias = tuple[Entry, Sequence[Item]]
+_ReadOne: TypeAlias = Callable[[int, UsualLine | Draft, Line | None], _Read]
 
 
 class Manifest:
@@ -117,7 +121,11 @@ class Manifest:
 
     def _read(self, reader: ItemReader, problems: Problems) -> Iterator[_Read]:
         """Read all items; a bad one yields none."""
-        read_one = partial(self._read_one, reader, problems, Shapes(problems.repeats_warning))
+        read_one: _ReadOne = partial(
+            self._read_one, reader, problems, Shapes(problems.repeats_warning)
+        )
+        if (name := self.settings.output_name) is not None:
+            read_one = partial(_read_named, read_one, name, problems)
         for n, written in enumerate(self._source.items(), 1):
             if isinstance(written, UsualLine):
                 yield read_one(n, written, written.line)
@@ -217,6 +225,25 @@ def open_manifest(path: Path) -> Manifest:
 def _checker(problems: Problems) -> Checker:
     """Who checks an item; only what is shown of a job's errors is worth a search."""
     return Checker(may_search=problems.n_errors < MAX_SHOWN_PROBLEMS)
+
+
+def _read_named(
+    read_one: _ReadOne,
+    name: OutputName,
+    problems: Problems,
+    n: int,
+    entry: UsualLine | Draft,
+    line: Line | None,
+) -> _Read:
+    """Read an item, and say where its picture lies; a missing tag is a mistake of the item."""
+    read, items = read_one(n, entry, line)
+    may_search = problems.n_errors < MAX_SHOWN_PROBLEMS
+    if items and (fault := name.fault(items[0], may_search=may_search)) is not None:
+        draft = entry.draft()
+        home, owner = draft.home, written_id(draft.fields)
+        problems.error(home.path, home.place(("tags",)), f"items[{owner}].tags", fault)
+        return draft, ()
+    return read, [msgspec.structs.replace(item, file=name.path(item)) for item in items]
 
 
 def _is_template(written: Any) -> bool:

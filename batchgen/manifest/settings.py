@@ -10,18 +10,23 @@ from batchgen.limits import Limits
 from batchgen.manifest.fields import Checker, nearest, shown
 from batchgen.manifest.items import read_settings
 from batchgen.manifest.nodes import Steps
+from batchgen.manifest.output_name import OutputName, read_output_name
 from batchgen.manifest.reference_fields import read_reference
 from batchgen.manifest.setting_fields import Readers
 from batchgen.model import Reference
 from batchgen.provider import PROVIDERS, Auth, Provider, check_plain_http, clean_base_url
 from batchgen.retry import Retries
-from batchgen.transport import Timeouts
+from batchgen.timeouts import Timeouts
 
-HEAD: Final = ("name", "provider", "references", "defaults", "limits", "retries", "timeouts")
-LATER_HEAD: Final = frozenset({"budget", "prices", "output", "notify"})
+HEAD: Final = (
+    *("name", "provider", "references", "defaults", "limits", "retries", "timeouts"),
+    "output",
+)
+LATER_HEAD: Final = frozenset({"budget", "prices", "notify"})
 # What circulates as the service's own bound for images inside a request.
 DEFAULT_MAX_BODY_MIB: Final = 100
 _LATER_LIMITS: Final = frozenset({"tpm", "ipm", "rpd", "usd_per_10min"})
+_LATER_OUTPUT: Final = frozenset({"keep_thoughts", "keep_drafts", "on_wrong_size"})
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -31,6 +36,7 @@ class Settings:
     Attributes:
         references: What items name with `@`.
         max_body_bytes: A request may not be larger; None for no bound.
+        output_name: Where pictures lie below `images/`; None where their ids say it.
         written: The same as it stands in the job, without the defaults.
     """
 
@@ -42,6 +48,7 @@ class Settings:
     timeouts: Timeouts = Timeouts()
     references: Mapping[str, Reference] = field(default_factory=dict)
     max_body_bytes: int | None = DEFAULT_MAX_BODY_MIB << 20
+    output_name: OutputName | None = None
     written: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -67,6 +74,7 @@ def read_head(check: Checker, written: Any, steps: Steps = ()) -> Settings:
         limits=_limits(check, fields.get("limits"), (*steps, "limits")),
         retries=_retries(check, fields.get("retries"), (*steps, "retries")),
         timeouts=_timeouts(check, fields.get("timeouts"), (*steps, "timeouts")),
+        output_name=_output_name(check, fields.get("output"), (*steps, "output")),
         written={name: one for name, one in fields.items() if name not in {"defaults", "items"}},
     )
 
@@ -92,6 +100,11 @@ def _max_body_bytes(check: Checker, limits: Any, steps: Steps) -> int | None:
         return None
     number = check.number(limits["max_body_mib"], (*steps, "max_body_mib"), least=0.001)
     return None if number is None else int(number * (1 << 20))
+
+
+def _output_name(check: Checker, value: Any, steps: Steps) -> OutputName | None:
+    fields = check.mapping(value, steps, ("name",), _LATER_OUTPUT)
+    return read_output_name(check, fields.get("name"), (*steps, "name"))
 
 
 def _provider(check: Checker, value: Any, steps: Steps) -> Provider:

@@ -4,7 +4,8 @@ A job of a million lines mixes few settings and references. The first item of ea
 with every check there is; those that follow take after it, and only what is their own is looked
 at. An item that is in any way unusual is none of these, and is read like a first one.
 
-Cost: 2 to 3 microseconds a line of JSON, against 50 (benchmarks/RESULTS.md).
+Cost: about 4 microseconds a line of JSON, where one that is read in full takes 30; the figures of
+whole jobs are in benchmarks/RESULTS.md.
 """
 
 import hashlib
@@ -20,7 +21,7 @@ from batchgen.model import Item, content_key_text
 # Ids that are in their normal form as they stand.
 _ID: Final = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._ :#-]{0,179}\Z")
 _MAX_PROMPT_CHARS: Final = 100_000
-MAX_PROMPT_BYTES: Final = 4 * _MAX_PROMPT_CHARS
+MAX_USUAL_PROMPT_BYTES: Final = 4 * _MAX_PROMPT_CHARS
 _MAX_SHAPES: Final = 4_096
 
 Shape: TypeAlias = tuple[object, ...]

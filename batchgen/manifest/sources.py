@@ -165,30 +165,29 @@ class JsonLinesSource:
 
     def items(self) -> Iterator[Written | UsualLine | Unreadable]:
         """Yield the lines but the head and blank ones."""
-        for number, line in self._lines():
-            if (usual := usual_line(line)) is not None:
-                yield UsualLine(self.path, number, line, usual)
-                continue
-            value = decoded(line)
-            if isinstance(value, Exception):
-                place, message = problem(value, line, number)
-                yield Unreadable(message, self.path, place)
-                continue
-            if isinstance(value, dict) and "job" in value:
-                message = "a job's settings can only be on line 1"
-                yield Unreadable(message, self.path, Place(number, 1))
-                continue
-            if is_batch_line(value):
-                value = as_item(value, number)
-            yield Written(value, InJson(self.path, number, line))
-
-    def _lines(self) -> Iterator[tuple[int, bytes]]:
-        """Yield the lines that hold items, with their numbers from 1."""
         with self.file.open("rb") as file:
-            for number, raw in enumerate(file, 1):
+            if self._has_head:
+                file.readline()
+            for number, raw in enumerate(file, 1 + self._has_head):
+                if (usual := usual_line(raw)) is not None:
+                    yield UsualLine(self.path, number, raw, usual)
+                    continue
                 line = raw.removeprefix(_BOM) if number == 1 else raw
-                if line.strip() and not (number == 1 and self._has_head):
-                    yield number, line
+                if not line.isspace():
+                    yield self._read(line, number)
+
+    def _read(self, line: bytes, number: int) -> Written | Unreadable:
+        """Read a line that is no usual one."""
+        value = decoded(line)
+        if isinstance(value, Exception):
+            place, message = problem(value, line, number)
+            return Unreadable(message, self.path, place)
+        if isinstance(value, dict) and "job" in value:
+            message = "a job's settings can only be on line 1"
+            return Unreadable(message, self.path, Place(number, 1))
+        if is_batch_line(value):
+            value = as_item(value, number)
+        return Written(value, InJson(self.path, number, line))
 
 
 class TableSource:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
+from batchgen.model import Item
 from batchgen.naming import file_stem
 
 
@@ -53,9 +54,10 @@ class Layout:
         """The ledger segment of one run."""
         return self.ledger / f"{run_id}.jsonl"
 
-    def image(self, item_id: str, extension: str) -> Path:
+    def image(self, item: Item, extension: str) -> Path:
         """The final place of an item's picture."""
-        return self.root / "images" / f"{file_stem(item_id)}.{extension}"
+        file = file_stem(item.id) if item.file is None else item.file
+        return self.root / "images" / f"{file}.{extension}"
 
     def turn(self, item_id: str, turn: int, extension: str) -> Path:
         """What one turn of a conversation came to: the model's content, or its picture."""

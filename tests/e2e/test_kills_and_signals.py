@@ -291,6 +291,26 @@ def test_an_answer_that_was_whole_is_finished_locally_and_nothing_is_sent(
     ledgers.check_directory(received, ended=False)
 
 
+@pytest.mark.parametrize("renamed", [False, True], ids=["not renamed yet", "renamed already"])
+def test_an_answer_that_was_whole_is_finished_in_the_folder_that_its_item_had(
+    tmp_path: Path, *, renamed: bool
+) -> None:
+    item = {"id": "big cat", "prompt": "cat", "tags": {"kind": "pets/big"}}
+    job = write_job(tmp_path / "job.jsonl", [item], output={"name": "{kind}/{id}"})
+    directory = tmp_path / "job"
+    with FaultServer(servers.draws) as server:
+        finish(job, server)
+        _take_back(directory, renamed=renamed)
+        write_job(job, [item], output={"name": "other/{id}"})
+        finish(job, server)
+        assert server.n_requests == 1
+    [attempt] = ledgers.attempts(directory)
+    assert (attempt["decision"], attempt["recovered"]) == ("done", True)
+    assert [image["path"] for image in attempt["images"]] == ["images/pets_big/big cat.png"]
+    assert (directory / "images/pets_big/big cat.png").read_bytes() == servers.png("cat 1")
+    ledgers.check_directory(directory, ended=False)
+
+
 def test_a_part_without_a_receipt_is_no_answer(received: Path) -> None:
     _take_back(received, renamed=False)
     [receipt] = (received / ".parts").glob("*.json")

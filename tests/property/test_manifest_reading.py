@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import random
-from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -19,7 +18,6 @@ from PIL import Image
 from batchgen.errors import JobError
 from batchgen.manifest import Manifest, open_manifest
 from batchgen.manifest.items import FIELDS
-from batchgen.manifest.seen import Seen
 from batchgen.model import content_key
 from batchgen.references import ReferenceLibrary
 
@@ -224,17 +222,6 @@ def test_any_bytes_are_read_or_refused_in_words(
         check(open_manifest(path))
     except JobError:
         return  # it cannot be opened, and says so
-
-
-HASHES = st.integers(-(2**63), 2**63 - 1)
-
-
-@given(st.lists(HASHES | st.integers(-3, 3)))
-def test_what_was_seen_more_than_once_is_what_a_counter_counts(hashes: list[int]) -> None:
-    seen = Seen()
-    for one in hashes:
-        seen.add(one)
-    assert seen.repeated() == {one for one, n in Counter(hashes).items() if n > 1}
 
 
 LINES = st.fixed_dictionaries(

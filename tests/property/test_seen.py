@@ -10,7 +10,8 @@ from batchgen.manifest.seen import Seen
 from batchgen.naming import collision_key, file_stem
 
 INT64 = st.integers(-(1 << 63), (1 << 63) - 1)
-IDS = st.text() | st.from_regex(r"[A-Za-z0-9_-]{3,8}", fullmatch=True)
+DEVICES = st.sampled_from(["con", "NUL", "Aux", "prn", "com1", "LPT9", "nul.txt", "con-"])
+IDS = st.text() | st.from_regex(r"[A-Za-z0-9_-]{3,8}", fullmatch=True) | DEVICES
 
 
 @given(st.lists(INT64 | st.integers(-2, 2)))

@@ -132,6 +132,7 @@ HEADS: Final[list[dict[str, Any]]] = [
     {"defaults": {"model": "other", "tags": {}}},
     {"defaults": {"model": "other", "count": 2}},
     {"defaults": {"model": "other"}, "limits": {"max_body_mib": 0.001}},
+    {"defaults": {"model": "other"}, "output": {"name": "{model}/{sku}"}},
     {},
 ]
 
@@ -315,6 +316,7 @@ ITEMS = st.builds(
     reference_max_px=st.none() | st.integers(16, 99),
     copy=st.integers(1, 100),
     tags=st.dictionaries(TEXTS, TEXTS, max_size=1),
+    file=st.none() | TEXTS,
 )
 
 

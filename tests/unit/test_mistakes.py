@@ -574,11 +574,11 @@ BROKEN = {
             name="job.jsonl",
         ),
         Broken(
-            '{"request": 5, "model": "m"}\n{"request": {"contents": [1]}, "metadata": {}}',
+            '{"request": 5, "model": "m"}\n{"request": {"contents": [1]}, "priority": {}}',
             [
                 "job.jsonl:1:13: items[line-1].request: expected a body (a mapping), found 5",
                 "job.jsonl:2:1: items[line-2]: model: no model is named; set it here, in defaults, or with --model",
-                "job.jsonl:2:32: items[line-2].metadata: unknown field",
+                "job.jsonl:2:32: items[line-2].priority: unknown field",
             ],
             name="job.jsonl",
         ),

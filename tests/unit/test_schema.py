@@ -20,7 +20,7 @@ from batchgen.manifest.setting_fields import HARM_CATEGORIES, HARM_THRESHOLDS
 from batchgen.model import ASPECT_RATIOS, IMAGE_SIZES, MODALITIES, SEARCH_KINDS, THINKING_LEVELS
 from batchgen.references import ReferenceLibrary
 from batchgen.retry import Retries
-from batchgen.transport import Timeouts
+from batchgen.timeouts import Timeouts
 
 ROOT = Path(__file__).parents[2]
 SCHEMA = json.loads(resources.files("batchgen").joinpath("job.schema.json").read_text("utf-8"))

@@ -138,7 +138,7 @@ def test_the_line_holds_what_the_answer_and_the_announcement_told(settler: Settl
 def test_the_bytes_decide_the_extension_and_an_older_picture_of_the_item_goes(
     settler: Settler,
 ) -> None:
-    old = settler.layout.image(ITEM.id, "png")
+    old = settler.layout.image(ITEM, "png")
     old.parent.mkdir()
     old.write_bytes(png())
     end = settler.settle(received(settler, [jpeg()], [part(0)]))
@@ -191,7 +191,7 @@ def test_a_receipt_finishes_an_answer_whose_picture_was_already_renamed(settler:
 def test_a_picture_of_another_answer_is_never_taken_for_a_renamed_one(settler: Settler) -> None:
     receipt = received(settler, [png()], [part(0)])
     (settler.layout.parts / receipt.images[0].part).unlink()
-    other = settler.layout.image(ITEM.id, "png")
+    other = settler.layout.image(ITEM, "png")
     other.parent.mkdir()
     other.write_bytes(bytes(len(png())))
     end = settler.settle(receipt, recovered=True)

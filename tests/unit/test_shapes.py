@@ -57,6 +57,7 @@ def test_a_line_of_text_is_usual_however_it_is_spaced_and_escaped(raw: bytes) ->
         rb'{"id":"a","prompt":"\"","tags":{"\"":"1","\u0022":"1"}}',
         rb'{"id":"a","prompt":"p\\","prompt":"p\\"}',
         rb'{"id":"a","prompt":"\\","tags":{"\\":"1","\u005c":"1"}}',
+        rb'{"id":"a\\","prompt":"p\\","tags":{"k\\":"1","k\\":"2"}}',
     ],
 )
 def test_a_line_with_a_key_twice_is_never_usual(raw: bytes) -> None:

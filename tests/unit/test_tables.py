@@ -94,6 +94,12 @@ def test_what_the_item_writes_wins_over_a_column_and_over_the_matrix() -> None:
     assert (item.seed, item.tags, item.image_size) == (1, {"z": "7"}, "2K")
 
 
+def test_a_column_prompt_is_only_a_value_where_the_item_asks_otherwise() -> None:
+    write("t.csv", "id,prompt\na,First\n")
+    [item] = read(ITEMS + "- {each: t.csv, turns: [{prompt: '{prompt}!'}, {prompt: Then}]}\n")
+    assert (item.prompt, [turn.prompt for turn in item.turns]) == (None, ["First!", "Then"])
+
+
 def test_a_field_that_is_written_as_nothing_is_written() -> None:
     write("t.csv", "id,seed\na,7\n")
     (item,) = read(
