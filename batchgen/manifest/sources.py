@@ -173,7 +173,7 @@ class JsonLinesSource:
                     yield UsualLine(self.path, number, raw, usual)
                     continue
                 line = raw.removeprefix(_BOM) if number == 1 else raw
-                if not line.isspace():
+                if line.strip():
                     yield self._read(line, number)
 
     def _read(self, line: bytes, number: int) -> Written | Unreadable:
