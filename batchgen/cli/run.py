@@ -213,6 +213,7 @@ def closing(summary: "Summary", directory: Path, planned_usd: Decimal | None) ->
     if summary.attempts.total:
         cost += f" (planned {usd(planned_usd)})"
     words = [told, cost]
-    if summary.images:
-        words.append(f"{summary.attempts.total / summary.images:.2f} attempts/image")
+    # A conversation draws a picture a turn: those count here, or it would look like retries.
+    if n_pictures := summary.attempts.by_outcome.get("image"):
+        words.append(f"{summary.attempts.total / n_pictures:.2f} attempts/image")
     return " · ".join([*words, duration(summary.wall_s)]) + f" → {directory}"
