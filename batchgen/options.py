@@ -1,18 +1,20 @@
 """What the caller of a run decides, and what becomes of it beside what the job says."""
 
 from pathlib import Path
-from typing import Literal, TypedDict
+from typing import Final, Literal, TypedDict
 
 from batchgen.errors import UsageError
 from batchgen.limits import AUTO_CONCURRENCY, max_in_flight
 from batchgen.plan import Redo
 from batchgen.selection import Selection
 
+FAILED: Final = "failed.jsonl"
+
 
 class RunOptions(TypedDict, total=False):
     """What the caller of a run decides; what is left out, or None, is left to the job."""
 
-    output: str | Path
+    output: str | Path | None
     """The parent of the job's directory; `output` by default."""
     provider: str | None
     base_url: str | None
@@ -31,6 +33,15 @@ class RunOptions(TypedDict, total=False):
     """The part of the job that the run is about."""
     limit: int | None
     """So many items that need work, in order; the others wait for another run."""
+
+
+def choose_output(option: str | Path | None, job: Path, name: str) -> Path:
+    """The parent of the job's directory; what a run wrote there runs into the same directory."""
+    if option is not None:
+        return Path(option)
+    home = job.resolve().parent
+    is_own = job.name == FAILED and home.name == name and (home / "ledger").is_dir()
+    return home.parent if is_own else Path("output")
 
 
 def check_options(options: RunOptions) -> None:

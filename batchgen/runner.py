@@ -38,7 +38,7 @@ from batchgen.intake import Intake
 from batchgen.limits import Limiter, Limits
 from batchgen.manifest import Manifest, open_manifest
 from batchgen.model import Decision, Item, Outcome, Result, Status
-from batchgen.options import RunOptions, check_options, choose_concurrency
+from batchgen.options import RunOptions, check_options, choose_concurrency, choose_output
 from batchgen.plan import Agenda, Redo, Settled, Skip, Todo
 from batchgen.pool import Journey, Pool, Stop
 from batchgen.provider import Provider
@@ -150,7 +150,8 @@ class Runner:
             )
         )
         self._secrets = Secrets(secret_values(provider, key, self._proxy))
-        self._layout = Layout(Path(options.get("output", "output")) / manifest.name)
+        parent = choose_output(options.get("output"), self._job, manifest.name)
+        self._layout = Layout(parent / manifest.name)
         self._references = ReferenceLibrary(self._layout.references, fetcher=self._fetcher)
         self.directory = self._layout.root
         async with AsyncExitStack() as stack:

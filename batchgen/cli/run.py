@@ -74,9 +74,7 @@ def _tags(
 @click.option(
     *("-o", "--output"),
     type=click.Path(path_type=Path, file_okay=False),
-    default=Path("output"),
-    show_default=True,
-    help="Parent of the job's directory.",
+    help="Parent of the job's directory; `output` unless told.",
 )
 @click.option("--provider", help="cometapi, google or emulator, instead of the job's.")
 @click.option("--base-url", help="Another address; key and auth stay the provider's.")
@@ -131,7 +129,7 @@ def _tags(
 @click.option("-v", "--verbose", is_flag=True, help="A line for each call.")
 def run(  # noqa: PLR0913 - one parameter a flag
     job: Path,
-    output: Path,
+    output: Path | None,
     progress: "Style",
     grace: float,
     *,

@@ -131,3 +131,16 @@ def test_standard_input_is_a_job_of_json_lines(emulated: EmulatorProcess, tmp_pa
     assert [(one["id"], one["status"]) for one in results] == [("one", "done"), ("a_b", "done")]
     assert results[1]["tags"] == {"key": "a/b"}
     assert set(emulated.counts()["by_prompt"]) == {"One", "Two"}
+
+
+def test_failed_jsonl_runs_into_the_directory_in_which_it_lies(
+    emulated: EmulatorProcess, job: Path
+) -> None:
+    assert run(job, emulated, "--limit", "6").code == 0
+    left = job.parent / "output/part/failed.jsonl"
+    rest = batchgen("run", left, "--provider", "emulator", "--base-url", emulated.url, "--json")
+    assert rest.code == 0, rest.err
+    assert rest.json["items"]["done"] == 2
+    assert rest.last_line.endswith(f"→ {job.parent / 'output/part'}")
+    assert run(job, emulated).json["items"]["reused"] == 8
+    assert emulated.n_requests == 8
