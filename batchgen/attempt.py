@@ -20,6 +20,7 @@ from batchgen.conversation import Conversations, NextTurn
 from batchgen.cost import PriceBook
 from batchgen.errors import (
     AttemptError,
+    BadRequest,
     BatchgenError,
     Cancelled,
     MissingReference,
@@ -91,6 +92,7 @@ class Caller:
     conversations: Conversations
     book: PriceBook
     clock: Clock
+    max_body_bytes: int | None = None
 
     async def attempt(self, item: Item, n: int) -> CallEnd:
         """Make call number n of an item's next turn.
@@ -104,8 +106,24 @@ class Caller:
         except asyncio.CancelledError:
             return CallEnd(item, None, _given_up())
         if isinstance(files, MissingReference):
-            return self.settler.failed(self._announcement(item, turn, 0), item, files, {})
-        return await self._paced(item, n, turn, files)
+            return self._unsent(item, turn, files)
+        body = _body(item, turn, files)
+        if (fault := self._too_large(body)) is not None:
+            return self._unsent(item, turn, fault)
+        return await self._paced(item, n, turn, body)
+
+    def _unsent(self, item: Item, turn: NextTurn, error: AttemptError) -> CallEnd:
+        return self.settler.failed(self._announcement(item, turn, 0), item, error, {})
+
+    def _too_large(self, body: RequestBody) -> BadRequest | None:
+        """Why a request is not sent, now that its exact size is known."""
+        if self.max_body_bytes is None or body.length_bytes <= self.max_body_bytes:
+            return None
+        size_mib, most_mib = (n / (1 << 20) for n in (body.length_bytes, self.max_body_bytes))
+        return BadRequest(
+            f"nothing was sent: the request would be {size_mib:.1f} MiB, and limits.max_body_mib "
+            f"is {most_mib:g}; set reference_max_px, or raise the limit and run with --retry-failed"
+        )
 
     async def _next_turn(self, item: Item) -> NextTurn:
         """Find the turn to send; only that of a conversation takes a look at the disk."""
@@ -125,9 +143,7 @@ class Caller:
                 return MissingReference(f"reference {_named(reference)} {unusable}")
         return files
 
-    async def _paced(
-        self, item: Item, n: int, turn: NextTurn, files: Sequence[ReferenceFile]
-    ) -> CallEnd:
+    async def _paced(self, item: Item, n: int, turn: NextTurn, body: RequestBody) -> CallEnd:
         sent: Sent | None = None
         try:
             async with self.limiter.paced(item.model, self.stop.cuts_short) as may_leave:
@@ -135,7 +151,7 @@ class Caller:
                     return CallEnd(item, None, _given_up())
                 sent = self._announcement(item, turn, n)
                 await self.ledger.append(sent)
-                return await self._exchange(_Call(sent, item, _body(item, turn, files), turn.note))
+                return await self._exchange(_Call(sent, item, body, turn.note))
         except asyncio.CancelledError:
             if sent is None:
                 return CallEnd(item, None, _given_up())

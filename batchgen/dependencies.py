@@ -67,15 +67,22 @@ class Lineage:
 
     def filled(self, item: Item) -> Item:
         """The item with those pictures that are there; its key is left as it is."""
-        return with_references(item, self._filled) if self._ids else item
+        if not self._ids:
+            return item
+        return with_references(item, lambda ref: self._filled(ref, item.reference_max_px))
 
-    def _filled(self, reference: Reference) -> Reference:
+    def _filled(self, reference: Reference, max_px: int | None) -> Reference:
         name = reference.item
         picture = None if name is None else self.pictures.get(self._ids.get(name, name))
         if picture is None:
             return reference
-        path = f"{self._root}/{picture.path}"
-        return msgspec.structs.replace(reference, path=path, sha256=picture.sha256)
+        longest_px = max(picture.width or 0, picture.height or 0)
+        return msgspec.structs.replace(
+            reference,
+            path=f"{self._root}/{picture.path}",
+            sha256=picture.sha256,
+            max_px=max_px if max_px is not None and longest_px > max_px else None,
+        )
 
 
 @dataclass(frozen=True, slots=True)

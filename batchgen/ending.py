@@ -8,7 +8,7 @@ from batchgen.errors import BatchgenError
 EXIT_BY_SIGNAL: Final = {"sigint": 130, "sigterm": 143}
 _BUG: Final = 1
 _SOME_FAILED: Final = 4
-_LEFT: Final = 5
+EXIT_LEFT: Final = 5
 _STOPPED: Final = 7
 
 
@@ -45,5 +45,5 @@ def exit_code(ending: Ending) -> int:
     if ending.is_stopped:
         return _STOPPED
     if ending.is_given_up and ending.n_pending:
-        return _LEFT
+        return EXIT_LEFT
     return _SOME_FAILED if ending.n_failed or ending.n_pending else 0

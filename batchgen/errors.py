@@ -6,6 +6,7 @@ which budget a retry would come from. Messages say what happened, to what, and w
     BatchgenError
     ├── UsageError            wrong usage or a missing key                      exit 2
     ├── JobError              the job file has errors; carries every Problem    exit 3
+    ├── Stopped               before anything was sent                          exit 130, 143
     ├── OutputHeld            another run holds the output directory            exit 11
     ├── StoreError            the disk failed                                   exit 12
     └── AttemptError          one call failed
@@ -109,6 +110,20 @@ class JobError(BatchgenError):
             lines.append(f"… and {hidden} more")
         lines.append(f"{n} error{'s' if n != 1 else ''} in the job; nothing was sent")
         return "\n".join(lines)
+
+
+class Stopped(BatchgenError):
+    """A signal came before anything was sent. Nothing was sent, and nothing has changed."""
+
+    def __init__(self, reason: str, exit_code: int) -> None:
+        """Keep what stopped it, and the exit code that says so."""
+        super().__init__(reason, exit_code)
+        self.reason = reason
+        self.exit_code = exit_code  # type: ignore[misc]
+
+    def __str__(self) -> str:
+        """Say that nothing was lost."""
+        return f"stopped by {self.reason} while the job was being read; nothing was sent"
 
 
 class OutputHeld(BatchgenError):

@@ -3,7 +3,7 @@
 Source: docs/adr/0002, docs/adr/0007.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -21,11 +21,13 @@ class Intake:
 
     Attributes:
         draft: Lies in the job's directory.
+        go_on: Called for each item; raises if reading is to end.
     """
 
     manifest: Manifest
     references: ReferenceLibrary
     draft: Path
+    go_on: Callable[[], None]
     _urls: set[str] = field(default_factory=set)
 
     def read(self, *, model: str | None) -> None:
@@ -56,6 +58,7 @@ class Intake:
 
     def _noting_urls(self, items: Iterable[Item]) -> Iterator[Item]:
         for item in items:
+            self.go_on()
             self._urls.update(ref.url for ref in item.all_references if ref.url is not None)
             yield item
 

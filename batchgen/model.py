@@ -116,6 +116,7 @@ class Item(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
         google_search: True for the plain tool; else the kinds of search, of `web` and `image`.
         reference_max_px: The longest side of a reference; larger ones are scaled down once.
         extra: Merged last into the body.
+        variant: Which values of its matrix it has, by number; a sample is spread over them.
         copy: Which of several requests for the same thing it is; 1 is the plain item.
         file: Where its picture lies below `images/`, without extension; None: its id says.
     """
@@ -143,6 +144,7 @@ class Item(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     extra: dict[str, Any] | None = None
     reference_max_px: int | None = None
     copy: int = 1
+    variant: dict[str, int] = {}
     tags: dict[str, str] = {}
     file: str | None = None
 

@@ -1,6 +1,6 @@
 """What to do for each item of a job, given what earlier runs did. Pure but for one `stat`."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import repeat
 from pathlib import Path
@@ -8,6 +8,7 @@ from typing import Literal, TypeAlias, assert_never
 
 from batchgen.dependencies import Barred, Dependencies, Freed, Lineage, Ready
 from batchgen.model import Attempt, ImageFile, Item, Outcome, Result
+from batchgen.store.layout import EXTENSIONS, Layout
 from batchgen.store.ledger import History, final_image
 
 # The same request would meet the same answer: sent again only when asked to.
@@ -161,7 +162,9 @@ class Agenda:
     def _pass_over(self, item: Item) -> None:
         """Let others build on an item that is not selected, if it is done."""
         past = self._history.standing(item)
-        if past is not None and past.status == "done" and _has_files(past.last, self._root):
+        if past is None or past.status != "done":
+            return
+        if self._history.has_files(past.last, self._root):
             self._end(item.id, final_image(past.last.images), is_now=False)
 
     def _end(self, item_id: str, picture: ImageFile | None, *, is_now: bool) -> None:
@@ -192,7 +195,8 @@ class Agenda:
             case "done" if self._redo.done:
                 return Todo(item, "forced")
             case "done":
-                return settled if _has_files(past.last, self._root) else Todo(item, "file_missing")
+                is_there = self._history.has_files(past.last, self._root)
+                return settled if is_there else Todo(item, "file_missing")
             case "failed" | "skipped":
                 return Todo(item, "failed") if _again(past.last, self._redo) else settled
             case "pending":
@@ -207,12 +211,38 @@ def _again(last: Attempt, redo: Redo) -> bool:
     return not redo.failed or last.outcome in redo.failed
 
 
-def _has_files(last: Attempt, root: Path) -> bool:
-    """Whether every picture is there in its recorded size."""
-    for image in last.images:
-        try:
-            if (root / image.path).stat().st_size != image.bytes:
-                return False
-        except OSError:
-            return False
-    return True
+@dataclass(frozen=True, slots=True)
+class Overwriting:
+    """An item whose picture would take the place of another item's."""
+
+    item_id: str
+    path: str
+    other_id: str
+
+
+def find_overwriting(
+    items: Callable[[], Iterable[Item]], history: History, layout: Layout
+) -> Overwriting | None:
+    """Find an item to make that would overwrite the picture of another item of the job.
+
+    Names are distinct within a job; a picture that was filed under an earlier `output.name` may
+    still be in the way.
+
+    Args:
+        items: Gives the items of the job; called twice if anything is in the way.
+        history: What earlier runs did.
+        layout: The job's directory.
+    """
+    in_the_way: dict[str, Overwriting] = {}
+    for item in items():
+        past = history.standing(item)
+        if past is not None and past.status == "done":
+            continue
+        for extension in EXTENSIONS:
+            path = layout.relative(layout.image(item, extension))
+            writer, _ = history.writers.get(path, (item.id, ""))
+            if writer != item.id:
+                in_the_way.setdefault(writer, Overwriting(item.id, path, writer))
+    if not in_the_way:
+        return None
+    return next((in_the_way[item.id] for item in items() if item.id in in_the_way), None)

@@ -24,13 +24,15 @@ from batchgen.clock import Clock, stamp
 from batchgen.conversation import Conversations
 from batchgen.cost import PriceBook
 from batchgen.dependencies import read_lineage
-from batchgen.ending import EXIT_BY_SIGNAL, Ending, exit_code
+from batchgen.ending import EXIT_BY_SIGNAL, EXIT_LEFT, Ending, exit_code
 from batchgen.errors import (
     MAX_SHOWN_PROBLEMS,
     AttemptError,
     BatchgenError,
     SkippedDependency,
+    Stopped,
     StoreError,
+    UsageError,
     store_errors,
 )
 from batchgen.events import AttemptEnded, Event, ItemEnded, RunBegan, Stopping, Ticked, Warned
@@ -39,7 +41,7 @@ from batchgen.limits import Limiter, Limits
 from batchgen.manifest import Manifest, open_manifest
 from batchgen.model import Decision, Item, Outcome, Result, Status
 from batchgen.options import RunOptions, check_options, choose_concurrency, choose_output
-from batchgen.plan import Agenda, Redo, Settled, Skip, Todo
+from batchgen.plan import Agenda, Redo, Settled, Skip, Todo, find_overwriting
 from batchgen.pool import Journey, Pool, Stop
 from batchgen.provider import Provider
 from batchgen.recovery import Recovery, read_past
@@ -155,12 +157,13 @@ class Runner:
         self._references = ReferenceLibrary(self._layout.references, fetcher=self._fetcher)
         self.directory = self._layout.root
         async with AsyncExitStack() as stack:
-            intake = self._read_job(manifest, stack)
+            intake = await self._read_job(manifest, stack)
             self._make_directories()
             stack.enter_context(
                 OutputLock(self._layout.lock, run_id=self.run_id, at=self._began_at)
             )
             await intake.fetch()
+            self._go_on()
             with store_errors(self._layout.items):
                 intake.draft.replace(self._layout.items)
             provider = self._start_emulator(provider, stack)
@@ -240,16 +243,25 @@ class Runner:
 
     # --- before anything is sent --------------------------------------------------------------
 
-    def _read_job(self, manifest: Manifest, stack: AsyncExitStack) -> Intake:
-        """Read the whole job; raise everything that is wrong, and tell what may be."""
+    async def _read_job(self, manifest: Manifest, stack: AsyncExitStack) -> Intake:
+        """Read the whole job; raise everything that is wrong, and tell what may be.
+
+        In a thread, so that a signal is heard meanwhile.
+        """
         self._make_root(stack)
         draft = self.directory / f".items.{self.run_id}.tmp"
         stack.callback(lambda: draft.unlink(missing_ok=True))
-        intake = Intake(manifest, self._references, draft)
-        intake.read(model=self._options.get("model"))
+        intake = Intake(manifest, self._references, draft, self._go_on)
+        await asyncio.to_thread(intake.read, model=self._options.get("model"))
         for warning in manifest.problems.warnings[:MAX_SHOWN_PROBLEMS]:
             self._tell(Warned(str(warning)))
         return intake
+
+    def _go_on(self) -> None:
+        """Raise Stopped if somebody asked to stop before anything was sent."""
+        if self.stop.asked:
+            reason = self.stop.reason or "stopped"
+            raise Stopped(reason, EXIT_BY_SIGNAL.get(reason, EXIT_LEFT))
 
     def _fetcher(self, directory: Path) -> "Fetcher":
         """What fetches; the key and the proxy of the service are not for it."""
@@ -285,6 +297,7 @@ class Runner:
         self._book = PriceBook.shipped()
         self._settler = Settler(self._layout, self._book, provider.name, self._secrets)
         self._history = read_past(self._layout, lambda told: self._tell(Warned(f"warning: {told}")))
+        self._refuse_to_overwrite()
         self._ledger = await stack.enter_async_context(
             Ledger(self._layout.segment(self.run_id), self._secrets)
         )
@@ -304,6 +317,7 @@ class Runner:
             ),
             book=self._book,
             clock=self._clock,
+            max_body_bytes=settings.max_body_bytes,
         )
         self._pool = Pool(
             Journey(self._attempt, self._record, lambda end: end.goes_on),
@@ -316,6 +330,14 @@ class Runner:
         self._parents = read_parents(self._layout.items)
         self._agenda = self._new_agenda()
         self._announce(manifest, provider)
+
+    def _refuse_to_overwrite(self) -> None:
+        found = find_overwriting(self._items, self._history, self._layout)
+        if found is not None:
+            raise UsageError(
+                f"{found.path} is the picture of '{found.other_id}', and '{found.item_id}' would "
+                "be written over it: change output.name or the id, or use another -o"
+            )
 
     async def _recover(self, retries: Retries) -> None:
         """Write the lines that a killed run did not live to write."""
@@ -367,7 +389,8 @@ class Runner:
                 case Todo():
                     pass  # for another run
         self.planned_usd = planned
-        self._n_selected = n_reused + n_settled + n_todo
+        # With a limit, what failed for good is left alone like what lies beyond it.
+        self._n_selected = n_reused + n_todo + (0 if self._limit is not None else n_settled)
         if not self._n_selected:
             self._tell(Warned("warning: nothing of the job is selected"))
         self._tell(
@@ -507,7 +530,7 @@ class Runner:
         failed = defect or error
         return exit_code(
             Ending(
-                n_failed=statuses["failed"],
+                n_failed=statuses["failed"] + statuses["skipped"],
                 n_pending=statuses["pending"],
                 met_bug=self._met_bug or not isinstance(defect, BatchgenError | None),
                 signal=self._signal,

@@ -1,4 +1,4 @@
-"""Which items of a job a run is about: `--only`, `--tag`, `--sample`, `--shard`. Pure.
+"""Which items of a job a run is about: `--only`, `--tag`, `--sample`. Pure.
 
 What is not selected keeps the state that it has; nothing is sent for it.
 """
@@ -27,7 +27,7 @@ class Selection(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     Attributes:
         only: Patterns for ids (`*`, `?`, `[…]`), of which one must match.
         tags: Tags that an item must have, each with one of these values.
-        shard: The part of what is left.
+        shard: The part of what is left; it has no flag yet.
         sample: So many of what is left then, spread over it.
     """
 
@@ -99,3 +99,4 @@ def _traits(item: Item) -> Iterator[tuple[str, object]]:
     yield "aspect_ratio", item.aspect_ratio
     yield "image_size", item.image_size
     yield from item.tags.items()
+    yield from item.variant.items()

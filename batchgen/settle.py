@@ -26,7 +26,7 @@ from batchgen.errors import AttemptError, BatchgenError, BrokenImage, Bug, store
 from batchgen.model import Attempt, Decision, Failure, ImageFile, ImageRole, Item, Outcome, Tokens
 from batchgen.sanitize import Secrets
 from batchgen.store.images import HEAD_BYTES, TAIL_BYTES, ImageFacts, inspect, sha256_of
-from batchgen.store.layout import Layout
+from batchgen.store.layout import EXTENSIONS, Layout
 from batchgen.store.ledger import Sent, sync_directory, sync_file
 from batchgen.store.receipts import Receipt, ReceivedImage, part_name, save_receipt
 from batchgen.store.replace import replaced
@@ -34,7 +34,6 @@ from batchgen.wire.reply import Reply, ReplyImage, read_reply, why_no_image
 from batchgen.wire.request import asked_size
 from batchgen.wire.usage import read_usage
 
-_EXTENSIONS: Final = ("png", "jpg", "webp")
 # Of two threads that need a new directory, neither goes on before its name is durable.
 _making_directories: Final = threading.Lock()
 
@@ -211,7 +210,7 @@ class Settler:
         note = self._keep_content(receipt) if receipt.item.turns else None  # before its parts move
         target = self._target(receipt, facts.extension)
         _commit(self.layout.parts / received.part, target)
-        for extension in _EXTENSIONS:
+        for extension in EXTENSIONS:
             if extension != facts.extension:
                 self._target(receipt, extension).unlink(missing_ok=True)
         role: ImageRole = "final" if _is_last_turn(receipt) else "draft"
@@ -249,7 +248,7 @@ class Settler:
         part = self.layout.parts / received.part
         if part.is_file():
             return part
-        for extension in _EXTENSIONS:
+        for extension in EXTENSIONS:
             path = self._target(receipt, extension)
             if path.is_file() and sha256_of(path) == received.sha256:
                 return path

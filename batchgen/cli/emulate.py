@@ -37,13 +37,17 @@ def _latency(_context: click.Context, _option: click.Parameter, value: str) -> t
 @click.option(
     "--faults",
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
-    help="A YAML file of what should go wrong.",
+    help="A YAML file of what should go wrong; docs/emulator.md has its format.",
 )
 def emulate(port: int, latency: tuple[float, float], rpm: int | None, faults: Path | None) -> None:
     """Serve a stand-in for Gemini's image API on 127.0.0.1.
 
     It draws pictures with the prompt on them, counts tokens as the real models do, and goes wrong
     on demand. Point a run at it with --provider emulator --base-url http://127.0.0.1:PORT.
+
+    Words in a prompt make it go wrong too: [[NO_IMAGE]] or any other finish reason, [[BLOCKED]],
+    [[TEXT_ONLY]], [[DRAFTS=3]]; [[NO_IMAGE:1]] for the first request of that prompt alone.
+    docs/emulator.md tells more.
 
     Its --rpm is not read from BATCHGEN_RPM, which is the pace of a run.
     """

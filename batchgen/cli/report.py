@@ -12,7 +12,10 @@ from batchgen.sanitize import printable
 @click.argument("directory", type=click.Path(path_type=Path), metavar="DIR")
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON on stdout.")
 def report(directory: Path, *, as_json: bool) -> None:
-    """Rebuild results, summary and report.html of a job's directory from its ledger."""
+    """Rebuild results, summary and report.html in DIR from its ledger and items.jsonl.
+
+    DIR is the directory of a job, such as output/NAME.
+    """
     from batchgen.report import rebuild
 
     summary = rebuild(directory, warn=lambda told: say(f"warning: {printable(told)}"))

@@ -78,7 +78,7 @@ def _tags(
 )
 @click.option("--provider", help="cometapi, google or emulator, instead of the job's.")
 @click.option("--base-url", help="Another address; key and auth stay the provider's.")
-@click.option("--model", help="For items that name none.")
+@click.option("--model", help="For items that name none themselves; wins over defaults.model.")
 @click.option("--concurrency", callback=_concurrency, help="Requests in flight: auto or a number.")
 @click.option("--rpm", type=click.FloatRange(min=0.01), help="Requests a minute for each model.")
 @click.option(
@@ -87,13 +87,17 @@ def _tags(
     flag_value="",
     metavar="[=OUTCOME,…]",
     callback=_redo_outcomes,
-    help="Send failed items again, those refused for good too; or only these outcomes.",
+    help="Send what was refused for good too; or, of what failed, only these outcomes.",
 )
-@click.option("--force", is_flag=True, help="Send done items again as well; they are paid again.")
+@click.option("--force", is_flag=True, help="Send also what is done; it is paid again.")
 @click.option("--limit", type=click.IntRange(min=1), help="So many items that need work, in order.")
 @click.option("--sample", type=click.IntRange(min=1), help="So many items, spread over the job.")
 @click.option(
-    "--only", type=_Words(), multiple=True, metavar="GLOB", help="Items whose id matches; * ? […]."
+    "--only",
+    type=_Words(),
+    multiple=True,
+    metavar="GLOB",
+    help="Items whose id matches; * ? […]. May be repeated: any of them.",
 )
 @click.option(
     *("--tag", "tags"),
@@ -101,7 +105,7 @@ def _tags(
     multiple=True,
     metavar="K=V",
     callback=_tags,
-    help="Items with this tag.",
+    help="Items with this tag. May be repeated: any value of one tag, all of several tags.",
 )
 @click.option(
     "--api-key-file",
@@ -148,12 +152,16 @@ def run(  # noqa: PLR0913 - one parameter a flag
     JOB is a YAML, JSONL, CSV or TSV file; `-` reads JSON Lines from standard input. A part of it is
     named with --only, --tag, --sample and --limit; what is left out keeps the state that it has.
 
-    Pictures, results, the ledger and a report land in OUTPUT/NAME. Running it again sends only
-    what is missing.
+    Pictures, results, the ledger and a report land in OUTPUT/NAME; those of a failed.jsonl that a
+    run wrote, without -o, in the directory in which it lies.
+
+    Running a job again sends what is not done, except items that were last refused for good
+    (blocked, bad_request, wrong_size) and what builds on them: --retry-failed sends those too.
+    --force sends also what is done, and it is paid again.
 
     Exit codes: 0 all done, 1 a bug, 2 wrong usage or no key, 3 errors in the job, 4 some items
-    failed, 5 given up with items left, 7 stopped and running again will not help, 11 the directory
-    is in use, 12 the disk failed, 130 and 143 stopped by a signal with items left.
+    failed, 7 stopped and running again will not help, 11 the directory is in use, 12 the disk
+    failed, 130 and 143 stopped by a signal with items left.
     """
     from batchgen.executors.local import run_local
     from batchgen.plan import Redo

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("jobs", type=click.Path(path_type=Path), nargs=-1, required=True, metavar="JOB…")
-@click.option("--model", help="For items that name none, as in a run.")
+@click.option("--model", help="For items that name none themselves; wins over defaults.model.")
 @click.option("--json", "as_json", is_flag=True, help="Print errors and warnings as JSON.")
 def validate(jobs: tuple[Path, ...], model: str | None, *, as_json: bool) -> int:
     """Find every error in JOB, and what may be one, without sending anything.

@@ -4,7 +4,7 @@
     OpenAI  {"custom_id": "a", "method": "POST", "url": …, "body": {"contents": […]}}
     Vertex  {"request": {"contents": […], "labels": {…}}}
 
-Source: docs/api-notes.md, section on batch files.
+Source: docs/api-notes.md, section 7.
 """
 
 import re

@@ -5,8 +5,8 @@
             └── items   checked, defaults merged, files examined, key worked out
                   └── copies      count
 
-What needs the whole job (ids that are there twice, twins, items that build on items) is found by
-a second reading, and only where the first one left eight-byte marks that call for it.
+What needs the whole job (ids that are there twice, equal items, items that build on items) is
+found by a second reading, and only where the first one left eight-byte marks that call for it.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -131,7 +131,8 @@ class Manifest:
                 yield read_one(n, written, written.line)
             else:
                 for draft in self._drafts(n, written, problems):
-                    yield read_one(n, draft, usual_fields(draft.fields))
+                    read = read_one(n, draft, usual_fields(draft.fields))
+                    yield _varied(draft, read) if draft.from_matrix else read
 
     def _read_one(
         self,
@@ -244,6 +245,13 @@ def _read_named(
         problems.error(home.path, home.place(("tags",)), f"items[{owner}].tags", fault)
         return draft, ()
     return read, [msgspec.structs.replace(item, file=name.path(item)) for item in items]
+
+
+def _varied(draft: Draft, read: _Read) -> _Read:
+    """Items, with the values of the matrix that they were made of."""
+    entry, items = read
+    variant = dict(draft.from_matrix)
+    return entry, [msgspec.structs.replace(item, variant=variant) for item in items]
 
 
 def _is_template(written: Any) -> bool:

@@ -4,8 +4,8 @@ A job of a million lines mixes few settings and references. The first item of ea
 with every check there is; those that follow take after it, and only what is their own is looked
 at. An item that is in any way unusual is none of these, and is read like a first one.
 
-Cost: about 4 microseconds a line of JSON, where one that is read in full takes 30; the figures of
-whole jobs are in benchmarks/RESULTS.md.
+Cost: about 4 microseconds a line of JSON, where one that is read in full takes some 30
+microseconds; the figures of whole jobs are in benchmarks/RESULTS.md.
 """
 
 import hashlib

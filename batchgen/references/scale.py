@@ -1,6 +1,7 @@
 """Pictures larger than they should be, made smaller once.
 
-Only the three formats that are sniffed for are ever decoded, whatever else Pillow knows.
+Of the five formats that are sniffed for, only PNG, JPEG and WebP are decoded, whatever else Pillow
+knows.
 """
 
 from contextlib import contextmanager

@@ -229,6 +229,7 @@ def _as_job_line(item: Item, root: Path) -> dict[str, Any]:
     line: dict[str, Any] = msgspec.to_builtins(item)
     del line["key"]
     line.pop("file", None)  # the head says again where pictures lie
+    line.pop("variant", None)
     for turn in (line, *line.get("turns", ())):
         for reference in turn.get("references", ()):
             reference.pop("sha256", None)

@@ -78,7 +78,7 @@ class Diff(msgspec.Struct, frozen=True, kw_only=True):
 class Summary(msgspec.Struct, frozen=True, kw_only=True):
     """The summary of a run; its JSON form is `summary.json`.
 
-    Items are counted over the whole job; attempts, tokens and money are this run's. `cost_usd`
+    Items are those that the run was about; attempts, tokens and money are this run's. `cost_usd`
     counts what was billed for sure, waste included; it is None only when nothing of it is known.
     """
 

@@ -4,9 +4,13 @@ import secrets
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import Final
 
 from batchgen.model import Item
 from batchgen.naming import file_stem
+
+# What a final picture may end in.
+EXTENSIONS: Final = ("png", "jpg", "webp")
 
 
 @dataclass(frozen=True, slots=True)

@@ -241,6 +241,7 @@ class History:
     Attributes:
         items: By item id and content key, a key for each turn.
         unfinished: Requests that left and whose outcome nobody wrote.
+        writers: Who wrote a final picture last, by its path: id and content key.
         unreadable: Places (`NAME:LINE`) of lines that are no ledger line.
         n_attempts: Of all items.
     """
@@ -249,6 +250,7 @@ class History:
     runs: dict[str, Run] = field(default_factory=dict)
     ends: dict[str, End] = field(default_factory=dict)
     unfinished: dict[Call, Sent] = field(default_factory=dict)
+    writers: dict[str, tuple[str, str]] = field(default_factory=dict)
     unreadable: list[str] = field(default_factory=list)
     n_attempts: int = 0
 
@@ -291,6 +293,24 @@ class History:
             history = self.items[name] = ItemHistory(attempt)
         history.add(attempt, self.n_attempts)
         self.n_attempts += 1
+        if (picture := final_image(attempt.images)) is not None:
+            self.writers[picture.path] = name
+
+    def has_files(self, last: Attempt, root: Path) -> bool:
+        """Whether every picture of an attempt is there in its recorded size, and still its own.
+
+        What was made since under the same name, of an item that changed, is another picture.
+        """
+        name = (last.item, last.key)
+        for image in last.images:
+            try:
+                if (root / image.path).stat().st_size != image.bytes:
+                    return False
+            except OSError:
+                return False
+            if image.role == "final" and self.writers.get(image.path, name) != name:
+                return False
+        return True
 
 
 def turn_names(item: Item) -> list[tuple[str, str]]:

@@ -75,6 +75,25 @@ def test_a_sample_is_spread_over_the_matrix_and_the_same_each_time(
     assert (again.code, emulated.n_requests, again.json["items"]["reused"]) == (0, 4, 4)
 
 
+def test_a_sample_meets_values_that_only_the_prompt_has(
+    emulated: EmulatorProcess, tmp_path: Path
+) -> None:
+    job = tmp_path / "part.yaml"
+    job.write_text(
+        """\
+defaults: {model: gemini-3.1-flash-image, image_size: "512"}
+items:
+  - matrix: {scene: [studio, beach], thinking_level: [minimal, high], season: [spring, autumn]}
+    id: "{scene}-{thinking_level}-{season}"
+    prompt: "{scene} in {season}"
+""",
+        "utf-8",
+    )
+    assert run(job, emulated, "--sample", "4").code == 0
+    for n, values in enumerate([{"studio", "beach"}, {"minimal", "high"}, {"spring", "autumn"}]):
+        assert {name.split("-")[n] for name in done(job)} == values
+
+
 def test_a_limit_counts_items_that_need_work_and_leaves_the_rest_to_another_run(
     emulated: EmulatorProcess, job: Path
 ) -> None:

@@ -28,7 +28,7 @@ SOME_SEARCHES: Final[list[bool | tuple[SearchKind, ...] | None]] = [
     *(None, True, ("web",), ("image",), ("web", "image")),
 ]
 # What an item says besides what it asks for.
-NOT_ASKED: Final = {"id", "key", "tags", "file", "reference_max_px"}
+NOT_ASKED: Final = {"id", "key", "tags", "file", "variant", "reference_max_px"}
 
 
 def canonical(value: Any) -> str:

@@ -296,11 +296,11 @@ def test_every_fact_says_where_it_was_read_and_when(place: str, fact: Any) -> No
     assert date(2026, 11, 1) <= date.fromisoformat(fact["checked"])
 
 
-def test_every_source_is_a_public_page_and_is_used() -> None:
+def test_every_source_is_a_public_page_or_a_package_and_is_used() -> None:
     used = {str(fact["source"]) for _, fact in facts()}
     for name, source in TABLE["sources"].items():
-        assert set(source) == {"title", "url"}
-        assert source["url"].startswith("https://")
+        assert set(source) in ({"title", "url"}, {"title", "package"})
+        assert source.get("url", "https://").startswith("https://")
         assert any(name in one for one in used)
 
 
