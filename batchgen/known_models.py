@@ -102,6 +102,7 @@ class _Asked(NamedTuple):
     include_thoughts: bool | None
     google_search: bool | tuple[str, ...] | None
     n_references: int
+    raw_field: str | None = None  # the field of the job that holds them, as the service spells them
 
 
 class _Finding(NamedTuple):
@@ -140,9 +141,12 @@ class KnownModels:
     def mismatches(self, item: Item, *, on: date) -> tuple[Mismatch, ...]:
         """What of an item its model does not take, and what becomes of each.
 
-        Of a raw request only the model is looked at.
+        What stands in a raw request or in `extra` is sent in any case.
         """
         found = () if item.request is not None else self._findings(_asked(item))
+        for field in ("request", "extra"):
+            if (body := getattr(item, field)) is not None:
+                found += self._findings(_asked_raw(item.model, body, field))
         farewell = self._farewell(item.model, on)
         if not found:
             return farewell
@@ -224,16 +228,51 @@ def _asked(item: Item) -> _Asked:
     )
 
 
+def _asked_raw(model: str, body: Mapping[str, Any], field: str) -> _Asked:
+    """The same of a body in the service's own words; whatever is odd about it is not looked at."""
+    generation = _mapping(body.get("generationConfig"))
+    image = _mapping(generation.get("imageConfig"))
+    thinking = _mapping(generation.get("thinkingConfig"))
+    level = _word(thinking.get("thinkingLevel"))
+    return _Asked(
+        model,
+        _word(image.get("aspectRatio")),
+        _word(image.get("imageSize")),
+        level and level.upper(),
+        True if thinking and level is None else None,
+        _searches(body.get("tools")),
+        0,
+        field,
+    )
+
+
+def _searches(tools: Any) -> bool | tuple[str, ...] | None:
+    for tool in tools if isinstance(tools, list) else ():
+        if isinstance(search := _mapping(tool).get("googleSearch"), dict):
+            kinds = {"webSearch": "web", "imageSearch": "image"}
+            types = _mapping(search.get("searchTypes"))
+            return tuple(kinds[name] for name in kinds if name in types) or True
+    return None
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _word(value: Any) -> str | None:
+    return value if isinstance(value, str) else None
+
+
 def _geometry(known: KnownModel, name: str, asked: _Asked) -> Iterator[_Finding]:
     ratio, size = asked.aspect_ratio, asked.image_size
     if ratio is not None and known.ratios is not None and ratio not in known.ratios:
-        yield _sent("aspect_ratio", f"{name} does not make {ratio}; it")
+        yield _sent("aspect_ratio", f"{name} does not make {ratio}; it", asked)
     if size is None or known.sizes is None or size in known.sizes:
         return
     if known.sizes:
-        yield _sent("image_size", f"{name} makes {_listed(known.sizes)} only; {size}")
+        yield _sent("image_size", f"{name} makes {_listed(known.sizes)} only; {size}", asked)
     else:
-        yield _left_out("image_size", f"{name} takes no image size; it")
+        yield _left_out("image_size", f"{name} takes no image size; it", asked)
 
 
 def _thinking(known: KnownModel, name: str, asked: _Asked) -> Iterator[_Finding]:
@@ -244,12 +283,14 @@ def _thinking(known: KnownModel, name: str, asked: _Asked) -> Iterator[_Finding]
         case "refused":
             for field in ("thinking_level", "include_thoughts"):
                 if getattr(asked, field) is not None:
-                    yield _left_out(field, f"{name} does not think; {field}")
-        case "ignored" if level is not None:
-            yield _left_out("thinking_level", f"{name} thinks alike at every level; thinking_level")
+                    yield _left_out(field, f"{name} does not think; {field}", asked)
+        case "ignored" if level is not None and asked.raw_field is None:
+            what = f"{name} thinks alike at every level; thinking_level"
+            yield _left_out("thinking_level", what, asked)
         case "used" if level is not None and level not in thinking.levels:
             levels = _listed(thinking.levels)
-            yield _sent("thinking_level", f"{name} has the thinking levels {levels} only; {level}")
+            what = f"{name} has the thinking levels {levels} only; {level}"
+            yield _sent("thinking_level", what, asked)
 
 
 def _search(known: KnownModel, name: str, asked: _Asked) -> Iterator[_Finding]:
@@ -259,9 +300,9 @@ def _search(known: KnownModel, name: str, asked: _Asked) -> Iterator[_Finding]:
         return
     if known.search:
         what = f"{_listed(known.search)} search only; {_listed(lacking)} search"
-        yield _sent("google_search", f"{name} has {what}")
+        yield _sent("google_search", f"{name} has {what}", asked)
     else:
-        yield _sent("google_search", f"{name} has no search; google_search")
+        yield _sent("google_search", f"{name} has no search; google_search", asked)
 
 
 def _references(known: KnownModel, name: str, asked: _Asked) -> Iterator[_Finding]:
@@ -271,11 +312,14 @@ def _references(known: KnownModel, name: str, asked: _Asked) -> Iterator[_Findin
         yield _Finding(Mismatch("references", message))
 
 
-def _sent(field: str, what: str) -> _Finding:
-    return _Finding(Mismatch(field, f"{what} is sent as written and will probably be refused"))
+def _sent(field: str, what: str, asked: _Asked) -> _Finding:
+    message = f"{what} is sent as written and will probably be refused"
+    return _Finding(Mismatch(asked.raw_field or field, message))
 
 
-def _left_out(field: str, what: str) -> _Finding:
+def _left_out(field: str, what: str, asked: _Asked) -> _Finding:
+    if asked.raw_field is not None:
+        return _sent(field, what, asked)
     return _Finding(Mismatch(field, f"{what} is left out of the request"), left_out=True)
 
 

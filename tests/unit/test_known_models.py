@@ -201,11 +201,28 @@ def test_an_unknown_model_passes_silently_whatever_it_is_asked() -> None:
     assert KNOWN.as_sent(strange) is strange
 
 
-def test_of_a_raw_request_only_the_model_is_looked_at() -> None:
-    config = {"imageConfig": {"imageSize": "4K"}, "thinkingConfig": {}}
-    raw = item(OLD, request={"contents": [], "generationConfig": config})
-    assert [field for field, _ in said(raw)] == ["model"]
+@pytest.mark.parametrize("field", ["request", "extra"])
+def test_what_is_sent_as_it_stands_is_doubted_and_never_left_out(field: str) -> None:
+    image, thinking = {"imageSize": "4K", "aspectRatio": "1:8"}, {"thinkingLevel": "high"}
+    body = {
+        "generationConfig": {"imageConfig": image, "thinkingConfig": thinking},
+        "tools": [{"googleSearch": {"searchTypes": {"imageSearch": {}}}}],
+    }
+    raw = item(OLD, **{field: body})
+    doubts = [message for where, message in said(raw) if where == field]
+    assert [doubt.partition("; ")[0] for doubt in doubts] == [
+        f"{OLD} does not make 1:8",
+        f"{OLD} takes no image size",
+        f"{OLD} does not think",
+        f"{OLD} has no search",
+    ]
+    assert all("is sent as written and will probably be refused" in doubt for doubt in doubts)
     assert KNOWN.as_sent(raw) is raw
+
+
+@pytest.mark.parametrize("odd", [{}, {"generationConfig": 5}, {"tools": [None, {"x": 1}]}], ids=str)
+def test_a_body_that_is_odd_is_not_judged(odd: dict[str, Any]) -> None:
+    assert [field for field, _ in said(item(OLD, request=odd))] == ["model"]
 
 
 def test_a_gone_model_is_known_by_no_more_than_its_end() -> None:
