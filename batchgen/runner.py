@@ -61,6 +61,7 @@ from batchgen.store.ledger import (
     Ledger,
     Run,
     Sent,
+    turn_names,
 )
 from batchgen.store.lock import OutputLock
 from batchgen.store.parts import Writer
@@ -253,8 +254,11 @@ class Runner:
         stack.callback(lambda: draft.unlink(missing_ok=True))
         intake = Intake(manifest, self._references, draft, self._go_on)
         await asyncio.to_thread(intake.read, model=self._options.get("model"))
-        for warning in manifest.problems.warnings[:MAX_SHOWN_PROBLEMS]:
+        told = manifest.problems.warnings[:MAX_SHOWN_PROBLEMS]
+        for warning in told:
             self._tell(Warned(str(warning)))
+        if (n_more := manifest.problems.n_warnings - len(told)) > 0:
+            self._tell(Warned(f"warning: … and {n_more} more; batchgen validate shows them"))
         return intake
 
     def _go_on(self) -> None:
@@ -408,10 +412,15 @@ class Runner:
         )
 
     def _expected_usd(self, item: Item) -> Decimal | None:
-        """What an item should cost, all its turns together; None if a price is unknown."""
+        """What the turns of an item that are not done should cost; None if a price is unknown."""
         at = self._clock.stamp()
-        turns = range(1, max(1, len(item.turns)) + 1)
-        calls = [self._book.estimate(item, at=at, turn=turn) for turn in turns]
+        past = [self._history.items.get(name) for name in turn_names(item)]
+        todo = [
+            turn
+            for turn, made in enumerate(past, 1)
+            if made is None or made.last.decision != "done" or self._redo.done or turn == len(past)
+        ]
+        calls = [self._book.estimate(item, at=at, turn=turn) for turn in todo]
         known = [usd for usd in calls if usd is not None]
         return sum(known, Decimal(0)) if len(known) == len(calls) else None
 

@@ -30,19 +30,20 @@ def validate(jobs: tuple[Path, ...], model: str | None, *, as_json: bool) -> int
     errors = [error for one in found for error in one.errors]
     warnings = [warning for one in found for warning in one.warnings]
     n_errors = sum(one.n_errors for one in found)
+    n_warnings = sum(one.n_warnings for one in found)
     n_items = sum(one.n_items for one in found)
     if as_json:
         told = {"errors": _as_json(errors), "warnings": _as_json(warnings), "items": n_items}
         print_json(told)
     else:
         _list(errors, n_errors)
-        _list(warnings, len(warnings))
+        _list(warnings, n_warnings)
     say(
         ", ".join(
             (
                 counted(n_items, "item"),
                 counted(n_errors, "error"),
-                counted(len(warnings), "warning"),
+                counted(n_warnings, "warning"),
             )
         )
     )
@@ -56,6 +57,7 @@ class _Found:
     errors: "Sequence[Problem]"
     warnings: "Sequence[Problem]"
     n_errors: int
+    n_warnings: int
     n_items: int
 
 
@@ -67,11 +69,17 @@ def _check(job: Path, model: str | None) -> _Found:
     try:
         manifest = open_manifest(job)
     except JobError as error:
-        return _Found(error.problems, (), error.n_problems, 0)
+        return _Found(error.problems, (), error.n_problems, 0, 0)
     for _ in manifest.items(ReferenceLibrary(), model=model):
         pass
     problems = manifest.problems
-    return _Found(problems.sorted_errors, problems.warnings, problems.n_errors, manifest.n_items)
+    return _Found(
+        errors=problems.sorted_errors,
+        warnings=problems.warnings,
+        n_errors=problems.n_errors,
+        n_warnings=problems.n_warnings,
+        n_items=manifest.n_items,
+    )
 
 
 def _list(problems: "Sequence[Problem]", n_problems: int) -> None:

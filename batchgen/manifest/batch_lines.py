@@ -7,14 +7,13 @@
 Source: docs/api-notes.md, section 7.
 """
 
-import re
 import unicodedata
 from collections.abc import Mapping
 from typing import Any, Final
 
+from batchgen.manifest.fields import MAX_ID_CHARS, NOT_IN_ID
+
 _ID_NAMES: Final = ("key", "custom_id", "id")
-_ODD: Final = re.compile(r"[^\w.\-:# ]")
-_MAX_ID_CHARS: Final = 180
 # Members of a line that say nothing of the request.
 _ASIDE: Final = frozenset({"key", "custom_id", "method", "url", "body", "metadata"})
 
@@ -38,7 +37,7 @@ def as_item(written: Mapping[str, Any], number: int) -> dict[str, Any]:
     """
     named = next((written[name] for name in _ID_NAMES if _is_name(written.get(name))), None)
     original = f"line-{number}" if named is None else str(named)
-    identity = _ODD.sub("_", unicodedata.normalize("NFC", original))[:_MAX_ID_CHARS]
+    identity = NOT_IN_ID.sub("_", unicodedata.normalize("NFC", original))[:MAX_ID_CHARS]
     item = {name: value for name, value in written.items() if name not in _ASIDE}
     item.setdefault("request", written.get("body"))
     item["id"] = identity

@@ -6,8 +6,10 @@ at the items that are marked, which is when messages and places are made.
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from pathlib import Path
 from typing import Final, Protocol
+
+import msgspec
 
 from batchgen.manifest.expand import Draft
 from batchgen.manifest.fields import Mistake, shown
@@ -22,6 +24,7 @@ from batchgen.naming import collision_key, file_stem
 # Ids that are their own file names but for capitals; device names have at most four characters.
 _PLAIN_ID: Final = re.compile(r"[A-Za-z0-9_-]{5,160}\Z")
 _MAX_SHOWN_CHARS: Final = 100
+_KEY_DIGITS: Final = 32  # of 64: 128 bits tell all keys of a job apart in half the memory
 
 
 class Entry(Protocol):
@@ -66,13 +69,12 @@ class Marks:
         return any(one.repeated() for one in seen) or bool(self.graph)
 
 
-@dataclass(frozen=True, slots=True)
-class _First:
-    """The first item of those that share something."""
+class _First(msgspec.Struct, frozen=True, gc=False):
+    """The first item of those that share something; there may be very many of them."""
 
-    n: int
     id: str
-    origin: Origin
+    path: Path
+    line: int
 
 
 class Comparison:
@@ -84,15 +86,14 @@ class Comparison:
         self._paths, self._keys = marks.paths.repeated(), marks.keys.repeated()
         self._graph = marks.graph
         self._by_path: dict[str, _First] = {}
-        self._by_key: dict[str, _First] = {}
+        self._by_key: dict[int, _First] = {}
         self._files = marks.files.repeated()
         self._by_file: dict[str, _First] = {}
-        self._n_items = 0
 
     def take(self, entry: Entry, items: Sequence[Item]) -> None:
         """Compare what was read with what came before it."""
         if not items and (identity := _bad_id(entry)) is not None:
-            self._graph.found(identity)
+            self._graph.found_bad(identity)
             self._compare_path(entry, identity)
         for item in items:
             self._graph.found(item.id)
@@ -105,24 +106,26 @@ class Comparison:
         self, entry: Entry, items: Sequence[Item], faults: Mapping[str, Mapping[str, str]]
     ) -> None:
         """Report the references of an item to others that are not there, or lead back to it."""
-        for item in items[:1]:
-            found = faults.get(item.id, {})
-            for steps, named in _item_references(item):
-                if named in found:
-                    path, place = entry.draft().place(Mistake(steps, found[named]))
-                    name = dotted((f"items[{item.id}]", *steps))
-                    self._problems.error(path, place, name, found[named])
+        found = {
+            (steps, faults[item.id][named]): item.id  # copies share what is wrong with them
+            for item in reversed(items)
+            if item.id in faults
+            for steps, named in _item_references(item)
+            if named in faults[item.id]
+        }
+        for (steps, message), owner in found.items():
+            path, place = entry.draft().place(Mistake(steps, message))
+            self._problems.error(path, place, dotted((f"items[{owner}]", *steps)), message)
 
     def _compare_path(self, entry: Entry, identity: str) -> bool:
         """Report an item whose id makes the same file names as an earlier one; whether it does."""
-        self._n_items += 1
         if path_hash(identity) not in self._paths:
             return False
         name = collision_key(file_stem(identity))
-        first = self._by_path.setdefault(name, _First(self._n_items, identity, entry.home))
-        if first.n == self._n_items:
+        if (first := self._by_path.get(name)) is None:
+            self._by_path[name] = _first(identity, entry)
             return False
-        where = _where(first.origin, entry.home)
+        where = _where(first, entry.home)
         message = (
             f"duplicate id {shown(identity)} (first {where}){_remedy(entry)}"
             if first.id == identity
@@ -141,11 +144,11 @@ class Comparison:
         name = collision_key(file)
         if hash(name) not in self._files:
             return
-        first = self._by_file.setdefault(name, _First(self._n_items, item.id, entry.home))
-        if first.n == self._n_items:
+        if (first := self._by_file.get(name)) is None:
+            self._by_file[name] = _first(item.id, entry)
             return
         message = (
-            f"{shown(item.id)} and {shown(first.id)} ({_where(first.origin, entry.home)}) would "
+            f"{shown(item.id)} and {shown(first.id)} ({_where(first, entry.home)}) would "
             f"share the file {_shown_file(file)}; change output.name, or what it reads"
         )
         place = entry.home.place(("id",))
@@ -154,12 +157,14 @@ class Comparison:
     def _compare_key(self, entry: Entry, item: Item) -> None:
         if hash(item.key) not in self._keys:
             return
-        first = self._by_key.setdefault(item.key, _First(self._n_items, item.id, entry.home))
-        if first.n == self._n_items or first.id == item.id:
+        key = int(item.key[:_KEY_DIGITS], 16)
+        if (first := self._by_key.get(key)) is None:
+            self._by_key[key] = _first(item.id, entry)
+        if first is None or first.id == item.id:
             return
         message = (
             f"it asks for the same picture as {shown(first.id)} "
-            f"({_where(first.origin, entry.home)}); for several of one kind write count"
+            f"({_where(first, entry.home)}); for several of one kind write count"
         )
         place = entry.home.place(())
         self._problems.warning(entry.home.path, place, f"items[{item.id}]", message)
@@ -182,11 +187,15 @@ def _remedy(entry: Entry) -> str:
     return "; put what tells the items apart into the id" if is_expanded else ""
 
 
-def _where(origin: Origin, seen_from: Origin) -> str:
-    """Where something stands, told in another place."""
-    if origin.path == seen_from.path:
-        return f"on line {origin.line}"
-    return f"at {origin.path}:{origin.line}"
+def _first(identity: str, entry: Entry) -> _First:
+    return _First(identity, entry.home.path, entry.home.line)
+
+
+def _where(first: _First, seen_from: Origin) -> str:
+    """Where an item stands, told in another place."""
+    if first.path == seen_from.path:
+        return f"on line {first.line}"
+    return f"at {first.path}:{first.line}"
 
 
 def _item_references(item: Item) -> Iterator[tuple[Steps, str]]:

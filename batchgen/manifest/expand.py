@@ -8,22 +8,33 @@
 Everything streams: neither the rows nor the combinations are ever held together.
 """
 
+import os
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import product
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from batchgen.manifest.fields import Checker, Mistake, shown
-from batchgen.manifest.files import nearest_file, why, with_prompt_files
+from batchgen.manifest.files import shown_path, where_instead, why, with_prompt_files
 from batchgen.manifest.nodes import Place, Steps
 from batchgen.manifest.origins import Origin, Part
 from batchgen.manifest.tables import InlineTable, Row, RowError, Table, open_table
-from batchgen.manifest.templates import compiled, filled, names_in, templates_in, unknown
+from batchgen.manifest.templates import (
+    compiled,
+    filled,
+    names_in,
+    part_of,
+    templates_in,
+    unknown,
+)
 
 EXPANSION: Final = ("each", "matrix", "exclude")
 ASKED: Final = ("prompt", "turns", "request")
 TAGS: Final = "tags."
+
+# The numbers of the patterns of `exclude` by their names, and by the values of these.
+_Patterns: TypeAlias = dict[tuple[str, ...], dict[tuple[str | None, ...], list[int]]]
 
 # Columns of a table that hold lists, for which a cell has no notation of its own.
 _LISTS: Final = frozenset({"references", "modalities"})
@@ -39,6 +50,8 @@ class Draft:
         row: Where its row stands, if it has one.
         from_row: The steps to what the row has a say in, and the column through which.
         from_matrix: Names of the matrix, with the number of the value each.
+        set_by_matrix: Those of them that set an item field.
+        is_expanded: Whether it is one of many that are written as one.
     """
 
     fields: Any
@@ -46,6 +59,8 @@ class Draft:
     row: Origin | None = None
     from_row: Mapping[Steps, str] = field(default_factory=dict)
     from_matrix: Mapping[str, int] = field(default_factory=dict)
+    set_by_matrix: Collection[str] = ()
+    is_expanded: bool = False
 
     @property
     def home(self) -> Origin:
@@ -56,31 +71,37 @@ class Draft:
         """Itself, which a line of JSON has to be made into first."""
         return self
 
-    @property
-    def is_expanded(self) -> bool:
-        """Whether it is one of many that are written as one."""
-        return self.row is not None or bool(self.from_matrix)
-
     def is_in_row(self, mistake: Mistake) -> bool:
         """Whether a mistake of the item is one of its row, not of all that is written for it."""
-        return self._column(mistake.steps) is not None
+        return self._in_row(mistake.steps) is not None
 
     def place(self, mistake: Mistake) -> tuple[Path, Place]:
         """Where a mistake of the item stands."""
         steps = mistake.steps
-        if self.row is not None and (column := self._column(steps)) is not None:
-            return self.row.path, self.row.place((column, *steps[1:]), key=mistake.at_key)
-        name = str(steps[0]) if steps else ""
-        if name in self.from_matrix and not isinstance(self.fields.get(name), dict):
-            steps = ("matrix", name, self.from_matrix[name])
-        return self.origin.path, self.origin.place(steps, key=mistake.at_key)
+        if self.row is not None and (in_row := self._in_row(steps)) is not None:
+            return self.row.path, self.row.place(in_row, key=mistake.at_key)
+        in_matrix = self._in_matrix(steps)
+        return self.origin.path, self.origin.place(in_matrix or steps, key=mistake.at_key)
 
-    def _column(self, steps: Steps) -> str | None:
-        """The column through which the row has a say in a part, or in something of it."""
+    def _in_row(self, steps: Steps) -> Steps | None:
+        """Where the row has a say in a part, or in something of it: the column, and what follows.
+
+        What the matrix sets is not the row's.
+        """
+        if self._in_matrix(steps) is not None:
+            return None
         for known, column in self.from_row.items():
             n = min(len(known), len(steps))
             if n and known[:n] == steps[:n]:
-                return column
+                return (column, *steps[n:])
+        return None
+
+    def _in_matrix(self, steps: Steps) -> Steps | None:
+        """Where a part is set in the matrix."""
+        for name in self.set_by_matrix:
+            known = _steps_of(name)
+            if known == steps[: len(known)]:
+                return ("matrix", name, self.from_matrix[name], *steps[len(known) :])
         return None
 
 
@@ -116,13 +137,15 @@ class Expansion:
             base: The directory that paths start from.
             item_fields: The names that set an item field.
         """
-        self._origin = origin
+        self._origin, self._check = origin, check
         self._matrix = _read_matrix(check, written.get("matrix"))
         self._has_rows = written.get("each") is not None
         self._table = _read_table(check, written.get("each"), origin, base)
         self._names = self._known_names(check)
-        self._exclude = _read_exclude(check, written.get("exclude"), self._names)
-        self._unmatched = set(range(len(self._exclude)))
+        self._exclude: _Patterns = _read_exclude(check, written.get("exclude"), self._names)
+        self._unmatched = {
+            n for by_value in self._exclude.values() for ns in by_value.values() for n in ns
+        }
         own = {name: value for name, value in written.items() if name not in EXPANSION}
         own = with_prompt_files(check, own, base)
         self._templates = {
@@ -160,7 +183,11 @@ class Expansion:
         texts = {name: as_text(cell) for name, cell in cells.items()}
         set_by_row = fields_of({name: cell for name, cell in cells.items() if self._is_set(name)})
         from_row = dict(self._from_row)
-        from_row.update(((name,), name) for name in set_by_row)
+        from_row.update(
+            (_steps_of(name), name)
+            for name, cell in cells.items()
+            if self._is_set(name) and not _is_empty(cell)
+        )
         for numbers, picked in _combinations(self._matrix):
             values = {**texts, **{name: as_text(value) for name, value in picked.items()}}
             if self._is_excluded(values):
@@ -168,20 +195,27 @@ class Expansion:
             fields = {**filled(self._templates, values), **set_by_row}
             set_by_matrix = {name: value for name, value in picked.items() if self._is_set(name)}
             _set(fields, set_by_matrix)
-            yield Draft(fields, self._origin, row, from_row, numbers)
+            yield Draft(
+                fields,
+                self._origin,
+                row,
+                from_row,
+                from_matrix=numbers,
+                set_by_matrix=set_by_matrix.keys(),
+                is_expanded=True,
+            )
 
     def _is_set(self, name: str) -> bool:
         """Whether a column or matrix name sets an item field: the item does not write it itself."""
         return name in self._sets or (name.startswith(TAGS) and "tags" in self._sets)
 
     def _is_excluded(self, values: Mapping[str, str]) -> bool:
-        matching = [
-            n
-            for n, pattern in enumerate(self._exclude)
-            if all(values.get(name) == text for name, text in pattern.items())
-        ]
-        self._unmatched.difference_update(matching)
-        return bool(matching)
+        is_excluded = False
+        for names, patterns in self._exclude.items():
+            if numbers := patterns.get(tuple(values.get(name) for name in names)):
+                self._unmatched.difference_update(numbers)
+                is_excluded = True
+        return is_excluded
 
     def _fault(self, row: Row) -> "RowError | None":
         """What keeps a row from being put into the templates."""
@@ -190,7 +224,10 @@ class Expansion:
             return RowError(message, row.origin.path, row.origin.place((name,), key=True))
         for name in sorted(self._read):
             if name not in row.cells and name not in self._matrix:
-                message = unknown(name, (*row.cells, *self._matrix))
+                known = (*row.cells, *self._matrix)
+                near = self._check.near(name, known)
+                message = f"this row has no '{name}', which the item reads{near}"
+                message = part_of(name, known) or message
                 return RowError(message, row.origin.path, row.origin.place(()))
             if isinstance(row.cells.get(name), list | dict):
                 message = not_text(row.cells[name], name)
@@ -224,7 +261,7 @@ def fields_of(cells: Mapping[str, Any]) -> dict[str, Any]:
     `tags.NAME` makes a tag; in a text, `|` separates references and modalities.
     """
     fields: dict[str, Any] = {}
-    given = {name: cell for name, cell in cells.items() if cell is not None and cell != ""}
+    given = {name: cell for name, cell in cells.items() if not _is_empty(cell)}
     for name in _LISTS & given.keys():
         if isinstance(text := given[name], str):
             given[name] = [part.strip() for part in text.split("|") if part.strip()]
@@ -239,6 +276,15 @@ def _set(fields: dict[str, Any], values: Mapping[str, Any]) -> None:
     if tags and isinstance(others := fields.get("tags", {}), dict):
         named = {name.removeprefix(TAGS): value for name, value in tags.items()}
         fields["tags"] = {**others, **named}
+
+
+def _is_empty(cell: Any) -> bool:
+    return cell is None or cell == ""
+
+
+def _steps_of(name: str) -> Steps:
+    """The steps to what a column or a matrix name sets."""
+    return ("tags", name.removeprefix(TAGS)) if name.startswith(TAGS) else (name,)
 
 
 def as_text(value: Any) -> str:
@@ -293,15 +339,25 @@ def _read_table(check: Checker, written: Any, origin: Origin, base: Path) -> Tab
     path = check.text(written, ("each",))
     if path is None:
         return None
+    if "://" in path:
+        message = "is an address: download the table and name its path"
+        check.wrong(("each",), f"{shown_path(path)} {message}")
+        return None
+    there = origin.path.parent / path
     try:
-        return open_table(base / path, origin.path.parent / path)
+        table = open_table(base / path, there)
+        if next(table.rows(), None) is not None:
+            return table
+        check.elsewhere(("each",), RowError("the table has no rows", there, Place(1, 1)))
     except OSError as error:
-        near = nearest_file(base / path) if isinstance(error, FileNotFoundError) else ""
-        check.wrong(("each",), f"cannot read the table {path}: {why(error)}{near}")
+        is_missing = isinstance(error, FileNotFoundError)
+        near = where_instead(check, path, base) if is_missing else ""
+        check.wrong(("each",), f"cannot read the table {shown_path(path)}: {why(error)}{near}")
     except RowError as error:
         check.elsewhere(("each",), error)
     except ValueError as error:
-        near = "" if (base / path).exists() else nearest_file(base / path)
+        is_missing = not os.path.lexists(base / path)
+        near = where_instead(check, path, base) if is_missing else ""
         check.wrong(("each",), f"{error}{near}")
     return None
 
@@ -313,21 +369,21 @@ def _read_inline(check: Checker, written: list[Any], origin: Origin) -> Table | 
     return InlineTable(rows, [Part(origin, ("each", n)) for n in range(len(rows))])
 
 
-def _read_exclude(
-    check: Checker, written: Any, names: Collection[str] | None
-) -> list[dict[str, str]]:
+def _read_exclude(check: Checker, written: Any, names: Collection[str] | None) -> _Patterns:
     if written is None:
-        return []
+        return {}
     if not isinstance(written, list):
         check.wrong(("exclude",), f"expected a list of mappings, found {shown(written)}")
-        return []
-    patterns = []
+        return {}
+    patterns: _Patterns = {}
     for n, one in enumerate(written):
         pattern = check.mapping(one, ("exclude", n), None)
         if one in ({}, None):
             check.wrong(("exclude", n), "it names nothing; expected names and values to leave out")
         for name in pattern:
             if names is not None and name not in names:
-                check.at_key(("exclude", n, name), unknown(name, names))
-        patterns.append({name: as_text(value) for name, value in pattern.items()})
+                check.at_key(("exclude", n, name), unknown(check, name, names))
+        by_value = patterns.setdefault(tuple(sorted(pattern)), {})
+        texts = tuple(as_text(pattern[name]) for name in sorted(pattern))
+        by_value.setdefault(texts, []).append(n)
     return patterns

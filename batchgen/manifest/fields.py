@@ -11,12 +11,15 @@ import unicodedata
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Final, Protocol
 
+from batchgen.errors import MAX_SHOWN_PROBLEMS
 from batchgen.manifest.nodes import Place, Steps
 
 MAX_ID_CHARS: Final = 180
-_ID: Final = re.compile(rf"[\w.\-:# ]{{1,{MAX_ID_CHARS}}}\Z")
+NOT_IN_ID: Final = re.compile(r"[^\w.\-:# ]")
+_OF_IDS: Final = f"1 to {MAX_ID_CHARS} letters, digits and . _ - : # or spaces"
 _NAME: Final = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,99}\Z")
 _MAX_SHOWN_CHARS: Final = 60
 
@@ -55,6 +58,7 @@ class Checker:
     mistakes: list[Mistake] = field(default_factory=list)
     warnings: list[Mistake] = field(default_factory=list)
     may_search: bool = True
+    _n_searches: int = 0
 
     def wrong(self, steps: Steps, message: str) -> None:
         """Report a value."""
@@ -72,12 +76,22 @@ class Checker:
         """Report what is wrong in another file that the value names."""
         self.mistakes.append(Mistake(steps, found.message, elsewhere=(found.path, found.place)))
 
+    def near(self, word: Any, known: Collection[str]) -> str:
+        """The same as `nearest`, for as many words as are shown to anybody."""
+        if not self.may_search:
+            return ""
+        self._n_searches += 1
+        self.may_search = self._n_searches < MAX_SHOWN_PROBLEMS
+        return nearest(word, known)
+
     def mapping(
         self,
         value: Any,
         steps: Steps,
         known: Collection[str] | None,
         later: Collection[str] = (),
+        *,
+        refused: Mapping[str, str] = MappingProxyType({}),
     ) -> Mapping[str, Any]:
         """Check that a value is a mapping of known fields; unknown ones are reported, left out.
 
@@ -86,6 +100,7 @@ class Checker:
             steps: What leads to it.
             known: The names of the fields; None if any name will do.
             later: Names that a later version knows.
+            refused: Names that are known elsewhere, with what to say of them here.
         """
         if value is None:
             return {}
@@ -95,10 +110,12 @@ class Checker:
         if known is None:
             return value
         for name in value:
-            if name in later and value[name] is not None:
+            if name in refused:
+                self.at_key((*steps, name), refused[name])
+            elif name in later and value[name] is not None:
                 self.at_key((*steps, name), "this version of batchgen does not support it yet")
             elif name not in known and name not in later:
-                near = nearest(name, (*known, *later))
+                near = self.near(name, (*known, *later))
                 self.at_key((*steps, name), f"unknown field{near}")
         return {name: given for name, given in value.items() if name in known}
 
@@ -121,14 +138,14 @@ class Checker:
         if text is None:
             return None
         text = unicodedata.normalize("NFC", text)
-        if not _ID.match(text):
-            bad = sorted({ch for ch in text if not _ID.match(ch)})
+        bad = sorted(set(NOT_IN_ID.findall(text)))
+        if bad or len(text) > MAX_ID_CHARS:
             what = (
                 f"{len(text)} characters are too many"
                 if not bad
                 else f"{' '.join(map(repr, bad[:5]))} may not be in it"
             )
-            self.wrong(steps, f"{what}; expected 1 to 180 letters, digits and . _ - : # or spaces")
+            self.wrong(steps, f"{what}; expected {_OF_IDS}")
             return None
         return text
 
@@ -151,7 +168,7 @@ class Checker:
         if isinstance(value, str) and value in allowed:
             return value
         words = ", ".join(allowed)
-        near = nearest(value, allowed) or (f"; {remedy}" if remedy else "")
+        near = self.near(value, allowed) or (f"; {remedy}" if remedy else "")
         is_given = value is not None
         found = f"{shown(value)} is not one of" if is_given else "it is missing; expected one of"
         self.wrong(steps, f"{found} {words}{near}")
@@ -198,11 +215,15 @@ class Checker:
 
 def nearest(word: Any, known: Collection[str]) -> str:
     """`; did you mean 'x'?` for the nearest known word, or nothing."""
-    if not isinstance(word, str):
-        return ""
+    near = nearest_word(word, known) if isinstance(word, str) else None
+    return "" if near is None else f"; did you mean '{near}'?"
+
+
+def nearest_word(word: str, known: Collection[str]) -> str | None:
+    """The known word that is most like another; None if none is."""
     spelt = {one.lower(): one for one in known}
     near = difflib.get_close_matches(word.lower(), spelt, n=1, cutoff=0.6)
-    return f"; did you mean '{spelt[near[0]]}'?" if near else ""
+    return spelt[near[0]] if near else None
 
 
 def shown(value: Any) -> str:

@@ -7,14 +7,16 @@ or to read a process's environment, which holds the key.
 import errno
 import os
 import stat
+import unicodedata
 from collections.abc import Mapping
 from io import BufferedReader, FileIO
 from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 
-from batchgen.manifest.fields import Checker, nearest
+from batchgen.manifest.fields import Checker, nearest_word
 from batchgen.manifest.nodes import Steps
+from batchgen.references import shown_url
 
 MAX_PROMPT_BYTES: Final = 1 << 20
 
@@ -97,21 +99,57 @@ def prompt_text(check: Checker, prompt: Any, steps: Steps, base: Path) -> str | 
         return check.text(read_prompt(base / name), (*steps, "file"))
     except OSError as error:
         is_missing = isinstance(error, FileNotFoundError)
-        near = nearest_file(base / name) if is_missing and check.may_search else ""
-        check.wrong((*steps, "file"), f"cannot read the prompt {name}: {why(error)}{near}")
+        near = where_instead(check, name, base) if is_missing else ""
+        message = f"cannot read the prompt {shown_path(name)}: {why(error)}{near}"
+        check.wrong((*steps, "file"), message)
     except ValueError as error:
         check.wrong((*steps, "file"), f"cannot use the prompt {name}: {error}")
     return None
 
 
-def nearest_file(path: Path) -> str:
-    """Name the file beside a missing one whose name is nearest."""
+def shown_path(written: str) -> str:
+    """A path as a message shows it: white space at its ends is seen, a signature is not."""
+    if "://" in written:
+        return shown_url(written)
+    return repr(written) if written != written.strip() else written
+
+
+def where_instead(check: Checker, written: str, base: Path) -> str:
+    """Where a file may be that is not where it was written; follows what says that it is not.
+
+    Args:
+        check: Says whether a search is worth its time.
+        written: The path as it stands in the job.
+        base: The directory that paths start from.
+    """
+    if "://" in written:
+        return "; this is an address: download the file and name its path"
+    if "\\" in written:
+        return "; write / between folders"
+    if os.path.exists(written):  # noqa: PTH110 - which knows of no path too long to ask for
+        return f"; paths start at the job file: write '{os.path.relpath(written, base)}'"
+    return _nearest_file(written, base) if check.may_search else ""
+
+
+def _nearest_file(written: str, base: Path) -> str:
+    """Name the file beside a missing one whose name is nearest, if not the same to the eye."""
+    path = base / written
     try:
         with os.scandir(path.parent) as entries:
             names = [entry.name for entry in islice(entries, _MAX_NAMES)]
-    except OSError:
+    except (OSError, ValueError):
         return ""
-    return nearest(path.name, names)
+    if not path.name.isascii() and _composed(path.name) in map(_composed, names):
+        return (
+            "; it is there under a name of other Unicode characters: rename it, or copy its name "
+            "from the disk"
+        )
+    near = nearest_word(path.name, names)
+    return f"; did you mean '{written.removesuffix(path.name)}{near}'?" if near else ""
+
+
+def _composed(name: str) -> str:
+    return unicodedata.normalize("NFC", name)
 
 
 def why(error: OSError) -> str:

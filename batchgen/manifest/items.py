@@ -1,27 +1,26 @@
 """One item of a job: from what was written, in YAML, JSON or a table, to an `Item`."""
 
-import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import msgspec
 
 from batchgen.known_models import KnownModels
 from batchgen.manifest.expand import ASKED, EXPANSION
-from batchgen.manifest.fields import Checker, shown
-from batchgen.manifest.files import nearest_file, prompt_text
+from batchgen.manifest.fields import MAX_ID_CHARS, Checker, shown
+from batchgen.manifest.files import prompt_text
 from batchgen.manifest.nodes import Steps, Typed
 from batchgen.manifest.reference_fields import MAX_REFERENCES, read_references
+from batchgen.manifest.reference_files import Files
 from batchgen.manifest.setting_fields import MAX_COUNT, Readers, is_json
 from batchgen.manifest.shapes import MAX_USUAL_PROMPT_BYTES
 from batchgen.manifest.tables import AS_WRITTEN
-from batchgen.model import Item, Reference, ReferenceFile, Turn, content_key
+from batchgen.model import Item, Reference, Turn, content_key
 from batchgen.wire.camel import camelised
 
-_MAX_LOCATED: Final = 16_384
 WARN_BODY_BYTES: Final = 18 << 20
 
 SETTINGS: Final = (
@@ -31,20 +30,11 @@ SETTINGS: Final = (
     "count",
 )
 FIELDS: Final = ("id", *ASKED, *SETTINGS, "copy")
+_NO_DEFAULTS: Final = ("id", *ASKED, "copy", *EXPANSION)
 BESIDE_REQUEST: Final = frozenset({"id", "request", "model", "tags", "count", "copy"})
 # Where scalars are typed as YAML 1.2 does, because they are sent as they stand.
 _AS_WRITTEN: Final[Mapping[str, Typed]] = dict.fromkeys(AS_WRITTEN, True)
 TYPED: Final[Typed] = {**_AS_WRITTEN, "each": _AS_WRITTEN, "matrix": _AS_WRITTEN}
-
-
-class References(Protocol):
-    """What can be found out about references while a job is read."""
-
-    def open(self, path: str) -> ReferenceFile:
-        """Examine a file; raises ValueError with what is wrong, in words that follow its name."""
-
-    def is_larger(self, path: str, max_px: int) -> bool:
-        """Whether its longest side is longer; raises ValueError likewise."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +47,8 @@ class ReadItem:
 
 def read_settings(check: Checker, written: Any, steps: Steps, readers: Readers) -> dict[str, Any]:
     """Read `defaults`: any item field but those that make an item one of its own."""
-    fields = check.mapping(written, steps, SETTINGS)
+    refused = dict.fromkeys(_NO_DEFAULTS, "it cannot be a default")
+    fields = check.mapping(written, steps, SETTINGS, refused=refused)
     return {
         name: readers.read(check, name, value, (*steps, name)) for name, value in fields.items()
     }
@@ -71,7 +62,7 @@ class ItemReader:
         defaults: Checked settings for what an item does not write.
         names: The job's named references.
         base: The directory that relative paths start from.
-        references: Finds out whether a reference can be sent, and its digest.
+        files: Finds the reference files, and what is known of them.
         on: The day by which a model's end is judged.
         max_body_bytes: A request may not be larger; None for no bound.
     """
@@ -79,12 +70,9 @@ class ItemReader:
     defaults: Mapping[str, Any]
     names: Mapping[str, Reference]
     base: Path
-    references: References
+    files: Files
     on: date
     max_body_bytes: int | None = None
-    _located_before: dict[tuple[Reference, int | None], Reference] = field(
-        default_factory=dict, repr=False
-    )
 
     def read(self, check: Checker, written: Any) -> ReadItem | None:
         """Read one item, its defaults merged in and its content key worked out.
@@ -99,27 +87,25 @@ class ItemReader:
             check.wrong((), f"expected an item (a mapping), found {shown(written)}")
             return None
         n_before = len(check.mistakes)
-        fields = check.mapping(written, (), FIELDS, EXPANSION)
+        fields = check.mapping(written, (), (*FIELDS, *EXPANSION))
         identity = self._identity(check, fields)
         own = self._own_settings(check, fields)
         asked = self._asked(check, fields)
-        self._take_model(asked, own)
-        values = {**self.defaults, **own}
-        if not values.get("model") and fields.get("model") is None:
-            message = "model: no model is named; set it here, in defaults, or with --model"
-            check.wrong((), message)
-        if own.get("references") and any(turn.references for turn in asked.get("turns", ())[:1]):
-            check.wrong(("references",), "the first turn has references of its own; put all there")
+        self._take_model(check, asked, own)
+        values = self._values(check, fields, own, asked)
         copy = self._copy(check, fields)
+        count = 1 if fields.get("copy") is not None else values.get("count") or 1
+        if identity is not None:
+            self._check_copies(check, identity, count)
         if len(check.mistakes) > n_before or identity is None:
             self._look_at_files(check, own, asked)
             return None
-        item = self._composed(identity, values, asked, copy)
-        item = self._located(check, item)
-        if len(check.mistakes) > n_before:
+        places = _reference_places(asked)
+        item = self._located(check, self._composed(identity, values, asked, copy), places)
+        if item is None or self._is_too_large(check, item, places):
             return None
-        self._warn(check, item)
-        count = 1 if fields.get("copy") is not None else values.get("count") or 1
+        for mismatch in KnownModels.shipped().mismatches(item, on=self.on):
+            check.warn((mismatch.field,), mismatch.message)
         return ReadItem(msgspec.structs.replace(item, key=content_key(item)), count)
 
     def _identity(self, check: Checker, fields: Mapping[str, Any]) -> str | None:
@@ -192,16 +178,43 @@ class ItemReader:
             check.wrong(("request",), "it holds a number that JSON has no word for")
             return None
         try:
-            return camelised(body)
+            respelt = camelised(body)
         except ValueError as error:
             check.wrong(("request",), str(error))
             return None
+        # As it is sent: whether the role is written or not, what is asked for is the same.
+        return {**respelt, "contents": [_with_role(one) for one in respelt["contents"]]}
 
-    def _take_model(self, asked: Mapping[str, Any], own: dict[str, Any]) -> None:
+    def _take_model(self, check: Checker, asked: Mapping[str, Any], own: dict[str, Any]) -> None:
         """A model in a raw body goes into the path; the item's own wins over it."""
-        model = (asked.get("request") or {}).pop("model", None)
-        if isinstance(model, str) and model.strip() and own.get("model") is None:
-            own["model"] = model.strip()
+        request = asked.get("request") or {}
+        if request.get("model") is None:
+            request.pop("model", None)
+        elif (model := check.text(request["model"], ("request", "model"))) is not None:
+            del request["model"]
+            if own.get("model") is None:
+                own["model"] = model.strip()
+
+    def _values(
+        self,
+        check: Checker,
+        fields: Mapping[str, Any],
+        own: Mapping[str, Any],
+        asked: Mapping[str, Any],
+    ) -> dict[str, Any]:
+        """The item's settings, over the defaults."""
+        values = {**self.defaults, **own}
+        is_told = fields.get("model") is not None or "model" in (asked.get("request") or {})
+        if not values.get("model") and not is_told:
+            message = "model: no model is named; set it here, in defaults, or with --model"
+            check.wrong((), message)
+        if own.get("references"):
+            if any(turn.references for turn in asked.get("turns", ())[:1]):
+                message = "the first turn has references of its own; put all there"
+                check.wrong(("references",), message)
+        elif "turns" in asked and _first_turn_wants_none(fields["turns"]):
+            values["references"] = ()
+        return values
 
     def _copy(self, check: Checker, fields: Mapping[str, Any]) -> int:
         if fields.get("copy") is None:
@@ -210,6 +223,16 @@ class ItemReader:
             check.at_key(("copy",), "it cannot stand beside count, which makes the copies")
         number = check.number(fields["copy"], ("copy",), least=1, most=MAX_COUNT, whole=True)
         return int(number or 1)
+
+    def _check_copies(self, check: Checker, identity: str, count: int) -> None:
+        """Copies have ids of their own, which jobs made of what failed write as ids."""
+        longest = f"{identity}#{count}"
+        if count > 1 and len(longest) > MAX_ID_CHARS:
+            message = (
+                f"with count, its longest copy would be {longest}: {len(longest)} characters; "
+                f"expected at most {MAX_ID_CHARS}"
+            )
+            check.wrong(("id",), message)
 
     def _composed(
         self, identity: str, values: Mapping[str, Any], asked: Mapping[str, Any], copy: int
@@ -235,97 +258,68 @@ class ItemReader:
             **settings,
         )
 
-    def _located(self, check: Checker, item: Item) -> Item:
-        """The item with its files found, examined and known by their bytes."""
+    def _located(self, check: Checker, item: Item, places: Sequence[Steps]) -> Item | None:
+        """The item with its files found, examined and known by their bytes; None if it cannot be.
+
+        Args:
+            check: Takes what is wrong.
+            item: Its references have the paths that were written.
+            places: What leads to the references of each turn.
+        """
+        found = [
+            self.files.located(check, turn.references, steps, item.reference_max_px)
+            for turn, steps in zip(item.conversation, places, strict=False)
+        ]
+        located = [references for references in found if references is not None]
+        if len(located) < len(found):
+            return None
         if not item.turns:
-            return msgspec.structs.replace(
-                item, references=self._files(check, item.references, (), item.reference_max_px)
-            )
-        turns = tuple(
-            msgspec.structs.replace(
-                turn,
-                references=self._files(check, turn.references, ("turns", n), item.reference_max_px),
-            )
-            for n, turn in enumerate(item.turns)
-        )
-        if sum(len(turn.references) for turn in turns) > MAX_REFERENCES:
+            return msgspec.structs.replace(item, references=located[0]) if located else item
+        if sum(map(len, located)) > MAX_REFERENCES:
             message = f"its turns hold more than {MAX_REFERENCES} references in all"
             check.wrong(("turns",), message)
+            return None
+        turns = tuple(
+            msgspec.structs.replace(turn, references=references)
+            for turn, references in zip(item.turns, located, strict=True)
+        )
         return msgspec.structs.replace(item, turns=turns)
 
     def _look_at_files(
         self, check: Checker, own: Mapping[str, Any], asked: Mapping[str, Any]
     ) -> None:
         """Examine the files of an item that has other mistakes: all are told in one go."""
-        self._files(check, own.get("references") or (), (), None)
+        self.files.located(check, own.get("references") or (), ("references",), None)
         for n, turn in enumerate(asked.get("turns", ())):
-            self._files(check, turn.references, ("turns", n), None)
+            self.files.located(check, turn.references, ("turns", n, "references"), None)
 
-    def _files(
-        self,
-        check: Checker,
-        references: tuple[Reference, ...],
-        steps: Steps,
-        max_px: int | None,
-    ) -> tuple[Reference, ...]:
-        return tuple(
-            reference
-            if reference.path is None
-            else self._file(check, reference, (*steps, "references", n), max_px)
-            for n, reference in enumerate(references)
-        )
-
-    def _file(
-        self, check: Checker, reference: Reference, steps: Steps, max_px: int | None
-    ) -> Reference:
-        known = self._located_before.get((reference, max_px))
-        if known is None:
-            known = self._find(check, reference, steps, max_px)
-            if len(self._located_before) >= _MAX_LOCATED:
-                self._located_before.clear()
-            if known is not reference:
-                self._located_before[reference, max_px] = known
-        return known
-
-    def _find(
-        self, check: Checker, reference: Reference, steps: Steps, max_px: int | None
-    ) -> Reference:
-        # Real, so that the file that is checked is the file that is sent, by whatever way.
-        path = os.path.realpath(self.base / str(reference.path))
-        try:
-            file = self.references.open(path)
-            is_scaled = max_px is not None and self.references.is_larger(path, max_px)
-        except ValueError as error:
-            is_missing = "not exist" in str(error)
-            near = nearest_file(Path(path)) if is_missing and check.may_search else ""
-            check.wrong(steps, f"{reference.path} {error}{near}")
-            return reference
-        return Reference(
-            path=path,
-            label=reference.label,
-            sha256=file.sha256,
-            max_px=max_px if is_scaled else None,
-        )
-
-    def _warn(self, check: Checker, item: Item) -> None:
-        """Say what the service may not take, and what is sent all the same."""
-        for mismatch in KnownModels.shipped().mismatches(item, on=self.on):
-            check.warn((mismatch.field,), mismatch.message)
+    def _is_too_large(self, check: Checker, item: Item, places: Sequence[Steps]) -> bool:
+        """Whether the request may not be sent; says so, and what services may not take."""
         size_bytes = self._body_bytes(item)
+        is_too_large = self.max_body_bytes is not None and size_bytes > self.max_body_bytes
+        if not is_too_large and size_bytes < WARN_BODY_BYTES:
+            return False
+        steps, remedy = self._heaviest(item, places)
         size_mib = size_bytes / (1 << 20)
-        if self.max_body_bytes is not None and size_bytes > self.max_body_bytes:
+        if self.max_body_bytes is not None and is_too_large:
             most_mib = self.max_body_bytes / (1 << 20)
-            message = (
-                f"its request is {size_mib:.1f} MiB, and limits.max_body_mib is {most_mib:g}: "
-                "set reference_max_px, or send fewer references"
-            )
-            check.wrong(("references",), message)
-        elif size_bytes >= WARN_BODY_BYTES:
-            message = (
-                f"its request is {size_mib:.0f} MiB; services begin to refuse at 20: "
-                "reference_max_px sends smaller references"
-            )
-            check.warn(("references",), message)
+            limit = f"limits.max_body_mib is {most_mib:g}"
+            check.wrong(steps, f"its request is {size_mib:.1f} MiB, and {limit}: {remedy}")
+        else:
+            begin = "services begin to refuse at 20"
+            check.warn(steps, f"its request is {size_mib:.0f} MiB; {begin}: {remedy}")
+        return is_too_large
+
+    def _heaviest(self, item: Item, places: Sequence[Steps]) -> tuple[Steps, str]:
+        """What leads to the heaviest part of a request, and how it can be made lighter."""
+        if item.request is not None:
+            return ("request",), "put less into it"
+        sizes = [self.files.size_bytes(turn.references) for turn in item.conversation]
+        heaviest = max(range(len(sizes)), key=sizes.__getitem__)
+        if not sizes[heaviest]:
+            return (("turns",) if item.turns else ("prompt",)), "shorten its text"
+        how = "set" if item.reference_max_px is None else "lower"
+        return places[heaviest], f"{how} reference_max_px, or send fewer references"
 
     def has_room_for_more(self, item: Item) -> bool:
         """Whether no usual prompt could make the request too large, nor worth a word."""
@@ -336,9 +330,8 @@ class ItemReader:
         """About how large the request is: files in base64, and texts. URLs are not known yet."""
         if item.request is not None:
             return len(msgspec.json.encode(item.request))
-        files = [ref for ref in item.all_references if ref.path is not None and ref.max_px is None]
-        encoded = sum(self.references.open(str(ref.path)).size_bytes * 4 // 3 for ref in files)
-        return encoded + sum(len(turn.prompt.encode()) for turn in item.conversation)
+        texts = sum(len(turn.prompt.encode()) for turn in item.conversation)
+        return texts + self.files.size_bytes(item.all_references)
 
 
 def copies(read: ReadItem) -> Sequence[Item]:
@@ -350,3 +343,24 @@ def copies(read: ReadItem) -> Sequence[Item]:
         for n in range(1, read.count + 1)
     ]
     return [msgspec.structs.replace(item, key=content_key(item)) for item in numbered]
+
+
+def _reference_places(asked: Mapping[str, Any]) -> list[Steps]:
+    """What leads to the references of each turn; the first one's may be those of the item."""
+    return [
+        ("turns", n, "references") if n or turn.references else ("references",)
+        for n, turn in enumerate(asked.get("turns", ()))
+    ] or [("references",)]
+
+
+def _first_turn_wants_none(written: Any) -> bool:
+    """Whether turns begin with one whose references are written as an empty list."""
+    first = written[0] if isinstance(written, list) and written else None
+    return isinstance(first, dict) and first.get("references") == []
+
+
+def _with_role(content: Any) -> Any:
+    """A content that does not say whose it is, is the user's."""
+    if isinstance(content, dict) and content.get("role") is None:
+        return {**content, "role": "user"}
+    return content

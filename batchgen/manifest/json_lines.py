@@ -2,28 +2,54 @@
 
 import json
 import re
+from collections.abc import Iterator
+from functools import partial
+from io import BufferedReader
 from typing import Any, Final
 
 import msgspec
 
 from batchgen.manifest.fields import NO_UTF8, is_encodable
-from batchgen.manifest.nodes import Place, YamlError, compose
+from batchgen.manifest.nodes import Place, YamlError, compose, is_deeper
 from batchgen.manifest.origins import as_yaml
+
+BOM: Final = b"\xef\xbb\xbf"
+MAX_LINE_BYTES: Final = 64 << 20
+TOO_LONG: Final = "a line of more than 64 MiB"
+TOO_DEEP: Final = "this line is nested too deeply"
 
 _JSON_PLACE: Final = re.compile(r"\(byte (\d+)\)")
 
 
-class _DuplicateKeyError(ValueError):
+class DuplicateKeyError(ValueError):
     """An object has a name twice, of which JSON readers take one or the other."""
 
 
-def _once(pairs: list[tuple[str, Any]]) -> None:
-    if len(dict(pairs)) != len(pairs):
-        raise _DuplicateKeyError
+def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Make an object of its members.
+
+    Raises:
+        DuplicateKeyError: A name is there twice.
+    """
+    members = dict(pairs)
+    if len(members) != len(pairs):
+        raise DuplicateKeyError
+    return members
 
 
 # msgspec takes the last of two equal names without a word: a second reading looks for them.
-_names = json.JSONDecoder(object_pairs_hook=_once, parse_int=str, parse_float=str)
+_names = json.JSONDecoder(object_pairs_hook=once, parse_int=str, parse_float=str)
+
+
+def lines_of(file: BufferedReader) -> Iterator[bytes]:
+    """The lines of a file; one that is longer than `MAX_LINE_BYTES` comes cut behind that."""
+    return iter(partial(file.readline, MAX_LINE_BYTES + 1), b"")
+
+
+def skip_line(file: BufferedReader, begun: bytes) -> None:
+    """Go to the end of a line that came cut."""
+    while begun and not begun.endswith(b"\n"):
+        begun = file.readline(MAX_LINE_BYTES)
 
 
 def decoded(line: bytes) -> Any:
@@ -33,7 +59,7 @@ def decoded(line: bytes) -> Any:
         _names.decode(line.decode())
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         return error
-    return value
+    return RecursionError() if is_deeper(value) else value
 
 
 def problem(error: Exception, line: bytes, number: int) -> tuple[Place, str]:
@@ -51,9 +77,9 @@ def problem(error: Exception, line: bytes, number: int) -> tuple[Place, str]:
         case UnicodeDecodeError():
             return Place(number, _column_of_bad_byte(line)), NO_UTF8
         case RecursionError():
-            return place, "this line is nested too deeply"
-        case _DuplicateKeyError():
-            return _duplicate(line, number)
+            return place, TOO_DEEP
+        case DuplicateKeyError():
+            return duplicate(line, number)
         case _ if _has_half_a_character(line):
             return place, "it holds half a character (a lone surrogate)"
         case _ if "truncated" in str(error):
@@ -78,11 +104,14 @@ def _has_half_a_character(line: bytes) -> bool:
         return False
 
 
-def _duplicate(line: bytes, number: int) -> tuple[Place, str]:
+def duplicate(line: bytes, number: int) -> tuple[Place, str]:
     """Which key it is, and where: YAML's reader knows places."""
     try:
         document = compose(as_yaml(line), first_line=number)
-        document.value(document.root)
+    except YamlError:  # JSON that YAML does not take, such as a key of 1,024 characters
+        return Place(number, 1), "duplicate key"
+    try:
+        document.value()
     except YamlError as error:
         return error.place, error.message
     return Place(number, 1), "duplicate key"

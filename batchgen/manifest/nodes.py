@@ -6,6 +6,7 @@ converts its own. Only what goes to the service as it stands (`extra`, `request`
 core schema of YAML 1.2, in which `9:16`, `no` and dates are text.
 """
 
+import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,22 +14,22 @@ from typing import Any, Final, TypeAlias
 
 import yaml
 
+from batchgen.manifest.yaml_faults import fault
+
 MAX_YAML_BYTES: Final = 64 << 20
 MAX_DEPTH: Final = 64
+TOO_DEEP: Final = f"nested deeper than {MAX_DEPTH} levels"
 _MAX_DIGITS: Final = 300  # beyond, Python takes long over a number that no service takes
 # Nodes reached a second time through an alias; a bomb passes it at once, a real job never.
 MAX_ALIASED_NODES: Final = 200_000
 
+# Where a key is looked up in fewer, an index is not worth its while.
+_FEW_KEYS: Final = 16
+
 _NOTHING: Final = frozenset({"", "~", "null", "Null", "NULL"})
-_MERGE: Final = "tag:yaml.org,2002:merge"
 _OWN_TAGS: Final = "tag:yaml.org,2002:"
-_BUILT_IN: Final = frozenset(
-    f"{_OWN_TAGS}{name}"
-    for name in (
-        *("str", "int", "float", "bool", "null", "timestamp", "value", "binary"),
-        *("seq", "map", "merge"),
-    )
-)
+_MERGE: Final = f"{_OWN_TAGS}merge"
+_TEXT: Final = f"{_OWN_TAGS}str"
 
 _INT: Final = re.compile(r"[-+]?[0-9]+\Z")
 _BASED: Final = re.compile(r"0o[0-7]+\Z|0x[0-9a-fA-F]+\Z")
@@ -41,6 +42,9 @@ _SWITCHES: Final = {
 Steps: TypeAlias = tuple[str | int, ...]
 # Which members of a mapping are typed: True for a whole member, a mapping for members of it.
 Typed: TypeAlias = "Mapping[str, Typed] | bool"
+# What a tag is written at: a scalar or not, and the place in the text; a mapping may begin where
+# its first key does.
+_Tags: TypeAlias = dict[tuple[bool, int], str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,12 +72,15 @@ class Document:
     Attributes:
         root: None for an empty document.
         first_line: The line of the file on which the text begins.
+        tags: Those that are written; a node alone does not tell `!!str 5` from `5`.
     """
 
     root: yaml.Node | None
     first_line: int = 1
+    tags: _Tags = field(default_factory=dict, repr=False)
     _seen: set[int] = field(default_factory=set)
     _aliased: int = 0
+    _by_key: dict[int, dict[str, tuple[yaml.Node, yaml.Node]]] = field(default_factory=dict)
 
     def value(self, node: yaml.Node | None = None, *, typed: Typed = False) -> Any:
         """Turn a node (the whole document by default) into text, lists, mappings and None.
@@ -99,12 +106,23 @@ class Document:
         node = self.root
         mark = node.start_mark if node is not None else None
         for n, step in enumerate(steps):
-            found = _child(node, step)
+            found = self._child(node, step)
             if found is None:
                 break
             key_node, node = found
             mark = (key_node if key and n == len(steps) - 1 else node).start_mark
         return self._at(mark)
+
+    def _child(self, node: yaml.Node | None, step: str | int) -> tuple[yaml.Node, yaml.Node] | None:
+        """The same as the function, but quick where many keys of one mapping are asked for."""
+        if not isinstance(node, yaml.MappingNode) or len(node.value) < _FEW_KEYS:
+            return _child(node, step)
+        if (by_key := self._by_key.get(id(node))) is None:
+            by_key = self._by_key[id(node)] = {}
+            for key, value in node.value:
+                if isinstance(key, yaml.ScalarNode):
+                    by_key.setdefault(key.value, (key, value))
+        return by_key.get(step) if isinstance(step, str) else None
 
     def _at(self, mark: Any) -> Place:
         if mark is None:
@@ -113,17 +131,16 @@ class Document:
 
     def _plain(self, node: yaml.Node, depth: int, typed: Typed) -> Any:
         if depth > MAX_DEPTH:
-            raise YamlError(f"nested deeper than {MAX_DEPTH} levels", self._at(node.start_mark))
+            raise YamlError(TOO_DEEP, self._at(node.start_mark))
         if id(node) in self._seen:
             self._aliased += 1
             if self._aliased > MAX_ALIASED_NODES:
                 raise YamlError("its aliases expand to too much", self._at(node.start_mark))
         self._seen.add(id(node))
-        if node.tag not in _BUILT_IN:
-            raise YamlError(f"the tag {node.tag} means nothing here", self._at(node.start_mark))
+        is_text = bool(self.tags) and self._is_tagged_text(node)
         match node:
             case yaml.ScalarNode():
-                if node.style:
+                if node.style or is_text:
                     return node.value
                 return core_scalar(node.value) if typed is True else _text(node.value)
             case yaml.SequenceNode():
@@ -133,6 +150,17 @@ class Document:
             case _:
                 raise TypeError(node)
 
+    def _is_tagged_text(self, node: yaml.Node) -> bool:
+        """Whether it is written as `!!str`; no other tag means anything here."""
+        is_scalar = isinstance(node, yaml.ScalarNode)
+        tag = self.tags.get((is_scalar, node.start_mark.index))
+        if tag is None or (tag == _TEXT and is_scalar):
+            return tag is not None
+        written = f"!!{tag.removeprefix(_OWN_TAGS)}" if tag.startswith(_OWN_TAGS) else tag
+        remedy = "leave it out, or write !!str for text" if is_scalar else "leave it out"
+        message = f"the tag {written} means nothing here: {remedy}"
+        raise YamlError(message, self._at(node.start_mark))
+
     def _mapping(self, node: yaml.MappingNode, depth: int, typed: Typed) -> dict[str, Any]:
         merged: dict[str, Any] = {}
         own: dict[str, Any] = {}
@@ -141,10 +169,11 @@ class Document:
             at = self._at(key_node.start_mark)
             if not isinstance(key_node, yaml.ScalarNode):
                 raise YamlError("a key must be a word", at)
+            if self.tags:
+                self._is_tagged_text(key_node)
             if key_node.tag == _MERGE:
-                value = self._plain(value_node, depth + 1, typed)
-                for mapping in value if isinstance(value, list) else [value]:
-                    merged = {**(mapping if isinstance(mapping, dict) else {}), **merged}
+                for mapping in self._merged(value_node, depth, typed):
+                    merged = {**mapping, **merged}
                 continue
             key = key_node.value
             below = typed if isinstance(typed, bool) else typed.get(key, False)
@@ -153,6 +182,15 @@ class Document:
                 raise YamlError(f"duplicate key '{key}' (first on line {lines[key]})", at)
             own[key], lines[key] = value, at.line
         return {**merged, **own}
+
+    def _merged(self, node: yaml.Node, depth: int, typed: Typed) -> list[dict[str, Any]]:
+        """The mappings that `<<` names: one, or a list of them."""
+        value = self._plain(node, depth + 1, typed)
+        mappings = value if isinstance(value, list) else [value]
+        if not all(isinstance(one, dict) for one in mappings):
+            message = "<< takes in a mapping, or a list of mappings: write <<: *NAME"
+            raise YamlError(message, self._at(node.start_mark))
+        return mappings
 
 
 def core_scalar(text: str) -> str | int | float | bool | None:
@@ -164,7 +202,7 @@ def core_scalar(text: str) -> str | int | float | bool | None:
     if _INT.match(text):
         return int(text) if len(text) < _MAX_DIGITS else float(text)
     if _BASED.match(text):
-        return int(text, 0)
+        return int(text, 0) if len(text) < _MAX_DIGITS else math.inf
     return float(text) if _FLOAT.match(text) else text
 
 
@@ -175,17 +213,49 @@ def compose(text: str, *, first_line: int = 1) -> Document:
         YamlError: It is no YAML, with the place of the first thing that is wrong.
     """
     try:
+        tags = _tags(text, first_line)
         root = yaml.compose(text, Loader=yaml.CSafeLoader)
     except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
+        message, mark = fault(error, text)
         place = Place(mark.line + first_line, mark.column + 1) if mark else Place(first_line, 1)
-        raise YamlError(f"this is no YAML: {_why(error)}", place) from error
+        raise YamlError(f"this is no YAML: {message}", place) from error
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, max(error.position, 0)) + first_line
         raise YamlError("a character that YAML does not allow", Place(line, 1)) from error
-    except RecursionError as error:
-        raise YamlError(f"nested deeper than {MAX_DEPTH} levels", Place(first_line, 1)) from error
-    return Document(root, first_line)
+    return Document(root, first_line, tags)
+
+
+def _tags(text: str, first_line: int) -> _Tags:
+    """The tags that are written in a text, having made sure that it is not nested too deeply.
+
+    Events come one by one; putting them together recurses in C, which would end the process.
+    """
+    tags: _Tags = {}
+    depth = 0
+    event: Any
+    for event in yaml.parse(text, Loader=yaml.CSafeLoader):
+        if isinstance(event, yaml.CollectionEndEvent):
+            depth -= 1
+            continue
+        is_collection = isinstance(event, yaml.CollectionStartEvent)
+        if (is_collection or isinstance(event, yaml.ScalarEvent)) and event.tag is not None:
+            tags[not is_collection, event.start_mark.index] = event.tag
+        if is_collection:
+            depth += 1
+            if depth > MAX_DEPTH:
+                mark = event.start_mark
+                raise YamlError(TOO_DEEP, Place(mark.line + first_line, mark.column + 1))
+    return tags
+
+
+def is_deeper(value: Any, levels: int = MAX_DEPTH) -> bool:
+    """Whether lists and mappings are nested in a value deeper than so many levels."""
+    if not isinstance(value, list | dict):
+        return False
+    if levels == 0:
+        return True
+    inner = value.values() if isinstance(value, dict) else value
+    return any(is_deeper(one, levels - 1) for one in inner)
 
 
 def children(node: yaml.Node | None, name: str) -> Sequence[yaml.Node] | None:
@@ -205,13 +275,6 @@ def emptied(node: yaml.Node | None, name: str) -> yaml.Node | None:
 
 def _text(text: str) -> str | None:
     return None if text in _NOTHING else text
-
-
-def _why(error: yaml.MarkedYAMLError) -> str:
-    parts = [part for part in (error.problem, error.context) if part]
-    if "cannot start any token" in parts[0]:
-        parts.append("(text that begins with @ or % needs quotes, and tabs do not indent)")
-    return " ".join(reversed(parts) if parts[0].startswith("but ") else parts)
 
 
 def _child(node: yaml.Node | None, step: str | int) -> tuple[yaml.Node, yaml.Node] | None:

@@ -82,6 +82,8 @@ class InJson:
 
     def place(self, steps: Steps, *, key: bool = False) -> Place:
         """Where a part stands; the line's beginning if it is JSON that is no YAML."""
+        if not steps:
+            return Place(self.line, len(self.raw) - len(self.raw.lstrip()) + 1)
         if self._document is None:
             try:
                 self._document = compose(as_yaml(self.raw), first_line=self.line)
@@ -90,7 +92,7 @@ class InJson:
         return self._document.place(steps, key=key)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class InTable:
     """A row of a CSV or TSV file.
 
@@ -104,13 +106,15 @@ class InTable:
     raw: str
     columns: tuple[str, ...]
     delimiter: str
+    _starts: list[int] = field(default_factory=list, repr=False)
 
     def place(self, steps: Steps, *, key: bool = False) -> Place:  # noqa: ARG002 - a row has no keys
         """Where a cell begins; `tags` with a name below it is the column `tags.NAME`."""
         name = str(steps[0]) if steps else ""
         dotted = ".".join(map(str, steps[:2]))
         column = next((n for n, one in enumerate(self.columns) if one in {name, dotted}), 0)
-        at = cell_starts(self.raw, self.delimiter)[column]
+        self._starts = self._starts or cell_starts(self.raw, self.delimiter)
+        at = self._starts[column]
         before = self.raw[:at]
         return Place(self.line + before.count("\n"), at - (before.rfind("\n") + 1) + 1)
 

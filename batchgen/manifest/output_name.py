@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from batchgen.manifest.fields import Checker, nearest, shown
 from batchgen.manifest.nodes import Steps
-from batchgen.manifest.templates import Template, TemplateError, parse, unknown
+from batchgen.manifest.templates import Template, TemplateError, parse, part_of
 from batchgen.model import Item
 from batchgen.naming import file_stem
 
@@ -92,7 +92,7 @@ def _fault(template: Template, parts: tuple[Template, ...]) -> str | None:
     for name in template.names:
         known = _PARTS_OF_A_VALUE.split(name, maxsplit=1)[0]
         if known != name and known in _OF_EVERY_ITEM:
-            return unknown(name, _OF_EVERY_ITEM)
+            return part_of(name, _OF_EVERY_ITEM)
     if any("\\" in text for text in template.texts):
         return "a \\ makes no folder; write /"
     for part in parts:

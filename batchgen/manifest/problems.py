@@ -25,12 +25,19 @@ class Problems:
     Attributes:
         errors: The first of them.
         n_errors: All of them.
+        n_warnings: All of them; of those that are kept, equal ones count once.
     """
 
     errors: list[Problem] = field(default_factory=list)
     n_errors: int = 0
+    n_warnings: int = 0
     _known: set[tuple[str, Place, str]] = field(default_factory=set)
     _warnings: dict[str, tuple[Problem, int]] = field(default_factory=dict)
+
+    @property
+    def is_full(self) -> bool:
+        """Whether errors are only counted from here on, so that their places need no search."""
+        return len(self.errors) >= MAX_KEPT
 
     def error(self, path: Path, place: Place, name: str, message: str) -> None:
         """Note an error, unless the same is known of the same place."""
@@ -38,7 +45,7 @@ class Problems:
         if key in self._known:
             return
         self.n_errors += 1
-        if len(self.errors) < MAX_KEPT:
+        if not self.is_full:
             self._known.add(key)
             self.errors.append(_problem(path, place, name, message))
 
@@ -51,21 +58,31 @@ class Problems:
 
     def warning(self, path: Path, place: Place, name: str, message: str) -> None:
         """Note a warning."""
-        if not self.repeats_warning(message) and len(self._warnings) < MAX_KEPT:
+        if self.repeats_warning(message):
+            return
+        self.n_warnings += 1
+        if len(self._warnings) < MAX_KEPT:
             problem = replace(_problem(path, place, name, message), is_warning=True)
             self._warnings[message] = (problem, 1)
 
     def tell(self, n: int, draft: Draft, check: Checker) -> None:
         """Turn mistakes into problems; only now is anything looked up for its place."""
         for mistake in check.mistakes:
+            if self.is_full and _is_alone(draft, mistake):
+                self.n_errors += 1
+                continue
             path, place = mistake.elsewhere or draft.place(mistake)
             is_in_table = mistake.elsewhere is not None or draft.is_in_row(mistake)
             reader = _read_by(draft.origin, path) if is_in_table else ""
             self.error(path, place, _field(n, draft, mistake), mistake.message + reader)
         for warning in check.warnings:
-            if not self.repeats_warning(warning.message):
-                path, place = draft.place(warning)
-                self.warning(path, place, _field(n, draft, warning), warning.message)
+            if self.repeats_warning(warning.message):
+                continue
+            if len(self._warnings) >= MAX_KEPT:
+                self.n_warnings += 1
+                continue
+            path, place = draft.place(warning)
+            self.warning(path, place, _field(n, draft, warning), warning.message)
 
     def tell_row(self, n: int, row: BadRow) -> None:
         """Note a row that no item can be made of."""
@@ -75,7 +92,7 @@ class Problems:
 
     @property
     def sorted_errors(self) -> tuple[Problem, ...]:
-        """The errors by file and place; the job file's first."""
+        """The errors by file, in the order in which a first one was found, and by place."""
         order = {error.path: n for n, error in reversed(list(enumerate(self.errors)))}
         return tuple(sorted(self.errors, key=lambda one: (order[one.path], one.line, one.column)))
 
@@ -117,6 +134,11 @@ def _field(n: int, draft: Draft, mistake: Mistake) -> str:
     is_own = not draft.is_expanded or draft.is_in_row(mistake)
     owner = identity if is_own and identity and is_short(identity) else n
     return dotted((f"items[{owner}]", *mistake.steps))
+
+
+def _is_alone(draft: Draft, mistake: Mistake) -> bool:
+    """Whether no other item can have the same mistake in the same place."""
+    return not draft.is_expanded or (not draft.from_matrix and draft.is_in_row(mistake))
 
 
 def is_short(identity: str) -> bool:

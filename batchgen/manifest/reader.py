@@ -21,12 +21,20 @@ from batchgen.errors import MAX_SHOWN_PROBLEMS
 from batchgen.manifest.comparison import Comparison, Entry, Marks
 from batchgen.manifest.expand import EXPANSION, BadRow, Draft, Expansion
 from batchgen.manifest.fields import Checker, shown
-from batchgen.manifest.items import FIELDS, ItemReader, References, copies
+from batchgen.manifest.items import FIELDS, ItemReader, copies
 from batchgen.manifest.nodes import Place
 from batchgen.manifest.output_name import OutputName
 from batchgen.manifest.problems import Problems, written_id
+from batchgen.manifest.reference_files import Files, References
 from batchgen.manifest.shapes import Line, Shapes, usual_fields
-from batchgen.manifest.sources import Source, Unreadable, UsualLine, Written, open_source
+from batchgen.manifest.sources import (
+    Source,
+    Unreadable,
+    UsualLine,
+    Written,
+    open_source,
+    report_head,
+)
 from batchgen.model import Item
 
 # Something that was read, and the items that came of it.
@@ -73,6 +81,7 @@ class Manifest:
             on: The day by which a model's end is judged; today, unless told.
         """
         reader = self._reader(references, model, on or datetime.now(UTC).date())
+        self._examine_head(reader)
         marks = Marks()
         self.n_items = 0
         for entry, items in self._read(reader, self.problems):
@@ -108,10 +117,17 @@ class Manifest:
             defaults=defaults,
             names=self.settings.references,
             base=self._base,
-            references=references,
+            files=Files(self._base, references),
             on=on,
             max_body_bytes=self.settings.max_body_bytes,
         )
+
+    def _examine_head(self, reader: ItemReader) -> None:
+        """Report the references of the head that cannot be sent, whether items use them or not."""
+        if self._source.head is not None:
+            check = Checker()
+            reader.files.examine_head(check, self.settings.references, self.settings.defaults)
+            report_head(self.problems, check, self._source.head)
 
     @property
     def _base(self) -> Path:

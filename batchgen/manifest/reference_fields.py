@@ -19,8 +19,11 @@ def read_references(
 ) -> tuple[Reference, ...] | None:
     """Read a list of references; names are resolved, paths stay as they were written.
 
+    One with a mistake leaves an empty place, so that the others can be looked at in theirs; a list
+    that is none, or too long, is None.
+
     Args:
-        check: Takes the mistakes; with one, the answer is None.
+        check: Takes the mistakes.
         value: What was written.
         steps: What leads to it.
         names: The job's named references.
@@ -32,8 +35,7 @@ def read_references(
         check.wrong(steps, f"{len(value)} references; expected at most {MAX_REFERENCES}")
         return None
     read = [read_reference(check, one, (*steps, n), names) for n, one in enumerate(value)]
-    found = [one for one in read if one is not None]
-    return tuple(found) if len(found) == len(read) else None
+    return tuple(Reference() if one is None else one for one in read)
 
 
 def read_reference(
@@ -100,7 +102,9 @@ def _named(
 
 def _url(check: Checker, text: str, steps: Steps) -> Reference | None:
     if text.startswith(_STORES):
-        check.wrong(steps, f"{shown(text)}: this version of batchgen reads no object stores yet")
+        check.wrong(
+            steps, f"'{shown_url(text)}': this version of batchgen reads no object stores yet"
+        )
         return None
     try:
         check_url(text)
@@ -113,5 +117,8 @@ def _url(check: Checker, text: str, steps: Steps) -> Reference | None:
 def _path(check: Checker, text: str, steps: Steps) -> Reference | None:
     if "\0" in text:
         check.wrong(steps, f"{shown(text)}: a path cannot hold a NUL")
+        return None
+    if "://" in text:
+        check.wrong(steps, f"{shown_url(text)} is an address, no path: write it under url")
         return None
     return Reference(path=text)

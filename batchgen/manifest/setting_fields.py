@@ -99,9 +99,9 @@ def _thinking_level(check: Checker, value: Any, steps: Steps) -> str | None:
 
 def _search(check: Checker, value: Any, steps: Steps) -> bool | tuple[SearchKind, ...] | None:
     """True for the plain tool, or the kinds of search; None if it is switched off."""
-    if value in (True, "true", "True", "TRUE"):
+    if value is True or value in ("true", "True", "TRUE"):
         return True
-    if value in (False, "false", "False", "FALSE"):
+    if value is False or value in ("false", "False", "FALSE"):
         return None
     words = value if isinstance(value, list) else [value]
     read = [

@@ -16,9 +16,17 @@ import msgspec
 from batchgen.errors import JobError, Problem
 from batchgen.manifest.batch_lines import as_item, is_batch_line
 from batchgen.manifest.expand import TAGS, Draft, fields_of
-from batchgen.manifest.fields import NO_UTF8, Checker, nearest
+from batchgen.manifest.fields import NO_UTF8, Checker
 from batchgen.manifest.items import FIELDS, TYPED
-from batchgen.manifest.json_lines import decoded, problem
+from batchgen.manifest.json_lines import (
+    BOM,
+    MAX_LINE_BYTES,
+    TOO_LONG,
+    decoded,
+    lines_of,
+    problem,
+    skip_line,
+)
 from batchgen.manifest.nodes import (
     MAX_YAML_BYTES,
     Document,
@@ -28,7 +36,7 @@ from batchgen.manifest.nodes import (
     compose,
     emptied,
 )
-from batchgen.manifest.origins import InDocument, InJson, Origin
+from batchgen.manifest.origins import InDocument, InJson, Origin, Part
 from batchgen.manifest.problems import Problems, dotted
 from batchgen.manifest.settings import Settings, read_head
 from batchgen.manifest.shapes import Line, usual_line
@@ -38,7 +46,6 @@ STDIN: Final = Path("-")
 STDIN_NAME: Final = "stdin"
 
 _START: Final = Place(1, 1)
-_BOM: Final = b"\xef\xbb\xbf"
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,11 +99,13 @@ class Source(Protocol):
         path: As the user named it.
         file: Where it can be read.
         settings: What its head says.
+        head: Where the head stands; None if there is none.
     """
 
     path: Path
     file: Path
     settings: Settings
+    head: Origin | None
 
     def items(self) -> Iterator[Written | UsualLine | Unreadable]:
         """Yield what is written for each item, in order; may be called again."""
@@ -109,6 +118,7 @@ class YamlSource:
         """Parse the document and read its head."""
         self.path, self.file, self._problems = path, path, problems
         self.settings = Settings()
+        self.head: Origin | None = None
         try:
             self._document = compose(text)
             head = emptied(self._document.root, "items")
@@ -119,7 +129,8 @@ class YamlSource:
             return
         check = Checker()
         self.settings = read_head(check, value)
-        report_head(problems, check, InDocument(path, self._document))
+        self.head = InDocument(path, self._document)
+        report_head(problems, check, self.head)
 
     def items(self) -> Iterator[Written | Unreadable]:
         """Yield the nodes under `items`."""
@@ -153,26 +164,33 @@ class JsonLinesSource:
         """
         self.path, self.file = path, file
         self.settings = Settings()
+        self.head: Origin | None = None
         with file.open("rb") as opened:
-            first = opened.readline(MAX_YAML_BYTES).removeprefix(_BOM)
+            first = opened.readline(MAX_LINE_BYTES + 1).removeprefix(BOM)
         written = decoded(first)
         self._has_head = isinstance(written, dict) and "job" in written
         if self._has_head:
             check = Checker()
             check.mapping(written, (), ("job",))
             self.settings = read_head(check, written["job"], ("job",))
-            report_head(problems, check, InJson(path, 1, first), ("job",))
+            line = InJson(path, 1, first)
+            report_head(problems, check, line, ("job",))
+            self.head = Part(line, ("job",))
 
     def items(self) -> Iterator[Written | UsualLine | Unreadable]:
         """Yield the lines but the head and blank ones."""
         with self.file.open("rb") as file:
             if self._has_head:
                 file.readline()
-            for number, raw in enumerate(file, 1 + self._has_head):
+            for number, raw in enumerate(lines_of(file), 1 + self._has_head):
                 if (usual := usual_line(raw)) is not None:
                     yield UsualLine(self.path, number, raw, usual)
                     continue
-                line = raw.removeprefix(_BOM) if number == 1 else raw
+                if len(raw) > MAX_LINE_BYTES:
+                    skip_line(file, raw)
+                    yield Unreadable(TOO_LONG, self.path, Place(number, 1))
+                    continue
+                line = raw.removeprefix(BOM) if number == 1 else raw
                 if line.strip():
                     yield self._read(line, number)
 
@@ -197,19 +215,22 @@ class TableSource:
         """Read the header."""
         self.path, self.file = path, path
         self.settings = Settings()
+        self.head: Origin | None = None
         self._table: DelimitedTable | None = None
         try:
             self._table = DelimitedTable(path, path)
         except RowError as error:
             problems.error(error.path, error.place, "", error.message)
             return
+        check = Checker()
         for name in self._table.columns:
-            if name == TAGS or (name not in FIELDS and not name.startswith(TAGS)):
-                near = nearest(name, FIELDS)
+            if name == TAGS:
+                check.wrong((name,), f"a tag needs a name: {TAGS}NAME")
+            elif name not in FIELDS and not name.startswith(TAGS):
+                near = check.near(name, FIELDS)
                 message = f"unknown column{near or ';'} for a tag, write {TAGS}{name}"
-                if name == TAGS:
-                    message = f"a tag needs a name: {TAGS}NAME"
-                problems.error(path, self._table.header.place((name,)), name, message)
+                check.wrong((name,), message)
+        report_head(problems, check, self._table.header)
 
     def items(self) -> Iterator[Written | Unreadable]:
         """Yield the rows."""
@@ -246,6 +267,8 @@ def open_source(path: Path, problems: Problems) -> Source:
 
 def _open(path: Path, problems: Problems) -> Source:
     if path == STDIN:
+        if sys.stdin is None:
+            raise _unreadable(Path(STDIN_NAME), "standard input is closed")
         return JsonLinesSource(Path(STDIN_NAME), spooled(sys.stdin.buffer), problems)
     suffix = path.suffix.lower()
     if suffix in JSON_LINES:
@@ -274,6 +297,9 @@ def report_head(
 ) -> None:
     """Turn the mistakes of a head into problems with places."""
     for mistake in check.mistakes:
+        if problems.is_full:
+            problems.n_errors += 1
+            continue
         inside = mistake.steps[: len(steps)] == steps
         place = origin.place(mistake.steps, key=mistake.at_key)
         name = dotted(mistake.steps[len(steps) :] if inside else mistake.steps)

@@ -14,7 +14,18 @@ from typing import Any, Final, Protocol
 
 from batchgen.manifest.fields import NO_UTF8, is_encodable, shown
 from batchgen.manifest.files import open_text
-from batchgen.manifest.nodes import Place
+from batchgen.manifest.json_lines import (
+    BOM,
+    MAX_LINE_BYTES,
+    TOO_DEEP,
+    TOO_LONG,
+    DuplicateKeyError,
+    duplicate,
+    lines_of,
+    once,
+    skip_line,
+)
+from batchgen.manifest.nodes import Place, is_deeper
 from batchgen.manifest.origins import InJson, InTable, Origin, cell_starts
 
 DELIMITERS: Final = {".csv": ",", ".tsv": "\t"}
@@ -24,12 +35,12 @@ MAX_CELL_CHARS: Final = 1 << 20
 # Fields that are sent as they are written, numbers included.
 AS_WRITTEN: Final = ("extra", "request")
 
-_BOM: Final = b"\xef\xbb\xbf"
 # What the reader says of a bad row, and what that means to whoever wrote it.
 _CSV_FAULTS: Final = (
     ("expected after", "text after a cell's last quote: a quote inside a cell is written twice"),
     ("unexpected end", "a quote opens a cell and none ends it"),
     ("new-line", "a carriage return outside quotes: save the table with other line ends"),
+    (TOO_LONG, TOO_LONG),
     ("larger than", f"a cell of more than {MAX_CELL_CHARS:,} characters: is a quote not closed?"),
 )
 
@@ -155,12 +166,14 @@ class DelimitedTable:
 
     def _check_header(self, header: "_Record") -> None:
         starts = cell_starts(header.raw, self.delimiter)
+        known: set[str] = set()
         for n, name in enumerate(self.columns):
             if not name:
                 raise self._error(f"column {n + 1} has no name", header.line, starts[n] + 1)
-            if name in self.columns[:n]:
+            if name in known:
                 message = f"two columns are named '{name}'"
                 raise self._error(message, header.line, starts[n] + 1)
+            known.add(name)
         if len(self.columns) == 1 and ";" in self.columns[0]:
             message = "the columns are separated by ';': write ',' between them, or save as TSV"
             raise self._error(message, header.line)
@@ -193,9 +206,12 @@ class JsonTable:
     def rows(self) -> Iterator[Row | RowError]:
         """Yield a row a line; blank lines are skipped."""
         with open_text(self.path) as file:
-            for number, raw in enumerate(file, 1):
-                line = raw.removeprefix(_BOM) if number == 1 else raw
-                if line.strip():
+            for number, raw in enumerate(lines_of(file), 1):
+                line = raw.removeprefix(BOM) if number == 1 else raw
+                if len(raw) > MAX_LINE_BYTES:
+                    skip_line(file, raw)
+                    yield self._error(TOO_LONG, number)
+                elif line.strip():
                     yield self._row(line, number)
 
     def _error(self, message: str, line: int, column: int = 1) -> RowError:
@@ -208,8 +224,15 @@ class JsonTable:
             return self._error(NO_UTF8, number, len(line[: error.start].decode()) + 1)
         except json.JSONDecodeError as error:
             return self._error(f"this line is no JSON: {error.msg}", number, error.colno)
-        except (ValueError, RecursionError) as error:
-            return self._error(str(error) or "nested too deeply", number)
+        except DuplicateKeyError:
+            place, message = duplicate(line, number)
+            return RowError(message, self.shown_path, place)
+        except RecursionError:
+            return self._error(TOO_DEEP, number)
+        except ValueError as error:
+            return self._error(str(error), number)
+        if is_deeper(cells):
+            return self._error(TOO_DEEP, number)
         if not isinstance(cells, dict):
             message = f"expected a row (an object), found {shown(cells)}"
             return self._error(message, number)
@@ -253,9 +276,14 @@ class _Lines:
         return self
 
     def __next__(self) -> str:
-        raw = next(self._file)
+        raw = self._file.readline(MAX_LINE_BYTES + 1)
+        if not raw:
+            raise StopIteration
         self.line += 1
-        text = (raw.removeprefix(_BOM) if self.line == 1 else raw).decode()
+        if len(raw) > MAX_LINE_BYTES:
+            skip_line(self._file, raw)
+            raise csv.Error(TOO_LONG)
+        text = (raw.removeprefix(BOM) if self.line == 1 else raw).decode()
         self._taken.append(text)
         return text
 
@@ -280,15 +308,6 @@ def _no_number(word: str) -> float:
     raise ValueError(f"this line is no JSON: {word} is no number")
 
 
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    row = dict(pairs)
-    if len(row) != len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
-        raise ValueError(f"duplicate key '{twice}'")
-    return row
-
-
 _json_texts = json.JSONDecoder(
-    object_pairs_hook=_once, parse_int=str, parse_float=str, parse_constant=_no_number
+    object_pairs_hook=once, parse_int=str, parse_float=str, parse_constant=_no_number
 )

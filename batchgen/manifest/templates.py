@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from batchgen.manifest.fields import Checker, nearest
+from batchgen.manifest.fields import Checker
 from batchgen.manifest.nodes import Steps
 
 
@@ -128,13 +128,19 @@ def filled(value: Compiled, values: Mapping[str, str]) -> Any:
             return value
 
 
-def unknown(name: str, known: Collection[str]) -> str:
+def unknown(check: Checker, name: str, known: Collection[str]) -> str:
     """What to say of a name that there is no value of."""
-    part = re.split(r"[.\[!:]", name, maxsplit=1)[0]
-    if part != name and part in known:
-        return f"{{{name}}}: a value has no parts and no format; write {{{part}}}"
     there = f"; expected {', '.join(known)}" if known else "; there are none"
-    return f"no column and no matrix name is '{name}'{nearest(name, known) or there}"
+    near = check.near(name, known) or there
+    return part_of(name, known) or f"no column and no matrix name is '{name}'{near}"
+
+
+def part_of(name: str, known: Collection[str]) -> str:
+    """What to say of a name that means to read a part of a value, or to give it a format."""
+    part = re.split(r"[.\[!:]", name, maxsplit=1)[0]
+    if part == name or part not in known:
+        return ""
+    return f"{{{name}}}: a value has no parts and no format; write {{{part}}}"
 
 
 def _compiled_text(
@@ -147,7 +153,7 @@ def _compiled_text(
         return None
     missing = [name for name in template.names if known is not None and name not in known]
     for name in missing:
-        check.wrong(steps, unknown(name, known or ()))
+        check.wrong(steps, unknown(check, name, known or ()))
     if missing:
         return None
     return template if template.names else template.texts[0]

@@ -209,7 +209,9 @@ def test_references_of_an_item_or_of_the_defaults_go_with_the_first_turn(
     ]
 
 
-CONTENTS = '[{"parts": [{"inline_data": {"mime_type": "image/png", "data": "AA=="}}]}]'
+CONTENTS = (
+    '[{"role": "user", "parts": [{"inline_data": {"mime_type": "image/png", "data": "AA=="}}]}]'
+)
 
 
 def test_a_request_in_either_spelling_is_the_same_body(tmp_path: Path) -> None:
@@ -239,7 +241,7 @@ def test_the_model_of_a_request_counts_if_the_item_names_none(tmp_path: Path) ->
 def test_defaults_are_not_merged_into_a_request(tmp_path: Path) -> None:
     text = "defaults: {model: m, seed: 3, image_size: 1K, tags: {a: b}}\nitems:\n- {id: a, request: {contents: [{parts: [{text: p}]}]}}\n"
     (item,) = read(opened(tmp_path, text))
-    assert item.request == {"contents": [{"parts": [{"text": "p"}]}]}
+    assert item.request == {"contents": [{"role": "user", "parts": [{"text": "p"}]}]}
     assert (item.seed, item.image_size, item.tags) == (None, None, {"a": "b"})
 
 
@@ -251,6 +253,13 @@ def test_scalars_under_extra_and_request_are_those_of_yaml_1_2(tmp_path: Path) -
     one, two = read(opened(tmp_path, HEAD + text))
     assert one.extra == {"v": values}
     assert two.request == {"contents": [1], "v": values}
+
+
+def test_what_is_tagged_as_text_stays_text(tmp_path: Path) -> None:
+    text = "items:\n- !!str id: !!str null\n  prompt: &p !!str 5\n  tags: {t: *p, u: !!str }\n  extra: {!!str 1: !!str 5, n: 5, o: !!str 0o17, p: *p, q: 0o17}\n"
+    (item,) = read(opened(tmp_path, HEAD + text))
+    assert (item.id, item.prompt, item.tags) == ("null", "5", {"t": "5", "u": ""})
+    assert item.extra == {"1": "5", "n": 5, "o": "0o17", "p": "5", "q": 15}
 
 
 def test_extra_in_defaults_and_in_what_is_merged_by_key_is_typed_too(tmp_path: Path) -> None:
@@ -318,7 +327,8 @@ def test_lines_of_batch_files_run_as_they_stand(tmp_path: Path) -> None:
     items = read(opened(tmp_path, "\n".join(lines), "job.jsonl"), model="m")
     assert [item.id for item in items] == ["gemini-1", "openai-1", "line-4", "mine", "17"]
     assert [item.tags for item in items] == [{}, {}, {}, {"a": "b"}, {}]
-    assert all(item.request == json.loads(BODY) for item in items)
+    sent = {"contents": [{"role": "user", "parts": [{"text": "p"}]}]}
+    assert all(item.request == sent for item in items)
 
 
 @pytest.mark.parametrize(

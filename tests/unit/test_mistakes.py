@@ -35,6 +35,51 @@ class Broken:
     files: Mapping[str, str | bytes] = field(default_factory=dict)
 
 
+# What begins like something else, or holds what ends it; where, and what is said of it.
+NO_PLAIN_TEXT = [
+    ("A sign: red", "3:17", "a ': ' inside plain text: put the whole text in quotes, or after >-"),
+    *(
+        (
+            text,
+            f"3:{column}",
+            f"text that begins with {text[0]} and goes on after its end: put the whole text in quotes, or after >-",
+        )
+        for text, column in (
+            ('"Hello" she said', 19),
+            ("'it' is", 16),
+            ("[a] cat", 15),
+            ("{title}, a cat", 18),
+            ('"a": b', 14),
+        )
+    ),
+    ("*bold* cat", "3:11", "text that begins with * needs quotes"),
+    (
+        "*bold",
+        "3:11",
+        "*bold names no anchor (&bold) above it; text that begins with * needs quotes",
+    ),
+    ("& cat", "3:11", "text that begins with & needs quotes"),
+    (
+        "&a cat\n  other: &a dog",
+        "4:10",
+        "an anchor is defined twice; text that begins with & needs quotes",
+    ),
+    ("`a`", "3:11", "text that begins with ` needs quotes"),
+    ("@a", "3:11", "text that begins with @ needs quotes"),
+    ("%a", "3:11", "text that begins with % needs quotes"),
+    ("!a!b c", "3:11", "text that begins with ! needs quotes"),
+    ("p\n\tmodel: m", "4:1", "a tab: indent with spaces"),
+    ('"never closed', "3:11", "a quote is opened here and never closed"),
+    ("'never closed", "3:11", "a quote is opened here and never closed"),
+    (
+        "> cat",
+        "3:11",
+        "text after | or > begins on the next line; text that begins with | or > needs quotes",
+    ),
+    ("- a", "3:11", "no list can begin here; text that begins with - needs quotes"),
+    ('"a \\q b"', "3:14", "a \\ in double quotes: write \\\\, or use single quotes"),
+]
+
 BROKEN = {
     "an unknown field": [
         Broken(
@@ -93,6 +138,13 @@ BROKEN = {
         Broken(
             "defaults: {model: m, promt: p}\nitems:\n- {id: a, prompt: p}\n",
             ["job.yaml:1:22: defaults.promt: unknown field"],
+        ),
+        *(
+            Broken(
+                f"defaults: {{model: m, {name}: x}}\nitems:\n- {{id: a, prompt: p}}\n",
+                [f"job.yaml:1:22: defaults.{name}: it cannot be a default"],
+            )
+            for name in ("id", "prompt", "turns", "request", "copy", "each", "matrix", "exclude")
         ),
         Broken(
             '{"job": {"items": [], "limit": 3}}\n{"id": "a", "prompt": "p", "model": "m"}',
@@ -281,6 +333,20 @@ BROKEN = {
             [
                 "job.yaml:3:37: items[a].google_search: 'webb' is not one of web, image; did you mean 'web'?"
             ],
+        ),
+        Broken(
+            '{"id": "a", "prompt": "p", "model": "m", "google_search": 1}',
+            ["job.jsonl:1:59: items[a].google_search: 1 is not one of web, image"],
+            name="job.jsonl",
+        ),
+        Broken(
+            '{"id": "a", "prompt": "p", "model": "m", "google_search": 0}',
+            ["job.jsonl:1:59: items[a].google_search: 0 is not one of web, image"],
+            name="job.jsonl",
+        ),
+        Broken(
+            ITEMS + "- {id: a, prompt: p, extra: {a: 0x" + "f" * 200_000 + "}}\n",
+            ["job.yaml:3:29: items[a].extra: it holds a number that JSON has no word for"],
         ),
         Broken(
             ITEMS + "- {id: a, prompt: p, google_search: []}\n",
@@ -611,6 +677,11 @@ BROKEN = {
             name="job.jsonl",
         ),
         Broken(
+            f'{{"id": "a", "{"x" * 1_100}": "p", "id": "b"}}',
+            ["job.jsonl:1:1: duplicate key"],
+            name="job.jsonl",
+        ),
+        Broken(
             '{"id": "a", "prompt": "\\ud83d\\ude00", "model": "m", "tags": {"t": "u", "t": "v"}}',
             ["job.jsonl:1:72: duplicate key 't' (first on line 1)"],
             name="job.jsonl",
@@ -781,7 +852,7 @@ BROKEN = {
         Broken(
             ITEMS + "- {each: t.jsonl, id: '{sku}', prompt: '{title}'}\n",
             [
-                "t.jsonl:1:1: items[1]: no column and no matrix name is 'title'; expected sku (read by job.yaml:3)",
+                "t.jsonl:1:1: items[1]: this row has no 'title', which the item reads (read by job.yaml:3)",
                 "t.jsonl:2:23: items[1]: a list cannot be put into a text ({title}) (read by job.yaml:3)",
             ],
             files={
@@ -790,7 +861,7 @@ BROKEN = {
         ),
         Broken(
             ITEMS + "- {each: [{sku: a, title: b}, {sku: c}], id: '{sku}', prompt: '{title}'}\n",
-            ["job.yaml:3:31: items[1]: no column and no matrix name is 'title'; expected sku"],
+            ["job.yaml:3:31: items[1]: this row has no 'title', which the item reads"],
         ),
         Broken(
             ITEMS
@@ -900,8 +971,13 @@ BROKEN = {
         ),
         Broken(
             ITEMS + "- {each: t.csv, id: '{sku}', prompt: p}\n",
-            ["job.yaml:1:1: items: the job has no items"],
+            ["t.csv:1:1: items[1].each: the table has no rows (read by job.yaml:3)"],
             files={"t.csv": "sku\n"},
+        ),
+        Broken(
+            ITEMS + "- {each: t.jsonl, id: '{sku}', prompt: p}\n",
+            ["t.jsonl:1:1: items[1].each: the table has no rows (read by job.yaml:3)"],
+            files={"t.jsonl": "\n\n"},
         ),
     ],
     "a row of a table that an item reads": [
@@ -944,7 +1020,7 @@ BROKEN = {
             [
                 "t.jsonl:1:1: items[1]: expected a row (an object), found a list (read by job.yaml:3)",
                 "t.jsonl:2:1: items[1]: this line is no JSON: Expecting value (read by job.yaml:3)",
-                "t.jsonl:3:1: items[1]: duplicate key 'sku' (read by job.yaml:3)",
+                "t.jsonl:3:12: items[1]: duplicate key 'sku' (first on line 3) (read by job.yaml:3)",
                 "t.jsonl:4:1: items[1]: it holds half a character (a lone surrogate) (read by job.yaml:3)",
                 "t.jsonl:5:1: items[1]: this line is no JSON: NaN is no number (read by job.yaml:3)",
                 "t.jsonl:6:23: items[c].count: expected a whole number from 1 to 100, found '101' (read by job.yaml:3)",
@@ -992,6 +1068,45 @@ BROKEN = {
             ITEMS
             + "- {each: [{sku: a, tags: foo}], id: '{sku}', prompt: p, matrix: {tags.s: [x]}}\n",
             ["job.yaml:3:26: items[a].tags: expected a mapping of words, found 'foo'"],
+        ),
+        Broken(
+            ITEMS + "- {each: t.csv, id: '{sku}', prompt: p}\n",
+            [
+                "t.csv:3:5: items[b].tags.x: expected text, found only white space (read by job.yaml:3)"
+            ],
+            files={"t.csv": "sku,n,tags.x\na,1,y\nb,2, \n"},
+        ),
+        Broken(
+            ITEMS + "- {each: t.jsonl, id: '{sku}', prompt: p}\n",
+            [
+                "t.jsonl:1:24: items[a].tags.x: expected text, found a list; put it in quotes (read by job.yaml:3)"
+            ],
+            files={"t.jsonl": '{"sku": "a", "tags.x": [1]}\n'},
+        ),
+        Broken(
+            ITEMS + "- {each: [{sku: a, tags.x: [1]}], id: '{sku}', prompt: p}\n",
+            ["job.yaml:3:28: items[a].tags.x: expected text, found a list; put it in quotes"],
+        ),
+        Broken(
+            ITEMS + "- {id: '{n}', prompt: p, matrix: {n: [1, 2], tags.x: [[z]]}}\n",
+            ["job.yaml:3:55: items[1].tags.x: expected text, found a list; put it in quotes"],
+        ),
+        Broken(
+            ITEMS + "- {each: [{a: 1, b: x}, {a: 2, c: x}], id: '{a}', prompt: '{b}'}\n",
+            ["job.yaml:3:25: items[1]: this row has no 'b', which the item reads"],
+        ),
+        Broken(
+            ITEMS + "- {each: [{a: 1, name: x}, {a: 2, nmae: x}], id: '{a}', prompt: '{name}'}\n",
+            [
+                "job.yaml:3:28: items[1]: this row has no 'name', which the item reads; did you mean 'nmae'?"
+            ],
+        ),
+        Broken(
+            ITEMS + "- {each: t.jsonl, id: '{sku}', prompt: '{title}'}\n",
+            [
+                "t.jsonl:2:2: items[1]: this row has no 'title', which the item reads; did you mean 'tilte'? (read by job.yaml:3)"
+            ],
+            files={"t.jsonl": '{"sku": "a", "title": "x"}\n {"sku": "b", "tilte": "x"}\n'},
         ),
     ],
     "a table": [
@@ -1126,40 +1241,119 @@ BROKEN = {
         ),
         Broken(
             "items:\n\t- id: a\n",
-            [
-                "job.yaml:2:1: this is no YAML: found character that cannot start any token while scanning for the next token (text that begins with @ or % needs quotes, and tabs do not indent)"
-            ],
+            ["job.yaml:2:1: this is no YAML: a tab: indent with spaces"],
         ),
         Broken(
             ITEMS + "- {id: a, prompt: p, references: [@logo]}\n",
-            [
-                "job.yaml:3:35: this is no YAML: found character that cannot start any token while scanning for the next token (text that begins with @ or % needs quotes, and tabs do not indent)"
-            ],
+            ["job.yaml:3:35: this is no YAML: text that begins with @ needs quotes"],
         ),
         Broken(
             ITEMS + "- {id: a, prompt: *x}\n",
-            ["job.yaml:3:19: this is no YAML: found undefined alias"],
+            [
+                "job.yaml:3:19: this is no YAML: *x names no anchor (&x) above it; text that begins with * needs quotes"
+            ],
         ),
         Broken("items: &a [*a]\n", ["job.yaml:1:8: items[1]: nested deeper than 64 levels"]),
         Broken("? [a]\n: b\n", ["job.yaml:1:3: a key must be a word"]),
         Broken(
             "items:\n- id: a\n prompt: p\n",
             [
-                "job.yaml:3:2: this is no YAML: did not find expected key while parsing a block mapping"
+                "job.yaml:3:2: this is no YAML: did not find expected key while parsing a block mapping: is it indented like those above it, and does a space follow each ':'?"
             ],
         ),
         Broken(
             "items: [a: 'b]",
-            [
-                "job.yaml:1:15: this is no YAML: found unexpected end of stream while scanning a quoted scalar"
-            ],
+            ["job.yaml:1:12: this is no YAML: a quote is opened here and never closed"],
         ),
         Broken("items: \x01", ["job.yaml:1:1: a character that YAML does not allow"]),
         Broken(
             ITEMS + "- {id: a, prompt: !!python/name:os.system p}\n",
             [
-                "job.yaml:3:19: items[1]: the tag tag:yaml.org,2002:python/name:os.system means nothing here"
+                "job.yaml:3:19: items[1]: the tag !!python/name:os.system means nothing here: leave it out, or write !!str for text"
             ],
+        ),
+        *(
+            Broken(
+                ITEMS + f"- {{id: a, prompt: {tag} 5}}\n",
+                [
+                    f"job.yaml:3:19: items[1]: the tag {tag} means nothing here: leave it out, or write !!str for text"
+                ],
+            )
+            for tag in ("!", "!x", "!!int", "!!binary")
+        ),
+        Broken(
+            ITEMS + "- {id: a, prompt: p, tags: !!str [x]}\n",
+            ["job.yaml:3:28: items[1]: the tag !!str means nothing here: leave it out"],
+        ),
+        Broken(
+            "items:\n- !!int 5: x\n",
+            [
+                "job.yaml:2:3: items[1]: the tag !!int means nothing here: leave it out, or write !!str for text"
+            ],
+        ),
+        *(
+            Broken(
+                ITEMS + f"- {{id: a, prompt: p, <<: {merged}}}\n",
+                [
+                    "job.yaml:3:26: items[1]: << takes in a mapping, or a list of mappings: write <<: *NAME"
+                ],
+            )
+            for merged in ("nonsense", "[p, q]", "[{seed: 1}, q]")
+        ),
+        *(
+            Broken(
+                f"items:\n- id: a\n  prompt: {text}\n  model: m\n",
+                [f"job.yaml:{place}: this is no YAML: {message}"],
+            )
+            for text, place, message in NO_PLAIN_TEXT
+        ),
+        Broken(
+            "items:\n- id: a\n\tprompt: p\n",
+            ["job.yaml:3:1: this is no YAML: a tab: indent with spaces"],
+        ),
+        Broken(
+            "items:\n- id: a\n  prompt\n",
+            [
+                "job.yaml:3:3: this is no YAML: a key needs ': ' after it, and a list's entry '- ' before it"
+            ],
+        ),
+        Broken(
+            "items:\n- id: a\n  prompt:p\n  model: m\n",
+            [
+                "job.yaml:3:3: this is no YAML: a key needs ': ' after it, and a list's entry '- ' before it"
+            ],
+        ),
+        Broken(
+            "items:\n- {id: a, prompt: what: ever}\n",
+            [
+                "job.yaml:2:23: this is no YAML: did not find expected ',' or '}' while parsing a flow mapping that is opened on line 2; put the whole text in quotes, or after >- if it is text"
+            ],
+        ),
+        *(
+            Broken("items: " + text, [f"job.yaml:{place}: nested deeper than 64 levels"])
+            for text, place in (
+                ("[" * 30_000, "1:71"),
+                ("{a: " * 30_000, "1:260"),
+                ("\n" + "- " * 30_000, "2:127"),
+                ("\n" + "".join(" " * n + "a:\n" for n in range(100)), "66:65"),
+            )
+        ),
+        *(
+            Broken(
+                f'{{"id": "a", "prompt": "p", "model": "m", "{name}": {{"a": {deep}}}}}',
+                ["job.jsonl:1:1: this line is nested too deeply"],
+                name="job.jsonl",
+            )
+            for name in ("extra", "request", "tags")
+            for deep in ("[" * 64 + "]" * 64, "[" * 800 + "]" * 800)
+        ),
+        *(
+            Broken(
+                ITEMS + "- {each: t.jsonl, id: '{sku}', prompt: p}\n",
+                ["t.jsonl:1:1: items[1]: this line is nested too deeply (read by job.yaml:3)"],
+                files={"t.jsonl": f'{{"sku": "a", "extra": {{"a": {deep}}}}}\n'},
+            )
+            for deep in ("[" * 64 + "]" * 64, "[" * 800 + "]" * 800, "[" * 3_000 + "]" * 3_000)
         ),
         Broken(
             b"items:\n- {id: caf\xe9}\n",
@@ -1380,9 +1574,7 @@ BROKEN = {
         ),
         Broken(
             "references: {logo: phto.png}\ndefaults: {model: m}\nitems:\n- {id: a, prompt: p, references: ['@logo']}\n",
-            [
-                "job.yaml:4:35: items[a].references[0]: phto.png does not exist; did you mean 'photo.png'?"
-            ],
+            ["job.yaml:1:20: references.logo: phto.png does not exist; did you mean 'photo.png'?"],
         ),
         Broken(
             "references: {a: 'item:x', b: [1], c: 'http://h', d: {path: p, url: q}, e: '@a'}\ndefaults: {model: m}\nitems:\n- {id: a, prompt: p}\n",
@@ -1656,6 +1848,20 @@ TODAY = date(2026, 11, 22)
 
 
 @pytest.mark.usefixtures("desk")
+def test_warnings_are_counted_beyond_those_that_are_kept() -> None:
+    lines = [
+        f'{{"id": "{name}{n}", "prompt": "p{n}", "model": "m"}}\n'
+        for n in range(1_500)
+        for name in "ab"
+    ]
+    done = batchgen("validate", write("job.jsonl", "".join(lines)))
+    assert done.err.splitlines()[-2:] == [
+        "… and 1450 more",
+        "3,000 items, 0 errors, 1,500 warnings",
+    ]
+
+
+@pytest.mark.usefixtures("desk")
 def test_items_that_ask_for_the_same_are_a_warning() -> None:
     write("t.csv", "sku\nc\nd\n")
     job = write(
@@ -1717,7 +1923,7 @@ def test_a_large_request_is_a_warning_and_one_beyond_the_limit_an_error() -> Non
     write("large.png", picture_of(14 << 20))
     item = "- {id: a, prompt: p, references: [large.png]}\n"
     assert warnings_of(write("job.yaml", ITEMS + item)) == [
-        "job.yaml:3:34: warning: items[a].references: its request is 19 MiB; services begin to refuse at 20: reference_max_px sends smaller references"
+        "job.yaml:3:34: warning: items[a].references: its request is 19 MiB; services begin to refuse at 20: set reference_max_px, or send fewer references"
     ]
     limits = "limits: {max_body_mib: 18.5}\n"
     assert errors_of(write("job.yaml", limits + ITEMS + item)) == [
@@ -1751,10 +1957,91 @@ def test_the_nearest_name_is_not_looked_for_a_thousand_times() -> None:
     assert problems.n_errors == 1_000
     messages = [problem.message for problem in problems.sorted_errors]
     assert (
-        messages[0] == "folder/photo-00000.png.jpg does not exist; did you mean 'photo-00000.png'?"
+        messages[0]
+        == "folder/photo-00000.png.jpg does not exist; did you mean 'folder/photo-00000.png'?"
     )
     assert messages[999] == "folder/photo-00999.png.jpg does not exist"
     assert sum("did you mean" in message for message in messages) == 50
+
+
+MANY = 40_000
+MANY_NAMES = ", ".join(f"field{n}: x" for n in range(MANY))
+MANY_JSON = ", ".join(f'"field{n}": "x"' for n in range(MANY))
+
+
+@pytest.mark.usefixtures("desk")
+@pytest.mark.timeout(10)  # they take two seconds; what took a minute was quadratic
+@pytest.mark.parametrize(
+    ("name", "text", "n_errors"),
+    [
+        ("job.yaml", ITEMS + f"- {{id: a, prompt: p, {MANY_NAMES}}}\n", MANY),
+        (
+            "job.yaml",
+            ITEMS + f"- {{id: a, prompt: p}}\n{MANY_NAMES.replace(', ', chr(10))}\n",
+            MANY,
+        ),
+        (
+            "job.yaml",
+            f"defaults: {{model: m, {MANY_NAMES}}}\nitems: [{{id: a, prompt: p}}]\n",
+            MANY,
+        ),
+        ("job.jsonl", f'{{"id": "a", "prompt": "p", "model": "m", {MANY_JSON}}}\n', MANY),
+        ("job.csv", f"id,prompt,model,{MANY_NAMES}\n".replace(": x", ""), MANY),
+        ("job.csv", "id,prompt,model,seed\n" + "".join(f"i{n},p,m,x\n" for n in range(MANY)), MANY),
+        (
+            "job.yaml",
+            ITEMS
+            + "- {id: '{n}', prompt: '{n}', matrix: {n: ["
+            + ", ".join(map(str, range(MANY)))
+            + "]}, exclude: ["
+            + ", ".join(f"{{n: {n}}}" for n in range(1, 1_000))
+            + "]}\n- {id: a, prompt: p, seed: x}\n",
+            1,
+        ),
+    ],
+    ids=["an item", "a head", "defaults", "a line", "a header", "rows", "exclude"],
+)
+def test_what_is_there_many_times_takes_no_time_squared(
+    name: str, text: str, n_errors: int
+) -> None:
+    problems = read_through(open_manifest(write(name, text))).problems
+    assert (problems.n_errors, len(problems.errors)) == (n_errors, min(n_errors, 1_000))
+
+
+@pytest.mark.usefixtures("desk")
+@pytest.mark.parametrize("is_table", [False, True])
+def test_a_line_of_more_than_64_mebibytes_is_not_read(*, is_table: bool) -> None:
+    lines = Path("long.jsonl")
+    with lines.open("wb") as file:
+        file.write(b'{"id": "a", "prompt": "p", "model": "m"}\n')
+        file.truncate(200 << 20)  # a hole, which takes no room on the disk
+        file.seek(200 << 20)
+        file.write(b'\n{"id": "b", "prompt": "p", "model": "m", "seed": "x"}\n')
+    job = write("job.yaml", "items: [{each: long.jsonl}]") if is_table else lines
+    read_by = " (read by job.yaml:1)" if is_table else ""
+    owner = "items[1]: " if is_table else ""
+    assert errors_of(job) == [
+        f"long.jsonl:2:1: {owner}a line of more than 64 MiB{read_by}",
+        f"long.jsonl:3:50: items[b].seed: expected a whole number, found 'x'{read_by}",
+    ]
+
+
+@pytest.mark.usefixtures("desk")
+def test_a_line_of_a_table_that_is_too_long_is_not_read() -> None:
+    with Path("long.csv").open("wb") as file:
+        file.write(b"id,prompt,model,seed\na,p,m,1\n")
+        file.truncate(200 << 20)
+        file.seek(200 << 20)
+        file.write(b"\nb,p,m,x\n")
+    assert errors_of(Path("long.csv")) == [
+        "long.csv:3:1: a line of more than 64 MiB",
+        "long.csv:4:7: items[b].seed: expected a whole number, found 'x'",
+    ]
+
+
+def test_standard_input_that_is_closed_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdin", None)  # what Python makes of `<&-`
+    assert errors_of(Path("-")) == ["stdin:1:1: standard input is closed"]
 
 
 @pytest.mark.usefixtures("desk")

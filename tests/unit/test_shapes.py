@@ -269,4 +269,4 @@ def test_a_prompt_that_makes_the_request_too_large_is_found_behind_a_short_one(
     lines = [{"job": head}, {"id": "a", "prompt": "p"}, {"id": "b", "prompt": "p" * 60_000}]
     manifest = read(tmp_path / "job.jsonl", "\n".join(map(json.dumps, lines)))
     (error,) = manifest.problems.errors
-    assert (error.line, error.field) == (3, "items[b].references")
+    assert (error.line, error.field) == (3, "items[b].prompt")

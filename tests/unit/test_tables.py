@@ -78,6 +78,15 @@ def test_exclude_leaves_out_what_matches_on_all_names_that_it_gives() -> None:
     assert ids(items) == ["a1", "b2"]
 
 
+def test_excludes_that_overlap_leave_out_what_any_of_them_matches() -> None:
+    exclude = "[{a: 1, b: 2}, {b: 2, a: 1}, {b: 2}, {a: 3}, {a: 3, b: 1}]"
+    items = read(
+        ITEMS
+        + f"- {{id: '{{a}}{{b}}', prompt: '{{a}}{{b}}', matrix: {{a: [1, 2, 3], b: [1, 2, 3]}}, exclude: {exclude}}}\n"
+    )
+    assert ids(items) == ["11", "13", "21", "23"]
+
+
 def test_a_name_that_is_an_item_field_sets_it() -> None:
     write("t.csv", "id,prompt,model,seed,reference_max_px\na,p,own,7,99\n")
     (item,) = read(ITEMS + "- {each: t.csv, matrix: {aspect_ratio: [1:1], image_size: [2k]}}\n")

@@ -96,8 +96,8 @@ def test_names_are_not_judged_before_they_are_known() -> None:
     ],
 )
 def test_an_unknown_name_is_told_with_what_was_meant(name: str, message: str) -> None:
-    assert unknown(name, ("a", "sku")) == message
+    assert unknown(Checker(), name, ("a", "sku")) == message
 
 
 def test_where_there_are_no_names_that_is_said() -> None:
-    assert unknown("a", ()) == "no column and no matrix name is 'a'; there are none"
+    assert unknown(Checker(), "a", ()) == "no column and no matrix name is 'a'; there are none"
