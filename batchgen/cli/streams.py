@@ -18,12 +18,21 @@ def print_json(value: Any) -> None:
 
 
 def print_text(text: str) -> None:
-    """Print text as it stands on stdout."""
+    """Print text as it stands on stdout.
+
+    Raises:
+        StoreError: It goes to a file, and the disk could not take it.
+    """
     try:
         sys.stdout.write(text)
         sys.stdout.flush()
     except BrokenPipeError:
         _lead_nowhere(sys.stdout)
+    except OSError as error:
+        from batchgen.errors import StoreError
+
+        _lead_nowhere(sys.stdout)
+        raise StoreError(f"standard output: {error.strerror}; nothing else is lost") from error
 
 
 def say(line: str) -> None:

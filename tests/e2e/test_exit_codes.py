@@ -343,3 +343,18 @@ def test_2_when_so_many_at_once_need_more_files_than_allowed_and_auto_takes_what
 def test_2_for_a_report_of_a_directory_that_holds_no_run(tmp_path: Path) -> None:
     done = batchgen("report", tmp_path)
     assert (done.code, "holds no run" in done.err) == (2, True)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="the system has no device that is full")
+def test_a_full_disk_under_standard_output_is_no_bug_of_ours(job: Path) -> None:
+    with Path("/dev/full").open("wb") as full:
+        told = subprocess.run(
+            [sys.executable, "-m", "batchgen", "validate", "--json", str(job)],
+            env=environment(),
+            stdout=full,
+            stderr=subprocess.PIPE,
+            timeout=40,
+            check=False,
+        )
+    assert told.returncode == 12
+    assert b"standard output: No space left on device" in told.stderr
