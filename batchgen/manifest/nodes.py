@@ -22,6 +22,8 @@ TOO_DEEP: Final = f"nested deeper than {MAX_DEPTH} levels"
 _MAX_DIGITS: Final = 300  # beyond, Python takes long over a number that no service takes
 # Nodes reached a second time through an alias; a bomb passes it at once, a real job never.
 MAX_ALIASED_NODES: Final = 200_000
+# And of the whole document, whose items may all share one base.
+MAX_ALIASED_NODES_IN_ALL: Final = 5_000_000
 
 # Where a key is looked up in fewer, an index is not worth its while.
 _FEW_KEYS: Final = 16
@@ -80,6 +82,7 @@ class Document:
     tags: _Tags = field(default_factory=dict, repr=False)
     _seen: set[int] = field(default_factory=set)
     _aliased: int = 0
+    _aliased_in_all: int = 0
     _by_key: dict[int, dict[str, tuple[yaml.Node, yaml.Node]]] = field(default_factory=dict)
 
     def value(self, node: yaml.Node | None = None, *, typed: Typed = False) -> Any:
@@ -94,12 +97,13 @@ class Document:
                 aliases.
         """
         node = node or self.root
+        self._aliased = 0
         return None if node is None else self._plain(node, 0, typed)
 
     def restart(self) -> None:
         """Begin to read the document anew: nothing has been reached yet."""
         self._seen.clear()
-        self._aliased = 0
+        self._aliased_in_all = 0
 
     def place(self, steps: Steps, *, key: bool = False) -> Place:
         """Where a value stands, or its key; the nearest thing around it if it is not there."""
@@ -134,7 +138,9 @@ class Document:
             raise YamlError(TOO_DEEP, self._at(node.start_mark))
         if id(node) in self._seen:
             self._aliased += 1
-            if self._aliased > MAX_ALIASED_NODES:
+            self._aliased_in_all += 1
+            is_bomb = self._aliased_in_all > MAX_ALIASED_NODES_IN_ALL
+            if is_bomb or self._aliased > MAX_ALIASED_NODES:
                 raise YamlError("its aliases expand to too much", self._at(node.start_mark))
         self._seen.add(id(node))
         is_text = bool(self.tags) and self._is_tagged_text(node)

@@ -87,8 +87,9 @@ def _references(check: Checker, value: Any, steps: Steps) -> dict[str, Reference
         reference = read_reference(check, one, at, {})
         if reference is not None and reference.item is not None:
             check.wrong(at, "an item cannot be named here; write item:ID where it is used")
-        elif reference is not None:
-            named[name] = reference
+            reference = None
+        # A bad one is named all the same: that is told once, and not where it is used.
+        named[name] = reference or Reference()
     return named
 
 

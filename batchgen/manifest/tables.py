@@ -161,7 +161,8 @@ class DelimitedTable:
                 continue
             if cells is None:
                 return
-            if cells:
+            # A row of delimiters alone is what a spreadsheet makes of a blank one.
+            if cells and lines.text.strip(f"{self.delimiter}\r\n"):
                 yield _Record(cells, lines.text, lines.first)
 
     def _check_header(self, header: "_Record") -> None:

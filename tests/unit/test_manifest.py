@@ -112,6 +112,12 @@ def test_the_model_option_wins_over_the_default_and_not_over_the_item(tmp_path: 
     assert [item.model for item in read(opened(tmp_path, text), model="flag")] == ["flag", "own"]
 
 
+def test_many_items_may_share_one_base(tmp_path: Path) -> None:
+    base = "- &base {id: a0, prompt: p0, model: m, tags: {a: b, c: d}}\n"
+    others = "".join(f"- {{<<: *base, id: a{n}, prompt: p{n}}}\n" for n in range(1, 40_000))
+    assert len(read(opened(tmp_path, "items:\n" + base + others))) == 40_000
+
+
 def test_anchors_aliases_and_merge_keys_work(tmp_path: Path) -> None:
     text = (
         HEAD

@@ -386,3 +386,15 @@ def test_a_path_that_no_disk_can_hold_is_told() -> None:
     assert said_of_file("x" * 300 + ".png").endswith("cannot be read (File name too long)")
     (told,) = said_of(f"- {{id: '{{sku}}', prompt: p, each: {'x' * 300}}}\n")
     assert told.startswith("job.yaml:3:34: items[1].each: ")
+
+
+def test_a_name_that_is_refused_is_not_told_again_where_it_is_used(tmp_path: Path) -> None:
+    job = tmp_path / "job.yaml"
+    job.write_text(
+        "defaults: {model: m}\nreferences: {u: 'item:a'}\n"
+        "items:\n- {id: a, prompt: p}\n- {id: b, prompt: q, references: ['@u']}\n"
+    )
+    manifest = open_manifest(job)
+    assert [item.id for item in manifest.items(ReferenceLibrary())] == ["a", "b"]
+    [error] = manifest.problems.errors
+    assert (error.line, error.field) == (2, "references.u")

@@ -282,6 +282,11 @@ def test_a_table_can_be_a_job_by_itself(desk: Path) -> None:
     assert [ref.path for ref in two.references] == [str(desk / "one.png"), str(desk / "two.png")]
 
 
+@pytest.mark.parametrize("blank", ["", ",", "\r"], ids=repr)
+def test_blank_rows_are_skipped_as_a_spreadsheet_writes_them(blank: str) -> None:
+    assert ids(read(f"id,prompt\na,x\n{blank}\nb,y\n", "job.csv", model="m")) == ["a", "b"]
+
+
 def test_a_count_in_a_table_makes_copies() -> None:
     items = read("id,prompt,count\na,p,3\nb,q,1\nc,r,\n", "job.csv", model="m")
     assert ids(items) == ["a#1", "a#2", "a#3", "b", "c"]
