@@ -20,6 +20,7 @@ from batchgen.manifest.shapes import MAX_USUAL_PROMPT_BYTES
 from batchgen.manifest.tables import AS_WRITTEN
 from batchgen.model import Item, Reference, Turn, content_key
 from batchgen.wire.camel import camelised
+from batchgen.wire.request import with_roles
 
 WARN_BODY_BYTES: Final = 18 << 20
 
@@ -183,7 +184,7 @@ class ItemReader:
             check.wrong(("request",), str(error))
             return None
         # As it is sent: whether the role is written or not, what is asked for is the same.
-        return {**respelt, "contents": [_with_role(one) for one in respelt["contents"]]}
+        return with_roles(respelt)
 
     def _take_model(self, check: Checker, asked: Mapping[str, Any], own: dict[str, Any]) -> None:
         """A model in a raw body goes into the path; the item's own wins over it."""
@@ -357,10 +358,3 @@ def _first_turn_wants_none(written: Any) -> bool:
     """Whether turns begin with one whose references are written as an empty list."""
     first = written[0] if isinstance(written, list) and written else None
     return isinstance(first, dict) and first.get("references") == []
-
-
-def _with_role(content: Any) -> Any:
-    """A content that does not say whose it is, is the user's."""
-    if isinstance(content, dict) and content.get("role") is None:
-        return {**content, "role": "user"}
-    return content

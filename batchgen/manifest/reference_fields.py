@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, Final
 
-from batchgen.manifest.fields import Checker, nearest, shown
+from batchgen.manifest.fields import Checker, shown
 from batchgen.manifest.nodes import Steps
 from batchgen.model import Reference
 from batchgen.references import UnusableReferenceError, check_url, shown_url
@@ -95,7 +95,7 @@ def _named(
 ) -> Reference | None:
     if name in names:
         return names[name]
-    near = nearest(name, names) if names else "; the job names none under `references`"
+    near = check.near(name, names) if names else "; the job names none under `references`"
     check.wrong(steps, f"no reference is named '{name}'{near}")
     return None
 

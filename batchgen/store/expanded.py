@@ -28,26 +28,20 @@ _id_decoder = msgspec.json.Decoder(_Named)
 _ITEM_REFERENCE: Final = b'"item":'
 
 
-def write_items(path: Path, items: Iterable[Item]) -> int:
+def write_items(path: Path, items: Iterable[Item]) -> None:
     """Write items, a line each; the file is there whole or not at all.
-
-    Returns:
-        How many there are.
 
     Raises:
         StoreError: The disk could not take them.
     """
     base = path.parent.resolve()
-    n = 0
     try:
         with replaced(path) as file:
             for item in items:
                 line = msgspec.json.encode(_moved(item, base, to_relative=True))
                 file.write(line + b"\n")
-                n += 1
     except OSError as error:
         raise StoreError.of(error, path) from error
-    return n
 
 
 def read_items(path: Path) -> Iterator[Item]:

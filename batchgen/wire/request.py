@@ -130,7 +130,7 @@ def build_body(
         picture: Stands in the first message for all turns before that one: what is to be edited.
     """
     if item.request is not None:
-        return RequestBody((msgspec.json.encode(_with_roles(item.request)),))
+        return RequestBody((msgspec.json.encode(with_roles(item.request)),))
     turns = item.conversation[turn - 1 - len(contents) : turn]
     rest = _settings(item)
     pieces: list[Piece] = [b'{"contents":[']
@@ -189,7 +189,7 @@ def _inline(file: ReferenceFile) -> Iterator[Piece]:
     yield b'"}}'
 
 
-def _with_roles(request: dict[str, Any]) -> dict[str, Any]:
+def with_roles(request: dict[str, Any]) -> dict[str, Any]:
     """A raw body as it is; a content that does not say whose it is, is the user's."""
     contents = request.get("contents")
     if isinstance(contents, dict):
