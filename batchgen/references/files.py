@@ -9,6 +9,7 @@ import hashlib
 import os
 import stat
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from io import BufferedReader, FileIO
 from typing import Final
 
@@ -80,7 +81,7 @@ async def read_reference(file: ReferenceFile, step_bytes: int) -> AsyncIterator[
         MissingReference: The file went away or is not what it was; nothing billed.
     """
     try:
-        opened = await asyncio.to_thread(open_unchanged, file)
+        opened = await _open(file)
     except UnusableReferenceError as error:
         raise MissingReference(f"reference {file.path} {error}") from error
     with opened:
@@ -94,6 +95,17 @@ async def read_reference(file: ReferenceFile, step_bytes: int) -> AsyncIterator[
                 raise MissingReference(f"reference {file.path} was cut while it was being read")
             left -= len(step)
             yield step
+
+
+async def _open(file: ReferenceFile) -> BufferedReader:
+    """Open a file in a thread; one that opens after nobody wants it any more is closed."""
+    opening = asyncio.ensure_future(asyncio.to_thread(open_unchanged, file))
+    try:
+        return await asyncio.shield(opening)
+    except asyncio.CancelledError:
+        with suppress(UnusableReferenceError):
+            (await opening).close()
+        raise
 
 
 def _opened(path: str) -> FileIO:

@@ -7,14 +7,23 @@ import hashlib
 import os
 import subprocess
 import sys
+import threading
 from typing import TYPE_CHECKING
 
 import pytest
 
 from batchgen.errors import MissingReference
-from batchgen.references import ReferenceLibrary, UnusableReferenceError, read_reference, sniff
+from batchgen.references import (
+    ReferenceLibrary,
+    UnusableReferenceError,
+    files,
+    read_reference,
+    sniff,
+)
+from batchgen.references.files import open_unchanged
 
 if TYPE_CHECKING:
+    from io import BufferedReader
     from pathlib import Path
 
     from batchgen.model import ReferenceFile
@@ -184,6 +193,28 @@ async def test_a_file_that_is_cut_while_it_is_read_is_missing(tmp_path: Path) ->
     with pytest.raises(MissingReference):
         async for _ in steps:
             pass
+
+
+async def test_a_file_that_opens_after_nobody_wants_it_any_more_is_closed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = opened(tmp_path / "a.png", PNG + b"one")
+    began, may_open, handed_out = threading.Event(), threading.Event(), []
+
+    def slowly(wanted: ReferenceFile) -> BufferedReader:
+        began.set()
+        assert may_open.wait(10)
+        handed_out.append(open_unchanged(wanted))
+        return handed_out[0]
+
+    monkeypatch.setattr(files, "open_unchanged", slowly)
+    reading = asyncio.create_task(read(file, 100))
+    assert await asyncio.to_thread(began.wait, 10)
+    reading.cancel()
+    may_open.set()
+    with pytest.raises(asyncio.CancelledError):
+        await reading
+    assert [one.closed for one in handed_out] == [True]
 
 
 def test_reading_a_job_waits_neither_for_aiohttp_nor_for_pillow() -> None:
