@@ -14,8 +14,9 @@ The way of a request through the files:
     body         the JSON, in either spelling, as typed records          (blobs: its images)
     checks       every check of the real service                  (models: the facts)
     asked        what is asked for
-    replies      candidates, parts, signatures                  (usage: the token counts)
-    pictures     the drawing                                    (backgrounds, references)
+    replies      candidates, parts, signatures       (usage: the token counts; grounding)
+    drawing      which images, in what pixels, whole or not
+    pictures     one image                                      (backgrounds, references)
     delivery     the bytes on the wire, and what goes wrong there
     refusals     errors in place of an answer                   (errors: their bodies)
     faults       the rules that say what goes wrong             (faults_file: reading them)

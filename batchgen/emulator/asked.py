@@ -1,7 +1,7 @@
 """What a request asks for, once it has passed every check."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 
 from batchgen.emulator import body as wire
@@ -47,6 +47,11 @@ class Asked:
     service_tier: str
     look: str
     digest: str
+
+    def without_image_config(self) -> "Asked":
+        """The same, had it come without imageConfig: the model chooses the size and the ratio."""
+        ratio, size = _ratio_like(self.model, self.references), self.model.default_size
+        return replace(self, ratio=ratio, size=size, pixels=self.model.pixels(ratio, size))
 
 
 def last_user_texts(request: wire.Request) -> tuple[str, ...]:

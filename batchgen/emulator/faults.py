@@ -21,9 +21,15 @@ Actions
         code: NAME          the gateway's code: invalid_request, model_not_found, ...
         message: TEXT
     finish_reason: NAME     no picture, and this reason: NO_IMAGE, IMAGE_SAFETY, NEW_REASON, ...
-    block_reason: NAME      no candidate: SAFETY, OTHER, ...
+    finish_with_picture: NAME   a whole picture, and this reason beside it: MAX_TOKENS, ...
+    block_reason: NAME      no candidate: SAFETY, OTHER, ..., with:
+        message: TEXT       blockReasonMessage
     text_only: true         STOP, and only words
+    thoughts_only: true     STOP, and the only picture is a thought, asked for or not
     drafts: N               N pictures in one answer, the last one final
+    candidates: second      the first candidate is empty, the second one holds the picture
+    file_uri: true          the picture comes by address: fileData in place of inlineData
+    signatures: missing     no thoughtSignature, as behind a gateway that drops it
     cut: 0.5                that share of the body that Content-Length promised, then the end
     reset: before | during  the connection is reset (RST) before the answer, or half-way
     hang: SECONDS           silence, then the answer
@@ -34,8 +40,9 @@ Actions
     spelling: snake         parts as inline_data, mime_type, thought_signature
     usage: missing | null_details | strings
     mime_label: image/png   the label, whatever the bytes are
-    wrong_size: true        pixels of another ratio
-    image: truncated | not_image | svg
+    wrong_size: ratio | dropped     pixels of another ratio (`true` says it too), or what the
+                            model chooses by itself, as behind a gateway that drops imageConfig
+    image: truncated | not_image | svg | heic | empty   heic says so in its label
     garbage: not_json | html | empty | array | two_documents | no_candidates
 
 Example:
@@ -44,8 +51,10 @@ Example:
     - {probability: 0.2, finish_reason: NO_IMAGE}
 
 Without a file, words inside a prompt do it, for demonstrations from a job file: `[[NO_IMAGE]]` or
-any other finish reason, `[[BLOCKED]]`, `[[TEXT_ONLY]]`, `[[DRAFTS=3]]`. With `:N` only the first N
-requests of that prompt are hit, so that a retry is seen to succeed: `[[NO_IMAGE:1]]`.
+any other finish reason, `[[BLOCKED]]`, `[[TEXT_ONLY]]`, `[[THOUGHTS_ONLY]]`, `[[DRAFTS=3]]`,
+`[[FILE_URI]]`, `[[UNSIGNED]]` (`signatures: missing`), `[[WRONG_SIZE]]` (`wrong_size: dropped`).
+With `:N` only the first N requests of that prompt are hit, so that a retry is seen to succeed:
+`[[NO_IMAGE:1]]`.
 """
 
 import re
@@ -97,10 +106,18 @@ class Finish:
 
 
 @dataclass(frozen=True)
-class Block:
-    """No candidate, and this blockReason."""
+class FinishWithPicture:
+    """A whole picture, and this finishReason beside it."""
 
     reason: str
+
+
+@dataclass(frozen=True)
+class Block:
+    """No candidate, and this blockReason; `message` is the blockReasonMessage."""
+
+    reason: str
+    message: str | None = None
 
 
 @dataclass(frozen=True)
@@ -109,10 +126,34 @@ class TextOnly:
 
 
 @dataclass(frozen=True)
+class ThoughtsOnly:
+    """STOP with thoughts alone: the picture was drawn, and never left them."""
+
+
+@dataclass(frozen=True)
 class Drafts:
     """Several pictures, the last one final."""
 
     n_pictures: int
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """Which candidate holds the picture; those before it are empty."""
+
+    place: Literal["second"]
+
+
+@dataclass(frozen=True)
+class FileUri:
+    """Pictures by address, not inline."""
+
+
+@dataclass(frozen=True)
+class Signatures:
+    """What is wrong with the signatures of the parts."""
+
+    fault: Literal["missing"]
 
 
 @dataclass(frozen=True)
@@ -138,14 +179,16 @@ class MimeLabel:
 
 @dataclass(frozen=True)
 class WrongSize:
-    """Pixels of another ratio."""
+    """Other pixels than were asked for: of another ratio, or as if imageConfig were dropped."""
+
+    fault: Literal["ratio", "dropped"]
 
 
 @dataclass(frozen=True)
 class BadImage:
-    """Valid base64 of something that is no whole picture."""
+    """Valid base64 of something that is no whole picture, or none that is commonly read."""
 
-    fault: Literal["truncated", "not_image", "svg"]
+    fault: Literal["truncated", "not_image", "svg", "heic", "empty"]
 
 
 @dataclass(frozen=True)
@@ -192,7 +235,20 @@ class Encoding:
 
 Refusing: TypeAlias = Status | Redirect
 Changing: TypeAlias = (
-    Finish | Block | TextOnly | Drafts | Spelling | Usage | MimeLabel | WrongSize | BadImage
+    Finish
+    | FinishWithPicture
+    | Block
+    | TextOnly
+    | ThoughtsOnly
+    | Drafts
+    | Candidates
+    | FileUri
+    | Signatures
+    | Spelling
+    | Usage
+    | MimeLabel
+    | WrongSize
+    | BadImage
 )
 Delivering: TypeAlias = Garbage | Cut | Reset | Wait | Drip | Encoding
 Action: TypeAlias = Refusing | Changing | Delivering
@@ -273,6 +329,13 @@ class Faults:
 
 
 _MAGIC_WORD = re.compile(r"\[\[([A-Z][A-Z_]+)(?:=(\w+))?(?::(\d+))?\]\]")
+_PLAIN_WORDS: dict[str, Action] = {
+    "TEXT_ONLY": TextOnly(),
+    "THOUGHTS_ONLY": ThoughtsOnly(),
+    "FILE_URI": FileUri(),
+    "UNSIGNED": Signatures("missing"),
+    "WRONG_SIZE": WrongSize("dropped"),
+}
 
 
 def magic_word(seen: Seen) -> Action | None:
@@ -283,8 +346,8 @@ def magic_word(seen: Seen) -> Action | None:
     match found[1], found[2]:
         case "BLOCKED", reason:
             return Block(reason or "OTHER")
-        case "TEXT_ONLY", _:
-            return TextOnly()
+        case word, _ if word in _PLAIN_WORDS:
+            return _PLAIN_WORDS[word]
         case "DRAFTS", (str() as n) if n.isdecimal():
             return Drafts(min(int(n), MOST_DRAFTS))
         case reason, None:

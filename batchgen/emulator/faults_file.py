@@ -19,7 +19,12 @@ from batchgen.emulator.faults import BODIES, Action, FaultsError, Rule
 T = TypeVar("T")
 
 _CONDITIONS = ("prompt", "model", "nth", "requests", "every", "probability")
-_STATUS_KEYS = ("body", "quota", "retry_delay", "retry_after", "reason", "code", "message")
+_STATUS_KEYS = ("body", "quota", "retry_delay", "retry_after", "reason", "code")
+_BESIDE: dict[str, tuple[str, ...]] = {  # what says more, and the actions that it may stand beside
+    **dict.fromkeys(_STATUS_KEYS, ("status",)),
+    "message": ("status", "block_reason"),
+}
+_WRONG_SIZES: tuple[Literal["ratio", "dropped"], ...] = ("ratio", "dropped")
 _SPELLINGS: tuple[Literal["snake"], ...] = ("snake",)
 _MAX_BYTES = 2**20
 _LONGEST_S = 86_400
@@ -109,17 +114,16 @@ def _rule(path: Path, node: yaml.Node) -> Rule:
         expected = f"exactly one of {', '.join(_ACTIONS)}"
         at = values[actions[1]].line if actions else line
         raise FaultsError(f"{path}:{at}: {found} in one rule, expected {expected}")
-    for key in _STATUS_KEYS:
-        if key in values and "status" not in values:
-            at = values[key].line
-            raise FaultsError(f"{path}:{at}: {key} without status, expected both or neither")
-    (key,) = actions
-    action = _status(values) if key == "status" else _SIMPLE[key](values[key])
-    return _with_conditions(action, values)
+    (action,) = actions
+    for key, owners in _BESIDE.items():
+        if key in values and action not in owners:
+            at, owner = values[key].line, " or ".join(owners)
+            raise FaultsError(f"{path}:{at}: {key} without {owner}, expected both or neither")
+    return _with_conditions(_action(action, values), values)
 
 
 def _values(path: Path, node: yaml.MappingNode) -> dict[str, _Value]:
-    known = (*_CONDITIONS, *_ACTIONS, *_STATUS_KEYS)
+    known = (*_CONDITIONS, *_ACTIONS, *_BESIDE)
     values: dict[str, _Value] = {}
     for key_node, value_node in node.value:
         line = key_node.start_mark.line + 1
@@ -187,6 +191,12 @@ def _spans(value: _Value) -> Iterable[range]:
 # --- actions
 
 
+def _action(key: str, values: _Rule) -> Action:
+    if key in _DETAILED:
+        return _DETAILED[key](values)
+    return _SIMPLE[key](values[key])
+
+
 def _status(values: _Rule) -> Action:
     body = values.get("body")
     kind, content, content_type = _body(body) if body else ("google", b"", "application/json")
@@ -227,6 +237,17 @@ def _duration(value: _Value) -> str:
     return value.plain
 
 
+def _block(values: _Rule) -> Action:
+    message = values.get("message")
+    return faults.Block(values["block_reason"].name(), message.text() if message else None)
+
+
+def _wrong_size(value: _Value) -> Action:
+    if value.plain is True:
+        return faults.WrongSize("ratio")
+    return faults.WrongSize(value.one_of(_WRONG_SIZES))
+
+
 def _when_true(action: Action) -> Callable[[_Value], Action]:
     def read(value: _Value) -> Action:
         if value.plain is not True:
@@ -240,11 +261,16 @@ def _literal(kind: Callable[[Any], Action], *options: str) -> Callable[[_Value],
     return lambda value: kind(value.one_of(options))
 
 
+_DETAILED: dict[str, Callable[[_Rule], Action]] = {"status": _status, "block_reason": _block}
 _SIMPLE: dict[str, Callable[[_Value], Action]] = {
     "finish_reason": lambda value: faults.Finish(value.name()),
-    "block_reason": lambda value: faults.Block(value.name()),
+    "finish_with_picture": lambda value: faults.FinishWithPicture(value.name()),
     "text_only": _when_true(faults.TextOnly()),
+    "thoughts_only": _when_true(faults.ThoughtsOnly()),
     "drafts": lambda value: faults.Drafts(value.whole(1, faults.MOST_DRAFTS)),
+    "candidates": _literal(faults.Candidates, "second"),
+    "file_uri": _when_true(faults.FileUri()),
+    "signatures": _literal(faults.Signatures, "missing"),
     "cut": lambda value: faults.Cut(value.number(0, 0.999, what="a share from 0 to 0.999")),
     "reset": _literal(faults.Reset, "before", "during"),
     "hang": lambda value: faults.Wait(value.number(0, _LONGEST_S, what="seconds")),
@@ -255,10 +281,10 @@ _SIMPLE: dict[str, Callable[[_Value], Action]] = {
     "spelling": lambda value: faults.Spelling(value.one_of(_SPELLINGS)),
     "usage": _literal(faults.Usage, "missing", "null_details", "strings"),
     "mime_label": lambda value: faults.MimeLabel(value.text("a MIME type")),
-    "wrong_size": _when_true(faults.WrongSize()),
-    "image": _literal(faults.BadImage, "truncated", "not_image", "svg"),
+    "wrong_size": _wrong_size,
+    "image": _literal(faults.BadImage, "truncated", "not_image", "svg", "heic", "empty"),
     "garbage": _literal(
         faults.Garbage, "not_json", "html", "empty", "array", "two_documents", "no_candidates"
     ),
 }
-_ACTIONS = ("status", *_SIMPLE)
+_ACTIONS = (*_DETAILED, *_SIMPLE)

@@ -1,4 +1,4 @@
-"""The body of a 200: candidates, parts, signatures and grounding.
+"""The body of a 200: candidates, parts and signatures.
 
 `compose` is pure: what was asked, the fault to build in and a seed give one reply.
 
@@ -7,25 +7,23 @@ no fixed order and some parts vary from one request to the next, because the rea
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from typing import Any, TypeAlias
 
 import pybase64
 
-from batchgen.emulator import faults, usage
+from batchgen.emulator import faults, grounding, usage
 from batchgen.emulator.asked import Asked
 from batchgen.emulator.checks import signed_content
 from batchgen.emulator.counts import Tally
 from batchgen.emulator.dice import Dice
-from batchgen.emulator.faults import Changing, without_magic_words
-from batchgen.emulator.models import MimeType, Pixels
-from batchgen.emulator.pictures import Picture, encoded
+from batchgen.emulator.drawing import Drawn, drawn
+from batchgen.emulator.faults import Changing
 from batchgen.emulator.signatures import Signer
 
 Json: TypeAlias = dict[str, Any]
 
-_DRAWN_BY = "drawn by the batchgen emulator"
 _OPENINGS = ("Here is the image you asked for.", "Got it! Here's the image:", "Of course! ")
 _CLOSING = "Let me know if you would like any changes."
 _WORDS_ONLY = "Got it! Here's the image:"
@@ -61,25 +59,20 @@ class Reply:
     tally: Tally
 
 
-@dataclass(frozen=True)
-class _Drawn:
-    """An image as it goes into a part."""
-
-    content: bytes
-    mime_type: str
-    thought: bool = False
-
-
 def compose(
     asked: Asked, change: Changing | None, *, seed: int, signer: Signer, response_id: str
 ) -> Reply:
     """The answer to a valid request."""
     dice = Dice(seed, asked.digest)
+    if change == faults.WrongSize("dropped"):
+        asked = asked.without_image_config()
+    if change == faults.Signatures("missing"):  # what is left looks like a model that signs nothing
+        asked = replace(asked, model=replace(asked.model, signs_parts=False))
     per_image = asked.model.image_tokens[asked.size]
     too_small = asked.max_output_tokens is not None and asked.max_output_tokens < per_image
     match change:
-        case faults.Block(reason):
-            reply = _blocked(asked, reason)
+        case faults.Block(reason, message):
+            reply = _blocked(asked, reason, message)
         case faults.Finish(reason):
             reply = _refused(asked, reason, dice)
         case _ if "IMAGE" in asked.modalities and too_small:
@@ -99,12 +92,12 @@ def compose(
 # --- the four kinds of answer
 
 
-def _blocked(asked: Asked, reason: str) -> Reply:
+def _blocked(asked: Asked, reason: str, message: str | None) -> Reply:
     tokens = usage.of_block(asked)
-    document = {
-        "promptFeedback": {"blockReason": reason, "safetyRatings": []},
-        "usageMetadata": usage.metadata(tokens),
-    }
+    feedback: Json = {"blockReason": reason, "safetyRatings": []}
+    if message is not None:
+        feedback["blockReasonMessage"] = message
+    document = {"promptFeedback": feedback, "usageMetadata": usage.metadata(tokens)}
     return Reply(document, Tally(tokens, 0))
 
 
@@ -133,43 +126,48 @@ def _words(asked: Asked, signer: Signer, dice: Dice) -> Reply:
 
 def _pictures(asked: Asked, change: Changing | None, signer: Signer, dice: Dice) -> Reply:
     n_pictures = change.n_pictures if isinstance(change, faults.Drafts) else 1
-    drawn = list(_drawn(asked, change, n_pictures))
-    parts = list(_parts(asked, drawn, signer, dice))
+    parts = list(_parts(asked, list(drawn(asked, change, n_pictures)), signer, dice))
     if isinstance(change, faults.Spelling):
         parts = [_snake_case(part) for part in parts]
+    if isinstance(change, faults.FileUri):
+        parts = [_by_address(part) for part in parts]
+    reason = change.reason if isinstance(change, faults.FinishWithPicture) else "STOP"
+    candidates = [_candidate(asked, parts, reason)]
+    if isinstance(change, faults.Candidates):
+        candidates = [{"finishReason": "STOP", "index": 0}, {**candidates[0], "index": 1}]
     tokens = usage.of_pictures(asked, n_pictures, dice)
     document = {
-        "candidates": [_candidate(asked, parts)],
+        "candidates": candidates,
         "usageMetadata": usage.metadata(tokens, null=usage.null_details(asked, dice)),
     }
-    # One picture is the answer, however many drafts stand before it.
-    return Reply(document, Tally(tokens, 1))
+    # One picture is the answer, however many drafts stand before it; a thought is none.
+    return Reply(document, Tally(tokens, 0 if isinstance(change, faults.ThoughtsOnly) else 1))
 
 
 # --- parts
 
 
-def _candidate(asked: Asked, parts: list[Json]) -> Json:
+def _candidate(asked: Asked, parts: list[Json], reason: str = "STOP") -> Json:
     candidate: Json = {
         "content": {"parts": parts, "role": "model"},
-        "finishReason": "STOP",
+        "finishReason": reason,
         "index": 0,
     }
     if asked.web_search:
-        candidate["groundingMetadata"] = _grounding(asked)
+        candidate["groundingMetadata"] = grounding.metadata(asked, parts)
     return candidate
 
 
-def _parts(asked: Asked, drawn: list[_Drawn], signer: Signer, dice: Dice) -> Iterator[Json]:
+def _parts(asked: Asked, images: list[Drawn], signer: Signer, dice: Dice) -> Iterator[Json]:
     """Thoughts, then text and images in one of the layouts seen: text may stand on either side."""
-    if any(image.thought for image in drawn):
+    thoughts = [image for image in images if image.thought]
+    finals = [image for image in images if not image.thought]
+    if thoughts:
         yield {"text": "**Composing the picture**\n\nPlacing the subject first.", "thought": True}
-    with_text = "TEXT" in asked.modalities
+    with_text = finals and "TEXT" in asked.modalities
     layout = dice.choice("layout", ("before", "after", "around")) if with_text else "none"
     before = dice.choice("opening", _OPENINGS) if layout in {"before", "around"} else ""
     after = _CLOSING if layout in {"after", "around"} else ""
-    thoughts = [image for image in drawn if image.thought]
-    finals = [image for image in drawn if not image.thought]
     for image in thoughts:
         yield _image_part(asked, image, signer, dice)
     if before:
@@ -180,7 +178,7 @@ def _parts(asked: Asked, drawn: list[_Drawn], signer: Signer, dice: Dice) -> Ite
         yield {"text": after}
 
 
-def _image_part(asked: Asked, image: _Drawn, signer: Signer, dice: Dice) -> Json:
+def _image_part(asked: Asked, image: Drawn, signer: Signer, dice: Dice) -> Json:
     data = pybase64.b64encode(image.content).decode("ascii")
     inline = {"inlineData": {"mimeType": image.mime_type, "data": data}}
     flag = {"thought": True} if image.thought else {}
@@ -205,70 +203,15 @@ def _snake_case(part: Json) -> Json:
     return part
 
 
-def _grounding(asked: Asked) -> Json:
-    query = " ".join(without_magic_words(asked.prompt).split()[:8]) or "image"
-    link = {"uri": "https://www.example.com/article", "title": "example.com"}
-    grounding: Json = {
-        "webSearchQueries": [query, f"{query} photo"],
-        "groundingChunks": [{"web": link}],
-        "searchEntryPoint": {"renderedContent": '<div class="container">Search results</div>'},
-        "groundingSupports": [],
+def _by_address(part: Json) -> Json:
+    """The same part with its image elsewhere, at an address where nothing is."""
+    if "inlineData" not in part:
+        return part
+    mime_type, data = part["inlineData"]["mimeType"], part["inlineData"]["data"]
+    name = sha256(data.encode()).hexdigest()[:32]
+    uri = f"https://storage.example.com/{name}.{mime_type.removeprefix('image/')}"
+    address = {"mimeType": mime_type, "fileUri": uri}
+    return {
+        **{"fileData" if key == "inlineData" else key: value for key, value in part.items()},
+        "fileData": address,
     }
-    if asked.image_search:
-        image = {
-            "sourceUri": "https://www.example.com/gallery",
-            "imageUri": "https://www.example.com/gallery/1.jpg",
-            "title": "A picture",
-            "domain": "example.com",
-        }
-        grounding["imageSearchQueries"] = [query]
-        grounding["groundingChunks"].append({"image": image})
-    return grounding
-
-
-# --- drawing
-
-
-def _drawn(asked: Asked, change: Changing | None, n_pictures: int) -> Iterator[_Drawn]:
-    """The images in the order of the parts: a thought if wanted, drafts, the final one."""
-    model = asked.model
-    if asked.include_thoughts and model.thinking_levels:
-        small = (max(1, asked.pixels[0] // 2), max(1, asked.pixels[1] // 2))
-        picture = _picture(asked, small, note="a thought, ")
-        yield _Drawn(encoded(picture, model.mime_type), model.mime_type, thought=True)
-    pixels = _other_ratio(asked.pixels) if change == faults.WrongSize() else asked.pixels
-    for n in range(1, n_pictures + 1):
-        note = f"draft {n} of {n_pictures}, " if n < n_pictures else ""
-        content = encoded(_picture(asked, pixels, note=note), model.mime_type)
-        yield _spoiled(content, model.mime_type, change)
-
-
-def _picture(asked: Asked, pixels: Pixels, *, note: str) -> Picture:
-    geometry = [asked.ratio, asked.size, f"{pixels[0]}x{pixels[1]}"]
-    return Picture(
-        pixels=pixels,
-        prompt=without_magic_words(asked.prompt),
-        facts=(asked.model.id, " · ".join(filter(None, geometry)), note + _DRAWN_BY),
-        references=asked.references,
-        look=asked.look,
-    )
-
-
-def _other_ratio(pixels: Pixels) -> Pixels:
-    square = abs(pixels[0] - pixels[1]) < min(pixels) / 10
-    return (1264, 848) if square else (1024, 1024)
-
-
-def _spoiled(content: bytes, mime_type: MimeType, change: Changing | None) -> _Drawn:
-    match change:
-        case faults.MimeLabel(label):
-            return _Drawn(content, label)
-        case faults.BadImage("truncated"):
-            return _Drawn(content[: len(content) * 3 // 5], mime_type)
-        case faults.BadImage("not_image"):
-            return _Drawn(b"<html><body>This is not an image.</body></html>", mime_type)
-        case faults.BadImage("svg"):
-            svg = b'<svg xmlns="http://www.w3.org/2000/svg" width="8" height="8"/>'
-            return _Drawn(svg, mime_type)
-        case _:
-            return _Drawn(content, mime_type)

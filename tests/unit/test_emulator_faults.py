@@ -80,6 +80,10 @@ def test_the_first_rule_that_matches_wins() -> None:
         ("[[BLOCKED]]", faults.Block("OTHER")),
         ("[[BLOCKED=SAFETY]]", faults.Block("SAFETY")),
         ("[[TEXT_ONLY]]", faults.TextOnly()),
+        ("[[THOUGHTS_ONLY]]", faults.ThoughtsOnly()),
+        ("[[FILE_URI]]", faults.FileUri()),
+        ("[[UNSIGNED]]", faults.Signatures("missing")),
+        ("[[WRONG_SIZE]]", faults.WrongSize("dropped")),
         ("[[DRAFTS=3]]", faults.Drafts(3)),
         ("[[DRAFTS=99]]", faults.Drafts(10)),
         ("[[drafts]]", None),
@@ -93,6 +97,8 @@ def test_magic_words_in_the_prompt_are_faults(prompt: str, expected: Action | No
 def test_a_magic_word_with_a_number_hits_only_the_first_requests() -> None:
     found = [faults.magic_word(seen("a cat [[NO_IMAGE:2]]", nth=n)) for n in (1, 2, 3)]
     assert found == [faults.Finish("NO_IMAGE")] * 2 + [None]
+    found = [faults.magic_word(seen("a cat [[WRONG_SIZE:1]]", nth=n)) for n in (1, 2)]
+    assert found == [faults.WrongSize("dropped"), None]
 
 
 def test_magic_words_are_not_part_of_what_is_drawn() -> None:
@@ -120,9 +126,15 @@ def test_magic_words_are_not_part_of_what_is_drawn() -> None:
             faults.Status(status=500, body="gateway", code="invalid_request", message="nope"),
         ),
         ("finish_reason: NO_IMAGE", faults.Finish("NO_IMAGE")),
+        ("finish_with_picture: MAX_TOKENS", faults.FinishWithPicture("MAX_TOKENS")),
         ("block_reason: OTHER", faults.Block("OTHER")),
+        ("block_reason: SAFETY, message: never", faults.Block("SAFETY", "never")),
         ("text_only: true", faults.TextOnly()),
+        ("thoughts_only: true", faults.ThoughtsOnly()),
         ("drafts: 3", faults.Drafts(3)),
+        ("candidates: second", faults.Candidates("second")),
+        ("file_uri: true", faults.FileUri()),
+        ("signatures: missing", faults.Signatures("missing")),
         ("cut: 0.5", faults.Cut(0.5)),
         ("reset: before", faults.Reset("before")),
         ("reset: during", faults.Reset("during")),
@@ -134,9 +146,13 @@ def test_magic_words_are_not_part_of_what_is_drawn() -> None:
         ("spelling: snake", faults.Spelling("snake")),
         ("usage: null_details", faults.Usage("null_details")),
         ("mime_label: image/png", faults.MimeLabel("image/png")),
-        ("wrong_size: true", faults.WrongSize()),
+        ("wrong_size: true", faults.WrongSize("ratio")),
+        ("wrong_size: ratio", faults.WrongSize("ratio")),
+        ("wrong_size: dropped", faults.WrongSize("dropped")),
         ("garbage: two_documents", faults.Garbage("two_documents")),
         ("image: svg", faults.BadImage("svg")),
+        ("image: heic", faults.BadImage("heic")),
+        ("image: empty", faults.BadImage("empty")),
     ],
 )
 def test_every_action_can_be_written(tmp_path: Path, text: str, expected: Action) -> None:
@@ -189,6 +205,9 @@ def test_an_empty_list_has_no_rules(tmp_path: Path) -> None:
         ("- nth: 2", 1, "no action in one rule"),
         ("- status: 503\n  text_only: true", 2, "status and text_only in one rule"),
         ("- {text_only: true}\n- {text_only: true,\n   body: html}", 3, "body without status"),
+        ("- {text_only: true, message: hm}", 1, "message without status or block_reason"),
+        ("- {block_reason: OTHER,\n   reason: SPAM}", 2, "reason without status"),
+        ("- {block_reason: OTHER, message: 5}", 1, "expected text"),
         ("- status: 503\n  status: 504", 2, "status twice"),
         ("- status: 99", 1, "a whole number from 200 to 599"),
         ("- status: true", 1, "a whole number"),
@@ -199,6 +218,11 @@ def test_an_empty_list_has_no_rules(tmp_path: Path) -> None:
         ("- {status: 503, body: [1]}", 1, "google, list"),
         ("- finish_reason: no_image", 1, "a name in capitals"),
         ("- finish_reason: NO", 1, "a name in capitals"),
+        ("- finish_with_picture: true", 1, "a name in capitals"),
+        ("- candidates: 2", 1, "one of second"),
+        ("- signatures: none", 1, "one of missing"),
+        ("- thoughts_only: 1", 1, "expected true"),
+        ("- file_uri: 'https://www.example.com/'", 1, "expected true"),
         ("- drafts: 11", 1, "from 1 to 10"),
         ("- cut: 1", 1, "a share from 0 to 0.999"),
         ("- reset: after", 1, "one of before, during"),
@@ -206,7 +230,8 @@ def test_an_empty_list_has_no_rules(tmp_path: Path) -> None:
         ("- hang: .nan", 1, "seconds"),
         ("- drip: 0", 1, "1 or more"),
         ("- encoding: gzipped", 1, "'gzip' perhaps"),
-        ("- wrong_size: no", 1, "expected true"),
+        ("- wrong_size: no", 1, "one of ratio, dropped"),
+        ("- wrong_size: drop", 1, "'dropped' perhaps"),
         ("- {status: 503, nth: 0}", 1, "1 or more"),
         ("- {status: 503, requests: 9-3}", 1, "N or A-B"),
         ("- {status: 503, requests: x}", 1, "N or A-B"),

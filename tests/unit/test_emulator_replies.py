@@ -1,16 +1,18 @@
 """The body of a 200: token arithmetic, parts and signatures, the shapes of refusals."""
 
 import base64
+import json
 from io import BytesIO
+from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 import pytest
 from PIL import Image
 
-from batchgen.emulator import asked, blobs, body, faults, models, replies
+from batchgen.emulator import asked, blobs, body, faults, faults_file, models, replies
 from batchgen.emulator.asked import Asked
 from batchgen.emulator.errors import Refused
-from batchgen.emulator.faults import Changing
+from batchgen.emulator.faults import Action, Changing, Seen
 from batchgen.emulator.replies import Reply
 from batchgen.emulator.signatures import Signer
 
@@ -19,11 +21,12 @@ FLASH, PRO, LITE = "gemini-3.1-flash-image", "gemini-3-pro-image", "gemini-3.1-f
 OLD, NEW = "gemini-2.5-flash-image", "gemini-nano-banana-2.1"
 SMALL: Json = {"imageConfig": {"imageSize": "512"}}
 PICTURE_ONLY: Json = {"responseModalities": ["IMAGE"]}
+SEARCH: Json = {"tools": [{"googleSearch": {}}]}
 
 
-def image_part() -> Json:
+def image_part(pixels: tuple[int, int] = (4, 4)) -> Json:
     out = BytesIO()
-    Image.new("RGB", (4, 4), "red").save(out, "PNG")
+    Image.new("RGB", pixels, "red").save(out, "PNG")
     data = base64.b64encode(out.getvalue()).decode()
     return {"inlineData": {"mimeType": "image/png", "data": data}}
 
@@ -143,25 +146,10 @@ def test_a_refusal_reports_its_thoughts_twice_and_totals_them_once() -> None:
 
 
 def test_a_search_feeds_its_results_back_as_prompt_tokens() -> None:
-    document = request() | {"tools": [{"googleSearch": {}}]}
-    answer = reply(document)
+    answer = reply(request() | SEARCH)
     tokens = answer.tally.tokens
     assert tokens.tool_use > 0
     assert tokens.total == tokens.prompt + tokens.candidates + tokens.tool_use
-    grounding = answer.document["candidates"][0]["groundingMetadata"]
-    assert grounding["webSearchQueries"]
-    assert grounding["groundingChunks"][0]["web"]["uri"]
-    assert grounding["searchEntryPoint"]["renderedContent"]
-    assert "imageSearchQueries" not in grounding
-
-
-def test_an_image_search_names_its_queries_and_its_sources() -> None:
-    search: Json = {"googleSearch": {"searchTypes": {"webSearch": {}, "imageSearch": {}}}}
-    grounding = reply(request() | {"tools": [search]}).document["candidates"][0][
-        "groundingMetadata"
-    ]
-    assert grounding["imageSearchQueries"]
-    assert grounding["groundingChunks"][1]["image"]["imageUri"]
 
 
 @pytest.mark.parametrize("fault", ["missing", "null_details", "strings"])
@@ -215,6 +203,29 @@ def test_thoughts_come_when_asked_for_and_their_flag_on_either_side_of_the_data(
     assert orders == {True, False}
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        None,
+        faults.TextOnly(),
+        faults.ThoughtsOnly(),
+        faults.FinishWithPicture("IMAGE_SAFETY"),
+    ],
+)
+def test_pictures_and_words_of_a_search_are_grounded(change: Changing | None) -> None:
+    (candidate,) = reply(request() | SEARCH, change=change).document["candidates"]
+    assert candidate["groundingMetadata"]["webSearchQueries"]
+    (candidate,) = reply(request(), change=change).document["candidates"]
+    assert "groundingMetadata" not in candidate
+
+
+def test_a_refusal_tells_of_no_search() -> None:
+    answer = reply(request() | SEARCH, change=faults.Finish("IMAGE_SAFETY"))
+    (candidate,) = answer.document["candidates"]
+    assert "groundingMetadata" not in candidate
+    assert answer.tally.tokens.tool_use == 0
+
+
 def test_no_thoughts_come_unasked() -> None:
     assert not any("thought" in part for text in prompts(8) for part in parts(reply(request(text))))
 
@@ -242,6 +253,102 @@ def test_a_limit_below_the_pictures_tokens_leaves_no_picture() -> None:
     answer = reply(request(config=SMALL | {"maxOutputTokens": 500}))
     assert answer.document["candidates"][0]["finishReason"] == "MAX_TOKENS"
     assert answer.tally.n_images == 0
+
+
+# --- every reason that the API names
+
+FINISH_REASONS = (
+    "FINISH_REASON_UNSPECIFIED",
+    "STOP",
+    "MAX_TOKENS",
+    "SAFETY",
+    "RECITATION",
+    "LANGUAGE",
+    "OTHER",
+    "BLOCKLIST",
+    "PROHIBITED_CONTENT",
+    "SPII",
+    "MALFORMED_FUNCTION_CALL",
+    "IMAGE_SAFETY",
+    "IMAGE_PROHIBITED_CONTENT",
+    "IMAGE_OTHER",
+    "NO_IMAGE",
+    "IMAGE_RECITATION",
+    "UNEXPECTED_TOOL_CALL",
+    "TOO_MANY_TOOL_CALLS",
+    "MISSING_THOUGHT_SIGNATURE",
+    "MALFORMED_RESPONSE",
+    "ESCALATION",
+    "PUP_LIMITED_DISABLED",
+    "CONTINUATION",
+    "MODEL_ARMOR",
+)
+BLOCK_REASONS = (
+    "BLOCKED_REASON_UNSPECIFIED",
+    "BLOCK_REASON_UNSPECIFIED",
+    "SAFETY",
+    "OTHER",
+    "BLOCKLIST",
+    "PROHIBITED_CONTENT",
+    "IMAGE_SAFETY",
+    "MODEL_ARMOR",
+    "JAILBREAK",
+)
+
+
+def by_word(word: str) -> Action | None:
+    return faults.magic_word(Seen((f"a cat [[{word}]]",), FLASH, 1, 1))
+
+
+def by_rule(tmp_path: Path, text: str) -> Action:
+    path = tmp_path / "faults.yaml"
+    path.write_text(f"- {{{text}}}\n")
+    (rule,) = faults_file.load(path)
+    return rule.action
+
+
+@pytest.mark.parametrize("reason", FINISH_REASONS)
+def test_every_finish_reason_can_be_had_without_a_picture(tmp_path: Path, reason: str) -> None:
+    change = by_rule(tmp_path, f"finish_reason: {reason}")
+    assert change == by_word(reason) == faults.Finish(reason)
+    answer = reply(request(config=PICTURE_ONLY), NEW, faults.Finish(reason))
+    (candidate,) = json.loads(json.dumps(answer.document))["candidates"]
+    assert candidate["finishReason"] == reason
+    assert not candidate["content"].get("parts")
+    assert answer.tally.n_images == 0
+    counted = usage(answer)
+    assert counted["totalTokenCount"] == (
+        counted["promptTokenCount"] + counted["thoughtsTokenCount"]
+    )
+
+
+@pytest.mark.parametrize("reason", [*FINISH_REASONS, "NEW_REASON"])
+def test_every_finish_reason_can_be_had_beside_a_picture(tmp_path: Path, reason: str) -> None:
+    change = by_rule(tmp_path, f"finish_with_picture: {reason}")
+    assert change == faults.FinishWithPicture(reason)
+    answer = reply(request(config=PICTURE_ONLY | SMALL), change=faults.FinishWithPicture(reason))
+    (candidate,) = answer.document["candidates"]
+    assert candidate["finishReason"] == reason
+    (part,) = parts(answer)
+    assert image_of(part).size == (512, 512)
+    assert (answer.tally.n_images, answer.tally.tokens.image) == (1, 747)
+
+
+@pytest.mark.parametrize("reason", BLOCK_REASONS)
+def test_every_block_reason_can_be_had(tmp_path: Path, reason: str) -> None:
+    change = by_rule(tmp_path, f"block_reason: {reason}")
+    assert change == by_word(f"BLOCKED={reason}") == faults.Block(reason)
+    answer = reply(request(), change=faults.Block(reason))
+    assert "candidates" not in answer.document
+    assert answer.document["promptFeedback"] == {"blockReason": reason, "safetyRatings": []}
+    assert answer.tally.n_images == 0
+
+
+def test_a_block_says_the_message_of_its_rule() -> None:
+    feedback = reply(request(), change=faults.Block("SAFETY", "Not this.")).document[
+        "promptFeedback"
+    ]
+    assert feedback["blockReasonMessage"] == "Not this."
 
 
 # --- faults of the content
@@ -285,6 +392,49 @@ def test_text_only_is_a_stop_with_words() -> None:
     assert "candidatesTokensDetails" not in usage(answer)
 
 
+@pytest.mark.parametrize("include_thoughts", [False, True])
+@pytest.mark.parametrize("model_id", [FLASH, OLD])
+def test_thoughts_alone_hold_the_only_picture_and_cost_as_much_as_one(
+    model_id: str,
+    include_thoughts: bool,  # noqa: FBT001
+) -> None:
+    config: Json = {"imageConfig": {"aspectRatio": "3:2"}}
+    if include_thoughts and model_id != OLD:
+        config["thinkingConfig"] = {"includeThoughts": True}
+    answer = reply(request(config=config), model_id, faults.ThoughtsOnly())
+    text, image = parts(answer)
+    assert answer.document["candidates"][0]["finishReason"] == "STOP"
+    assert text["thought"] is image["thought"] is True
+    model = models.find(model_id)
+    assert model is not None
+    assert image_of(image).size == model.pixels("3:2", model.default_size)
+    assert answer.tally.tokens.image == model.image_tokens[model.default_size]
+    assert answer.tally.n_images == 0
+
+
+def test_a_second_candidate_holds_what_the_first_does_not() -> None:
+    answer = reply(request(), change=faults.Candidates("second"))
+    first, second = answer.document["candidates"]
+    assert first == {"finishReason": "STOP", "index": 0}
+    assert (second["finishReason"], second["index"]) == ("STOP", 1)
+    assert any("inlineData" in part for part in second["content"]["parts"])
+    assert answer.tally.n_images == 1
+
+
+def test_a_picture_by_address_is_nowhere_inline() -> None:
+    config = SMALL | {"thinkingConfig": {"includeThoughts": True}}
+    answer = reply(request(config=config), change=faults.FileUri())
+    assert not any("inlineData" in part for part in parts(answer))
+    thought, picture = (part for part in parts(answer) if "fileData" in part)
+    assert thought["thought"] is True
+    assert set(picture) == {"fileData", "thoughtSignature"}
+    assert picture["fileData"]["mimeType"] == "image/png"
+    uris = {part["fileData"]["fileUri"] for part in (thought, picture)}
+    assert len(uris) == 2
+    assert all(uri.startswith("https://storage.example.com/") for uri in uris)
+    assert (answer.tally.n_images, answer.tally.tokens.image) == (1, 747)
+
+
 def test_snake_spelling_renames_the_members_of_parts() -> None:
     image = next(
         part
@@ -297,9 +447,27 @@ def test_snake_spelling_renames_the_members_of_parts() -> None:
 
 def test_a_wrong_size_has_another_ratio() -> None:
     config = PICTURE_ONLY | SMALL
-    (part,) = parts(reply(request(config=config), change=faults.WrongSize()))
+    (part,) = parts(reply(request(config=config), change=faults.WrongSize("ratio")))
     width, height = image_of(part).size
     assert width / height > 1.05
+
+
+@pytest.mark.parametrize(
+    ("extra", "pixels"), [([], (1024, 1024)), ([image_part((90, 160))], (768, 1376))]
+)
+def test_a_dropped_image_config_leaves_size_and_ratio_to_the_model(
+    extra: list[Json], pixels: tuple[int, int]
+) -> None:
+    config = PICTURE_ONLY | {"imageConfig": {"aspectRatio": "16:9", "imageSize": "512"}}
+    answer = reply(request("a cat", *extra, config=config), change=faults.WrongSize("dropped"))
+    (part,) = parts(answer)
+    assert image_of(part).size == pixels
+    assert answer.tally.tokens.image == 1120
+
+
+def test_a_dropped_image_config_changes_no_request_that_had_none() -> None:
+    document = request(config=PICTURE_ONLY)
+    assert reply(document, change=faults.WrongSize("dropped")) == reply(document)
 
 
 def test_a_wrong_label_leaves_the_bytes_alone() -> None:
@@ -309,14 +477,27 @@ def test_a_wrong_label_leaves_the_bytes_alone() -> None:
     assert image_of(part).format == "PNG"
 
 
-@pytest.mark.parametrize("fault", ["truncated", "not_image", "svg"])
+@pytest.mark.parametrize("fault", ["truncated", "not_image", "svg", "heic", "empty"])
 def test_a_bad_image_is_valid_base64_of_what_no_decoder_reads(
-    fault: Literal["truncated", "not_image", "svg"],
+    fault: Literal["truncated", "not_image", "svg", "heic", "empty"],
 ) -> None:
     config = PICTURE_ONLY | SMALL
     (part,) = parts(reply(request(config=config), change=faults.BadImage(fault)))
     with pytest.raises((OSError, SyntaxError)):
         image_of(part)
+
+
+def test_an_empty_image_keeps_its_place_and_its_label() -> None:
+    config = PICTURE_ONLY | SMALL
+    (part,) = parts(reply(request(config=config), change=faults.BadImage("empty")))
+    assert part["inlineData"] == {"mimeType": "image/png", "data": ""}
+
+
+def test_a_heic_image_says_so_in_its_label_and_its_first_bytes() -> None:
+    config = PICTURE_ONLY | SMALL
+    (part,) = parts(reply(request(config=config), change=faults.BadImage("heic")))
+    assert part["inlineData"]["mimeType"] == "image/heic"
+    assert base64.b64decode(part["inlineData"]["data"])[4:12] == b"ftypheic"
 
 
 # --- signatures
@@ -379,6 +560,29 @@ def test_a_url_safe_copy_of_the_signatures_is_taken() -> None:
         for part in answer["parts"]
     ]
     edited([question, {**answer, "parts": safe}])
+
+
+def test_an_answer_that_lost_its_signatures_is_not_taken_back() -> None:
+    for text in prompts(4):
+        document = request(text)
+        whole = reply(document)
+        bare = reply(document, change=faults.Signatures("missing"))
+        without = [
+            {name: value for name, value in part.items() if name != "thoughtSignature"}
+            for part in parts(whole)
+        ]
+        assert parts(bare) == without
+        assert bare.tally == whole.tally
+        answer = bare.document["candidates"][0]["content"]
+        assert "part is missing a thought_signature" in complaint([*document["contents"], answer])
+
+
+@pytest.mark.parametrize("modalities", [["TEXT"], ["IMAGE"]])
+def test_words_and_thoughts_can_come_unsigned_too(modalities: list[str]) -> None:
+    thinking = {"thinkingConfig": {"includeThoughts": True}}
+    config = SMALL | thinking | {"responseModalities": modalities}
+    answer = reply(request(config=config), change=faults.Signatures("missing"))
+    assert not any("thoughtSignature" in part for part in parts(answer))
 
 
 def test_a_missing_signature_is_named_by_its_position_counted_from_one() -> None:
