@@ -1,7 +1,7 @@
 """The jobs that come with batchgen: each runs as it stands, and sends what is written out here.
 
-The emulator's own record of what arrived is the oracle. The bodies below were written by hand from
-CometAPI's request examples: camelCase, a role, and nothing that the example does not set.
+The emulator's own record of what arrived is the oracle. The bodies below were written by hand, most
+of them from CometAPI's request examples: camelCase, a role, and nothing that the job does not set.
 """
 
 import base64
@@ -53,13 +53,36 @@ def inline(data: bytes, mime: str) -> Json:
     return {"inlineData": {"mimeType": mime, "data": seen}}
 
 
+MIME_TYPES = {
+    ".jpg": "image/jpeg",
+    ".png": "image/png",
+    ".webp": "image/webp",
+    ".heic": "image/heic",
+}
+
+
 def photo(name: str) -> Json:
-    mime = "image/png" if name == "logo.png" else "image/jpeg"
-    return inline((FOLDER / "photos" / name).read_bytes(), mime)
+    path = FOLDER / "photos" / name
+    return inline(path.read_bytes(), MIME_TYPES[path.suffix])
+
+
+def labelled(label: str, name: str) -> tuple[Json, Json]:
+    return {"text": label}, photo(name)
 
 
 def user(words: str, *after: Json) -> Json:
     return {"role": "user", "parts": [{"text": words}, *after]}
+
+
+def guarded(**thresholds: str) -> list[Json]:
+    return [
+        {"category": f"HARM_CATEGORY_{category}", "threshold": threshold}
+        for category, threshold in thresholds.items()
+    ]
+
+
+def searching(*kinds: str) -> list[Json]:
+    return [{"googleSearch": {"searchTypes": {kind: {} for kind in kinds}}}]
 
 
 def asked(words: str, *photos: str, config: Json, **rest: Any) -> Json:
@@ -98,6 +121,42 @@ RATIOS = (
     *("1:1", "3:2", "2:3", "3:4", "4:3", "4:5", "5:4", "9:16", "16:9", "21:9"),
     *("1:4", "4:1", "1:8", "8:1"),
 )
+SHOP_WINDOW = (
+    "The window of a small shop at dusk, seen from across the street. What each picture shows "
+    "stands where the words before it say, in its own colours; a thing that is there twice is two "
+    "of a kind"
+)
+IN_THE_WINDOW = (
+    *labelled("Upper shelf, first from the left:", "mug.jpg"),
+    *labelled("Upper shelf, second:", "bowl.jpg"),
+    *labelled("Upper shelf, third:", "vase.jpg"),
+    *labelled("Upper shelf, in the middle:", "lamp.jpg"),
+    *labelled("Upper shelf, fifth:", "vase.jpg"),
+    *labelled("Upper shelf, sixth:", "bowl.jpg"),
+    *labelled("Upper shelf, last:", "mug.jpg"),
+    *labelled("Lower shelf, first from the left:", "bottle.jpg"),
+    *labelled("Lower shelf, second:", "candle.jpg"),
+    *labelled("Lower shelf, in the middle:", "speaker.jpg"),
+    *labelled("Lower shelf, fourth:", "candle.jpg"),
+    *labelled("Lower shelf, last:", "bottle.jpg"),
+    *labelled("On the floor:", "stool.jpg"),
+    *labelled("On the door, small:", "logo.png"),
+)
+ROOM = (
+    "The room of the sketch, painted in the five colours, with the stool below the window and the "
+    "mark carved over the niche"
+)
+TERRACES = "Rice terraces after rain, seen from a hill"
+PEARS = "Three pears on a sheet of folded linen"
+LIGHTHOUSE = "The lighthouse on Neist Point"
+STILL_LIFE: Json = {
+    "systemInstruction": {
+        "parts": [
+            {"text": "Still lifes only. Plain backgrounds, daylight from one side, no lettering."}
+        ]
+    },
+    "store": False,
+}
 CYCLE = user("Draw a poster on the water cycle")
 GERMAN = user("Now with German lettering, and nothing else changed")
 
@@ -123,6 +182,46 @@ EXPECTED: dict[str, list[Json]] = {
         {"contents": [CYCLE, REPLY, GERMAN], "generationConfig": BOTH},
     ],
     "ratios": [asked(PATH, config=ONLY | image(ratio)) for ratio in RATIOS],
+    "sizes": [asked(TERRACES, config=ONLY | image("3:2", size)) for size in ("1K", "2K", "4K")],
+    "formats": [
+        asked(ROOM, "stool.jpg", "logo.png", "niche.webp", "colours.heic", config=ONLY),
+    ],
+    "fourteen": [{"contents": [user(SHOP_WINDOW, *IN_THE_WINDOW)], "generationConfig": ONLY}],
+    "image-search": [
+        asked(
+            f"{LIGHTHOUSE} in the weather that it has today",
+            config=ONLY,
+            tools=searching("webSearch"),
+        ),
+        asked(
+            f"{LIGHTHOUSE}, its buildings just as they are",
+            config=ONLY,
+            tools=searching("imageSearch"),
+        ),
+        asked(
+            f"{LIGHTHOUSE}, its buildings just as they are, in the weather that it has today",
+            config=ONLY,
+            tools=searching("webSearch", "imageSearch"),
+        ),
+    ],
+    "settings": [
+        asked(
+            PEARS,
+            config=ONLY | {"temperature": 0.6, "topP": 0.9, "topK": 40, "seed": 2026},
+            safetySettings=guarded(
+                DANGEROUS_CONTENT="BLOCK_MEDIUM_AND_ABOVE", HARASSMENT="BLOCK_ONLY_HIGH"
+            ),
+            **STILL_LIFE,
+        ),
+        asked(
+            "Three pears in this bowl",
+            "bowl.jpg",
+            config=ONLY | {"mediaResolution": "MEDIA_RESOLUTION_HIGH"},
+            safetySettings=guarded(HARASSMENT="BLOCK_NONE"),
+            serviceTier="flex",
+            **STILL_LIFE,
+        ),
+    ],
 }
 BY_PRO = {"search-4k", "first-turn"}
 
@@ -340,6 +439,16 @@ def test_every_file_beside_the_jobs_is_used_by_one() -> None:
 
 
 # --- what single jobs show ----------------------------------------------------------------------
+
+
+def test_each_size_has_twice_the_sides_of_the_one_before(server: Server, tmp_path: Path) -> None:
+    ran = run(EXAMPLES["sizes"], server, tmp_path)
+    finals = {identity: ran.final(identity) for identity in ran.results}
+    assert {identity: (one["width"], one["height"]) for identity, one in finals.items()} == {
+        "terraces-1K": (1264, 848),
+        "terraces-2K": (2528, 1696),
+        "terraces-4K": (5056, 3392),
+    }
 
 
 def test_a_table_becomes_every_row_in_its_scenes_and_ratios(server: Server, tmp_path: Path) -> None:
