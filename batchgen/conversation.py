@@ -31,7 +31,7 @@ from batchgen.wire.request import READ_BYTES, ModelContent
 
 _STEP_BYTES: Final = 1 << 20
 
-FindImage: TypeAlias = Callable[[ReceivedImage], Path | None]
+FindImage: TypeAlias = Callable[[int], Path | None]
 
 
 # --- after an answer ----------------------------------------------------------------------------
@@ -41,7 +41,9 @@ class _UnkeepableError(ValueError):
     """What the model said cannot be kept as it was received; the message completes "because …"."""
 
 
-def keep_content(layout: Layout, receipt: Receipt, secrets: Secrets, find: FindImage) -> str | None:
+def keep_content(
+    layout: Layout, receipt: Receipt, secrets: Secrets, find: FindImage, *, candidate: int = 0
+) -> str | None:
     """Write what the model said in a turn, as it was received; say why, if that cannot be.
 
     Afterwards the file is durable. Its images go through memory a step at a time.
@@ -50,19 +52,20 @@ def keep_content(layout: Layout, receipt: Receipt, secrets: Secrets, find: FindI
         layout: Where it goes.
         receipt: The answer.
         secrets: What it must not hold.
-        find: Says where the bytes of an image are now.
+        find: Says where the bytes of an image are now, by its number.
+        candidate: Which of the answer's candidates it is.
     """
     path = layout.turn(receipt.sent.item, receipt.sent.turn, "json")
     path.parent.mkdir(exist_ok=True)
     try:
-        pieces = _content_pieces(receipt, secrets)
+        pieces = _content_pieces(receipt, secrets, candidate)
         # A draft that a killed run leaves among the parts goes away with them.
         with replaced(path, drafts=layout.parts) as file:
             for piece in pieces:
                 if isinstance(piece, bytes):
                     file.write(piece)
                 else:
-                    _write_base64(file, receipt.images[piece], find)
+                    _write_base64(file, receipt.images[piece], find(piece))
             file.flush()
             sync_file(file.fileno())
     except _UnkeepableError as reason:
@@ -72,13 +75,13 @@ def keep_content(layout: Layout, receipt: Receipt, secrets: Secrets, find: FindI
     return None
 
 
-def _content_pieces(receipt: Receipt, secrets: Secrets) -> Sequence[bytes | int]:
+def _content_pieces(receipt: Receipt, secrets: Secrets, candidate: int) -> Sequence[bytes | int]:
     """The content as JSON text, with the numbers of its images in between.
 
     Raises:
         _UnkeepableError: It is not what was received, or must not be written.
     """
-    content = content_of(receipt.skeleton.encode())
+    content = content_of(receipt.skeleton.encode(), candidate)
     if content is None:
         raise _UnkeepableError("it cannot be read")
     if not receipt.is_intact:
@@ -94,7 +97,7 @@ def _content_pieces(receipt: Receipt, secrets: Secrets) -> Sequence[bytes | int]
     return pieces
 
 
-def _write_base64(file: BinaryIO, received: ReceivedImage, find: FindImage) -> None:
+def _write_base64(file: BinaryIO, received: ReceivedImage, path: Path | None) -> None:
     """Put an image back into the place that it was taken from, a step at a time.
 
     Raises:
@@ -102,7 +105,6 @@ def _write_base64(file: BinaryIO, received: ReceivedImage, find: FindImage) -> N
     """
     if received.fault is not None:
         raise _UnkeepableError(f"the base64 of an image in it holds {received.fault}")
-    path = find(received)
     digest = hashlib.sha256()
     if path is not None:
         with path.open("rb") as part:

@@ -26,8 +26,10 @@ which budget a retry would come from. Messages say what happened, to what, and w
         ├── Forbidden         not allowed for this request        no     never
         ├── OutOfCredit       nothing left to pay with            no     stops the run
         ├── ModelUnavailable  gone, or no route to it             no     never
-        ├── Blocked           refused prompt or picture           varies never
+        ├── Blocked           a picture that was refused          varies never
+        │   └── PromptBlocked a prompt that was, or its pictures
         ├── TextOnly, NoImage a whole answer without a picture    yes    no_image
+        ├── WrongSize         of another ratio or size            yes    no_image, or never
         ├── BrokenImage       data that is no whole image         yes    unsure
         ├── MissingReference  a file changed or went away         no     never
         ├── SkippedDependency an item that it builds on failed    no     never
@@ -169,17 +171,20 @@ class AttemptError(BatchgenError):
         message: str,
         *,
         billed: Billed | None = None,
+        tries: int | None = None,
         wait_s: float | None = None,
         request_id: str | None = None,
     ) -> None:
         """Set the sentence for a person, and what the answer told besides.
 
-        `wait_s` is how long the server asks to wait, if it did; no retry comes sooner.
+        `tries` narrows how many more are worth it, None leaves that to the policy. `wait_s` is
+        how long the server asks to wait, if it did; no retry comes sooner.
         """
         super().__init__(message)
         self.message = message
         if billed is not None:
             self.billed = billed
+        self.tries = tries
         self.wait_s = wait_s
         self.request_id = request_id
 
@@ -316,20 +321,19 @@ class Blocked(AttemptError):
     billed: Billed = "yes"
 
 
+class PromptBlocked(Blocked):
+    """The prompt was refused before anything was drawn, for its words or for a reference."""
+
+
 class NoImage(AttemptError):
     """A whole answer without a final image, paid; often random, so worth a few more tries.
 
-    `tries` narrows how many: some finish reasons deserve one more, a full MAX_TOKENS none.
+    Some finish reasons deserve one more, MAX_TOKENS none: `tries` says so.
     """
 
     outcome = Outcome.NO_IMAGE
     family = "no_image"
     billed: Billed = "yes"
-
-    def __init__(self, message: str, *, tries: int | None = None, **known: object) -> None:
-        """Keep the upper bound on further tries; None leaves it to the policy."""
-        super().__init__(message, **known)  # type: ignore[arg-type]
-        self.tries = tries
 
 
 class TextOnly(NoImage):
@@ -338,8 +342,19 @@ class TextOnly(NoImage):
     outcome = Outcome.TEXT_ONLY
 
 
+class WrongSize(AttemptError):
+    """A picture of another ratio or size than was asked for, and the job does not take it."""
+
+    outcome = Outcome.WRONG_SIZE
+    family = "no_image"
+    billed: Billed = "yes"
+
+
 class BrokenImage(AttemptError):
-    """Image data that is no whole image; paid, and kept in quarantine."""
+    """Image data that is no whole image; paid, and kept in quarantine.
+
+    What was no image in the first place would be none again: `tries` is 0.
+    """
 
     outcome = Outcome.BROKEN_IMAGE
     family = "unsure"

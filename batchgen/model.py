@@ -223,8 +223,10 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True, tag_field="event", tag=
     """The ledger's `attempt` line: one HTTP call, what it came to and what it cost.
 
     `at` is when the request left (UTC, milliseconds). `usage` is the service's own count exactly
-    as received. `cost_usd` is null only when nothing is known, never 0 for want of a price. `note`
-    is there only where a reader must know more of the call, a successful one too.
+    as received. `cost_usd` is null only when nothing is known, never 0 for want of a price.
+    `block_reason`, `finish_message` and `note` are there only where there is something to say: why
+    the prompt was blocked, the service's own words on how the answer ended, and what a reader must
+    know of the call besides, of a successful one too.
     """
 
     v: int = 1
@@ -241,6 +243,8 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True, tag_field="event", tag=
     outcome: Outcome
     decision: Decision
     finish_reason: str | None = None
+    finish_message: str | msgspec.UnsetType = msgspec.UNSET
+    block_reason: str | msgspec.UnsetType = msgspec.UNSET
     error: Failure | None = None
     images: tuple[ImageFile, ...] = ()
     text: str | None = None

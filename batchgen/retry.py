@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import TypeAlias, assert_never
 
-from batchgen.errors import AttemptError, NoImage, RateLimited, RetryFamily, Unreachable
+from batchgen.errors import AttemptError, RateLimited, RetryFamily, Unreachable
 
 # Google's client and CometAPI's guide both start at one second and stop growing at a minute.
 _BASE_S = 1.0
@@ -39,7 +39,11 @@ class Retries:
 
     def budget(self, error: AttemptError) -> int:
         """How many retries an error of this kind may use in all."""
-        match error.family:
+        budget = self._budget(error.family)
+        return budget if error.tries is None else min(error.tries, budget)
+
+    def _budget(self, family: RetryFamily) -> int:
+        match family:
             case "transport":
                 return self.transport
             case "unsure":
@@ -47,8 +51,7 @@ class Retries:
             case "rate_limit":
                 return self.rate_limit
             case "no_image":
-                tries = error.tries if isinstance(error, NoImage) else None
-                return self.no_image if tries is None else min(tries, self.no_image)
+                return self.no_image
             case "never":
                 return 0
             case unknown:

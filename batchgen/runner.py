@@ -299,7 +299,9 @@ class Runner:
         settings = manifest.settings
         transport = self._transport(provider, key, settings.timeouts)
         self._book = PriceBook.shipped()
-        self._settler = Settler(self._layout, self._book, provider.name, self._secrets)
+        self._settler = Settler(
+            self._layout, self._book, provider.name, self._secrets, settings.acceptance
+        )
         self._history = read_past(self._layout, lambda told: self._tell(Warned(f"warning: {told}")))
         self._refuse_to_overwrite()
         self._ledger = await stack.enter_async_context(

@@ -2,7 +2,7 @@
 
 The same steps finish an answer that has just arrived and one that a killed run left behind:
 
-    receipt -> read the skeleton -> check the image -> commit it -> count and price -> Attempt
+    receipt -> read the skeleton -> judge the picture -> commit it -> count and price -> Attempt
 
 Of a conversation, what the model said in each turn is kept as well, before its picture: the next
 turn sends it back.
@@ -10,9 +10,6 @@ turn sends it back.
 Everything here may wait for the disk, so it runs in a thread, never on the event loop.
 """
 
-import itertools
-import os
-import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,22 +17,24 @@ from typing import Any, Final
 
 import msgspec
 
+from batchgen.acceptance import Acceptance
+from batchgen.answer import Answer, read_answer
 from batchgen.conversation import keep_content
 from batchgen.cost import NOTHING, UNKNOWN, Cost, PriceBook, count_tokens, price_tokens
-from batchgen.errors import AttemptError, BatchgenError, BrokenImage, Bug, store_errors
-from batchgen.model import Attempt, Decision, Failure, ImageFile, ImageRole, Item, Outcome, Tokens
-from batchgen.sanitize import Secrets
-from batchgen.store.images import HEAD_BYTES, TAIL_BYTES, ImageFacts, inspect, sha256_of
-from batchgen.store.layout import EXTENSIONS, Layout
-from batchgen.store.ledger import Sent, sync_directory, sync_file
-from batchgen.store.receipts import Receipt, ReceivedImage, part_name, save_receipt
+from batchgen.errors import AttemptError, BatchgenError, Bug, store_errors
+from batchgen.model import Attempt, Decision, Failure, Item, Outcome, Tokens
+from batchgen.sanitize import Secrets, printable
+from batchgen.store.layout import Layout
+from batchgen.store.ledger import Sent
+from batchgen.store.pictures import AnswerImages, set_aside_cut
+from batchgen.store.receipts import Receipt, part_name, save_receipt
 from batchgen.store.replace import replaced
-from batchgen.wire.reply import Reply, ReplyImage, read_reply, why_no_image
+from batchgen.suspects import suspects
+from batchgen.wire.reply import Reply
 from batchgen.wire.request import asked_size
 from batchgen.wire.usage import read_usage
 
-# Of two threads that need a new directory, neither goes on before its name is durable.
-_making_directories: Final = threading.Lock()
+_MAX_WORDS: Final = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +67,7 @@ class Settler:
     book: PriceBook
     provider: str
     secrets: Secrets
+    acceptance: Acceptance = Acceptance()
 
     def settle(self, receipt: Receipt, *, recovered: bool = False) -> CallEnd:
         """Finish a whole answer: afterwards the picture is durable under its final name.
@@ -109,35 +109,30 @@ class Settler:
         Raises:
             StoreError: The disk failed.
         """
-        kept = []
         with store_errors(self.layout.root):
-            for part in end.leftovers:
-                if part.suffix != ".part" or not part.is_file() or not part.stat().st_size:
-                    continue
-                size_bytes = part.stat().st_size
-                received = ReceivedImage(
-                    part=part.name, sha256=sha256_of(part), size_bytes=size_bytes
-                )
-                facts = _facts(part, size_bytes)
-                target = self.layout.quarantine(part.stem, facts.extension if facts else "bin")
-                _commit(part, target)
-                kept.append(_image_file(self.layout, target, "quarantine", received, facts))
+            parts = (path for path in end.leftovers if path.suffix == ".part")
+            kept = tuple(set_aside_cut(self.layout, parts))
         return msgspec.structs.replace(line, images=(*line.images, *kept)) if kept else line
 
     def _settle(
         self, receipt: Receipt, known: Mapping[str, Any]
     ) -> tuple[Attempt | None, AttemptError | None]:
         save_receipt(self.layout.parts, receipt, self.secrets)
-        sent, item = receipt.sent, receipt.item
+        sent, item, is_recovered = receipt.sent, receipt.item, known["recovered"]
         try:
-            reply = read_reply(receipt.skeleton.encode())
+            answer = read_answer(self.layout, receipt, self.acceptance, is_recovered=is_recovered)
         except AttemptError as unread:
-            return self.failed(sent, item, unread, known).line, unread
-        error, images, note = self._image(receipt, reply, recovered=known["recovered"])
-        if _is_last_turn(receipt):
+            parts = AnswerImages(self.layout, receipt, {}, is_recovered=is_recovered)
+            whole = [n for n in range(len(receipt.images)) if parts.seen(n).fault is None]
+            kept = parts.set_aside(whole)
+            return self.failed(sent, item, unread, {**known, "images": kept}).line, unread
+        reply, error = answer.reply, answer.error
+        if error is None:
+            notes = (receipt.note, self._keep_content(answer), answer.note)
+            known = {**known, "note": "; ".join(filter(None, notes)) or msgspec.UNSET}
+        images = answer.take() if error is None else answer.set_aside()
+        if sent.turn >= len(item.turns):
             self._text(item, reply)
-        if note is not None:
-            known = {**known, "note": "; ".join(filter(None, (receipt.note, note)))}
         tokens, cost = self._cost(sent, item, reply, error)
         line = self._line(
             sent,
@@ -148,6 +143,8 @@ class Settler:
             tokens=tokens,
             model_version=reply.model_version,
             finish_reason=reply.finish_reason,
+            finish_message=_if_said(reply.finish_message),
+            block_reason=_if_said(reply.block_reason),
             text=reply.text,
             grounding=reply.grounding,
             usage=reply.usage,
@@ -156,9 +153,23 @@ class Settler:
         )
         return line, error
 
+    def _keep_content(self, answer: Answer) -> str | None:
+        """Keep what the model said in a turn, before its images move; why not, if it cannot be."""
+        if not answer.receipt.item.turns:
+            return None
+        return keep_content(
+            self.layout,
+            answer.receipt,
+            self.secrets,
+            answer.images.find,
+            candidate=answer.reply.candidate,
+        )
+
     def _line(
         self, sent: Sent, item: Item, *, error: AttemptError | None, cost: Cost, **known: Any
     ) -> Attempt:
+        if error is not None:
+            error.message += suspects(error, item, sent.turn)
         failure = None if error is None else Failure(kind=error.kind, message=error.message)
         line = Attempt(
             run_id=sent.run_id,
@@ -186,89 +197,6 @@ class Settler:
         redacted = self.secrets.redact_bytes(written)
         return line if redacted is written else msgspec.json.decode(redacted, type=Attempt)
 
-    # --- the picture --------------------------------------------------------------------------
-
-    def _image(
-        self, receipt: Receipt, reply: Reply, *, recovered: bool
-    ) -> tuple[AttemptError | None, tuple[ImageFile, ...], str | None]:
-        """Commit the final image, or say why there is none and keep what was paid for.
-
-        The third is what the ledger should say besides.
-        """
-        final = reply.final
-        if final is None:
-            kept = self._quarantine(receipt, [image for image in reply.images if image.thought])
-            return why_no_image(reply), kept, None
-        received = receipt.images[final.index]
-        facts, fault = self._check(received, receipt)
-        if recovered and fault is None and not self._is_unchanged(received, receipt):
-            fault = "it is not what was received"
-        if facts is None or fault is not None:
-            said = f" (finish reason {reply.finish_reason})" if reply.finish_reason else ""
-            error = BrokenImage(f"the picture is not whole: {fault}{said}; kept in quarantine/")
-            return error, self._quarantine(receipt, [final]), None
-        note = self._keep_content(receipt) if receipt.item.turns else None  # before its parts move
-        target = self._target(receipt, facts.extension)
-        _commit(self.layout.parts / received.part, target)
-        for extension in EXTENSIONS:
-            if extension != facts.extension:
-                self._target(receipt, extension).unlink(missing_ok=True)
-        role: ImageRole = "final" if _is_last_turn(receipt) else "draft"
-        return None, (_image_file(self.layout, target, role, received, facts),), note
-
-    def _keep_content(self, receipt: Receipt) -> str | None:
-        return keep_content(
-            self.layout, receipt, self.secrets, lambda image: self._where(image, receipt)
-        )
-
-    def _target(self, receipt: Receipt, extension: str) -> Path:
-        """Where the picture of an answer belongs; that of an earlier turn is no item's picture."""
-        if _is_last_turn(receipt):
-            return self.layout.image(receipt.item, extension)
-        return self.layout.turn(receipt.sent.item, receipt.sent.turn, extension)
-
-    def _check(
-        self, received: ReceivedImage, receipt: Receipt
-    ) -> tuple[ImageFacts | None, str | None]:
-        if received.fault is not None:
-            return None, f"its base64 holds {received.fault}"
-        path = self._where(received, receipt)
-        if received.size_bytes == 0 or path is None:
-            return None, "it has no bytes"
-        facts = _facts(path, received.size_bytes)
-        return facts, "it is no PNG, JPEG or WebP" if facts is None else facts.fault
-
-    def _is_unchanged(self, received: ReceivedImage, receipt: Receipt) -> bool:
-        """Whether the bytes are still those that were hashed: a power cut may have taken some."""
-        path = self._where(received, receipt)
-        return path is not None and sha256_of(path) == received.sha256
-
-    def _where(self, received: ReceivedImage, receipt: Receipt) -> Path | None:
-        """The part file, or the final one if a killed run came as far as renaming it."""
-        part = self.layout.parts / received.part
-        if part.is_file():
-            return part
-        for extension in EXTENSIONS:
-            path = self._target(receipt, extension)
-            if path.is_file() and sha256_of(path) == received.sha256:
-                return path
-        return None
-
-    def _quarantine(self, receipt: Receipt, images: list[ReplyImage]) -> tuple[ImageFile, ...]:
-        kept = []
-        for image in images:
-            received = receipt.images[image.index]
-            part = self.layout.parts / received.part
-            if not part.is_file():
-                continue
-            facts, _ = self._check(received, receipt)
-            target = self.layout.quarantine(part.stem, facts.extension if facts else "bin")
-            _commit(part, target)
-            kept.append(_image_file(self.layout, target, "quarantine", received, facts))
-        return tuple(kept)
-
-    # --- the words and the bill ---------------------------------------------------------------
-
     def _text(self, item: Item, reply: Reply) -> None:
         path = self.layout.text(item.id)
         if reply.text is None:
@@ -291,15 +219,8 @@ class Settler:
         return tokens, price_tokens(tokens, basis, price)
 
 
-def _is_last_turn(receipt: Receipt) -> bool:
-    return receipt.sent.turn >= len(receipt.item.turns)
-
-
-def _facts(path: Path, size_bytes: int) -> ImageFacts | None:
-    with path.open("rb") as file:
-        head = file.read(HEAD_BYTES)
-        file.seek(max(0, size_bytes - TAIL_BYTES))
-        return inspect(head, file.read(TAIL_BYTES), size_bytes)
+def _if_said(text: str | None) -> str | msgspec.UnsetType:
+    return msgspec.UNSET if text is None else printable(text, _MAX_WORDS)
 
 
 def bug(defect: Exception) -> Bug:
@@ -314,46 +235,6 @@ def bug(defect: Exception) -> Bug:
 def _maybe(sent: Sent) -> Cost:
     """What a call that may have been billed is counted with: its estimate."""
     return UNKNOWN if sent.est_usd is None else Cost(sent.est_usd, "inferred")
-
-
-def _image_file(
-    layout: Layout,
-    path: Path,
-    role: ImageRole,
-    received: ReceivedImage,
-    facts: ImageFacts | None,
-) -> ImageFile:
-    return ImageFile(
-        path=layout.relative(path),
-        role=role,
-        sha256=received.sha256,
-        bytes=received.size_bytes,
-        width=facts.width if facts else None,
-        height=facts.height if facts else None,
-        mime=facts.mime if facts else None,
-    )
-
-
-def _commit(part: Path, target: Path) -> None:
-    """Make a part durable, then visible under its final name, then the name durable."""
-    _make_directory(target.parent)
-    if part.exists():
-        descriptor = os.open(part, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            sync_file(descriptor)
-        finally:
-            os.close(descriptor)
-        part.replace(target)
-    sync_directory(target.parent)
-
-
-def _make_directory(path: Path) -> None:
-    """Make a directory and those above it; the name of each new one is durable."""
-    with _making_directories:
-        missing = itertools.takewhile(lambda one: not one.is_dir(), (path, *path.parents))
-        for directory in reversed(list(missing)):
-            directory.mkdir(exist_ok=True)
-            sync_directory(directory.parent)
 
 
 def decided(line: Attempt, decision: Decision, why: str | None = None) -> Attempt:

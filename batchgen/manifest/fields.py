@@ -12,10 +12,12 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, TypeVar
 
 from batchgen.errors import MAX_SHOWN_PROBLEMS
 from batchgen.manifest.nodes import Place, Steps
+
+WordT = TypeVar("WordT", bound=str)
 
 MAX_ID_CHARS: Final = 180
 NOT_IN_ID: Final = re.compile(r"[^\w.\-:# ]")
@@ -162,11 +164,12 @@ class Checker:
         return text
 
     def choice(
-        self, value: Any, steps: Steps, allowed: Sequence[str], *, remedy: str = ""
-    ) -> str | None:
+        self, value: Any, steps: Steps, allowed: Sequence[WordT], *, remedy: str = ""
+    ) -> WordT | None:
         """Check that a value is one of a few words."""
-        if isinstance(value, str) and value in allowed:
-            return value
+        for word in allowed:
+            if word == value:
+                return word
         words = ", ".join(allowed)
         near = self.near(value, allowed) or (f"; {remedy}" if remedy else "")
         is_given = value is not None

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 from urllib.parse import urlsplit
 
+from batchgen.acceptance import ON_WRONG_SIZE, Acceptance
 from batchgen.errors import UsageError
 from batchgen.limits import Limits
 from batchgen.manifest.fields import Checker, nearest, shown
@@ -26,7 +27,6 @@ LATER_HEAD: Final = frozenset({"budget", "prices", "notify"})
 # What circulates as the service's own bound for images inside a request.
 DEFAULT_MAX_BODY_MIB: Final = 100
 _LATER_LIMITS: Final = frozenset({"tpm", "ipm", "rpd", "usd_per_10min"})
-_LATER_OUTPUT: Final = frozenset({"keep_thoughts", "keep_drafts", "on_wrong_size"})
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -37,6 +37,7 @@ class Settings:
         references: What items name with `@`.
         max_body_bytes: A request may not be larger; None for no bound.
         output_name: Where pictures lie below `images/`; None where their ids say it.
+        acceptance: What becomes of pictures besides, or instead of, what was asked for.
         written: The same as it stands in the job, without the defaults.
     """
 
@@ -49,6 +50,7 @@ class Settings:
     references: Mapping[str, Reference] = field(default_factory=dict)
     max_body_bytes: int | None = DEFAULT_MAX_BODY_MIB << 20
     output_name: OutputName | None = None
+    acceptance: Acceptance = Acceptance()
     written: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -59,6 +61,7 @@ def read_head(check: Checker, written: Any, steps: Steps = ()) -> Settings:
     references = _references(check, fields.get("references"), (*steps, "references"))
     name = fields.get("name")
     provider = fields.get("provider")
+    output_name, acceptance = _output(check, fields.get("output"), (*steps, "output"))
     return Settings(
         name=None if name is None else check.job_name(name, (*steps, "name")),
         provider=(
@@ -74,7 +77,8 @@ def read_head(check: Checker, written: Any, steps: Steps = ()) -> Settings:
         limits=_limits(check, fields.get("limits"), (*steps, "limits")),
         retries=_retries(check, fields.get("retries"), (*steps, "retries")),
         timeouts=_timeouts(check, fields.get("timeouts"), (*steps, "timeouts")),
-        output_name=_output_name(check, fields.get("output"), (*steps, "output")),
+        output_name=output_name,
+        acceptance=acceptance,
         written={name: one for name, one in fields.items() if name not in {"defaults", "items"}},
     )
 
@@ -103,9 +107,22 @@ def _max_body_bytes(check: Checker, limits: Any, steps: Steps) -> int | None:
     return None if number is None else int(number * (1 << 20))
 
 
-def _output_name(check: Checker, value: Any, steps: Steps) -> OutputName | None:
-    fields = check.mapping(value, steps, ("name",), _LATER_OUTPUT)
-    return read_output_name(check, fields.get("name"), (*steps, "name"))
+def _output(check: Checker, value: Any, steps: Steps) -> tuple[OutputName | None, Acceptance]:
+    fields = check.mapping(value, steps, ("name", "keep_thoughts", "keep_drafts", "on_wrong_size"))
+    given = {name: one for name, one in fields.items() if one is not None}
+    thoughts = check.switch(given.get("keep_thoughts", False), (*steps, "keep_thoughts"))
+    drafts = check.switch(given.get("keep_drafts", False), (*steps, "keep_drafts"))
+    action = check.choice(
+        given.get("on_wrong_size", "accept"), (*steps, "on_wrong_size"), ON_WRONG_SIZE
+    )
+    return (
+        read_output_name(check, fields.get("name"), (*steps, "name")),
+        Acceptance(
+            keep_thoughts=bool(thoughts),
+            keep_drafts=bool(drafts),
+            on_wrong_size=action or "accept",
+        ),
+    )
 
 
 def _provider(check: Checker, value: Any, steps: Steps) -> Provider:

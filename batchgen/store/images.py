@@ -1,10 +1,11 @@
 """Whether bytes are a whole image, told by the bytes themselves, never by a label."""
 
 import hashlib
+import os
 import struct
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import BinaryIO, Final
 
 _PNG: Final = b"\x89PNG\r\n\x1a\n"
 _PNG_END: Final = b"\x00\x00\x00\x00IEND\xaeB`\x82"
@@ -12,8 +13,10 @@ _JPEG_END: Final = b"\xff\xd9"
 # Start-of-frame markers carry the size; C4, C8 and CC share their range and do not.
 _SOF: Final = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 
-HEAD_BYTES: Final = 64 << 10
-TAIL_BYTES: Final = 64
+# All that a PNG or a WebP says of its size; a JPEG's frame may lie behind megabytes of profiles.
+_HEAD_BYTES: Final = 64
+_TAIL_BYTES: Final = 64
+_MAX_SEGMENTS: Final = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,23 +30,32 @@ class ImageFacts:
     fault: str | None = None
 
 
-def inspect(head: bytes, tail: bytes, size_bytes: int) -> ImageFacts | None:
+def inspect(file: BinaryIO) -> ImageFacts | None:
     """Read format, size and end marker; None where the bytes are no image that can be shown.
 
     Only headers are parsed, so a decompression bomb costs nothing here.
 
     Args:
-        head: The first `HEAD_BYTES` of the file, or all of it.
-        tail: The last `TAIL_BYTES` of it.
-        size_bytes: Its whole length.
+        file: The whole file, open for reading in binary; its position does not matter.
     """
+    size_bytes = file.seek(0, os.SEEK_END)
+    file.seek(max(0, size_bytes - _TAIL_BYTES))
+    tail = file.read(_TAIL_BYTES)
+    file.seek(0)
+    head = file.read(_HEAD_BYTES)
     if head.startswith(_PNG):
         return _png(head, tail)
     if head.startswith(b"\xff\xd8\xff"):
-        return _jpeg(head, tail, size_bytes)
+        return _jpeg(file, tail)
     if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
         return _webp(head, size_bytes)
     return None
+
+
+def inspect_file(path: Path) -> ImageFacts | None:
+    """The same of a file by its name."""
+    with path.open("rb") as file:
+        return inspect(file)
 
 
 def sha256_of(path: Path) -> str:
@@ -63,26 +75,30 @@ def _png(head: bytes, tail: bytes) -> ImageFacts:
     return ImageFacts("png", "image/png", width, height, fault)
 
 
-def _jpeg(head: bytes, tail: bytes, size_bytes: int) -> ImageFacts:
-    width, height = _jpeg_size(head)
+def _jpeg(file: BinaryIO, tail: bytes) -> ImageFacts:
+    width, height = _jpeg_size(file)
     fault = None if _JPEG_END in tail else "the JPEG has no end (EOI)"
-    if width is None and size_bytes <= len(head):
+    if width is None or height is None:
         fault = "the JPEG has no frame (SOF)"
     return ImageFacts("jpg", "image/jpeg", width, height, fault)
 
 
-def _jpeg_size(head: bytes) -> tuple[int | None, int | None]:
-    """Walk the segments to the frame header; a header beyond `head` leaves the size unknown."""
+def _jpeg_size(file: BinaryIO) -> tuple[int | None, int | None]:
+    """Walk from segment to segment to the frame header, over whatever profiles lie before it."""
     at = 2
-    while at + 9 <= len(head) and head[at] == 0xFF:
-        marker = head[at + 1]
+    for _ in range(_MAX_SEGMENTS):
+        file.seek(at)
+        segment = file.read(9)
+        if len(segment) < 9 or segment[0] != 0xFF:
+            break
+        marker = segment[1]
         if marker == 0xFF:
             at += 1
             continue
         if marker in _SOF:
-            height, width = struct.unpack(">HH", head[at + 5 : at + 9])
+            height, width = struct.unpack(">HH", segment[5:9])
             return width or None, height or None
-        at += 2 + int.from_bytes(head[at + 2 : at + 4], "big")
+        at += 2 + int.from_bytes(segment[2:4], "big")
     return None, None
 
 

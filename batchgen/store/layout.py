@@ -67,6 +67,10 @@ class Layout:
         """What one turn of a conversation came to: the model's content, or its picture."""
         return self.root / "turns" / f"{file_stem(item_id)}.{turn}.{extension}"
 
+    def beside(self, kind: str, item_id: str, turn: int, number: int, extension: str) -> Path:
+        """A picture of an answer besides the final one: one of its `drafts` or `thoughts`."""
+        return self.root / kind / f"{file_stem(item_id)}.{turn}.{number}.{extension}"
+
     def text(self, item_id: str) -> Path:
         """The words that came with an item's picture."""
         return self.root / "text" / f"{file_stem(item_id)}.txt"

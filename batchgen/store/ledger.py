@@ -297,18 +297,21 @@ class History:
             self.writers[picture.path] = name
 
     def has_files(self, last: Attempt, root: Path) -> bool:
-        """Whether every picture of an attempt is there in its recorded size, and still its own.
+        """Whether the final picture of an attempt is there in its recorded size, and still its own.
 
-        What was made since under the same name, of an item that changed, is another picture.
+        What was made since under the same name, of an item that changed, is another picture. Who
+        throws away the drafts does not want the picture made, and paid for, again.
         """
         name = (last.item, last.key)
         for image in last.images:
+            if image.role != "final":
+                continue
             try:
                 if (root / image.path).stat().st_size != image.bytes:
                     return False
             except OSError:
                 return False
-            if image.role == "final" and self.writers.get(image.path, name) != name:
+            if self.writers.get(image.path, name) != name:
                 return False
         return True
 

@@ -6,6 +6,7 @@
 - `stream`: the bytes of an answer become decoded images and a small skeleton, as they arrive;
 - `base64_stream`: the text of one image becomes its bytes, a piece at a time;
 - `reply`: the skeleton becomes a `Reply`, and a `Reply` a picture or a reason;
+- `grounding`: groundingMetadata becomes queries and sources that people can be shown;
 - `usage`: usageMetadata becomes counts;
 - `fault`: the status and body of a refusal become an error.
 """

@@ -26,12 +26,12 @@ _NUMBER: Final = re.compile(r"[0-9]{1,3}")
 _UNSIGNED_FAMILY: Final = re.compile(r"(?:^|/)gemini-[12]\.[0-9]")
 
 
-def content_of(skeleton: bytes) -> dict[str, Any] | None:
-    """The `content` of an answer's first candidate; None if it cannot be read."""
+def content_of(skeleton: bytes, candidate: int = 0) -> dict[str, Any] | None:
+    """The `content` of one of an answer's candidates; None if it cannot be read."""
     document = _parse(skeleton)
     if isinstance(document, list) and len(document) == 1:
         document = document[0]
-    for step in ("candidates", 0, "content"):
+    for step in ("candidates", candidate, "content"):
         try:
             document = document[step]
         except (TypeError, KeyError, IndexError):

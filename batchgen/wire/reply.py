@@ -2,16 +2,28 @@
 
 import json
 import re
-from collections.abc import Iterator
-from typing import Any, Final
+from collections.abc import Container, Iterator
+from itertools import chain
+from typing import Any, Final, Literal, TypeAlias
 
 import msgspec
 
-from batchgen.errors import AttemptError, BadReply, Blocked, NoImage, TextOnly, Unauthorized
+from batchgen.errors import (
+    AttemptError,
+    BadReply,
+    Blocked,
+    NoImage,
+    PromptBlocked,
+    TextOnly,
+    Unauthorized,
+)
 from batchgen.sanitize import printable
 from batchgen.wire.fault import read_fault
 
+Role: TypeAlias = Literal["final", "draft", "thought"]
+
 MAX_TEXT_CHARS: Final = 64 << 10
+_MAX_NAME_CHARS: Final = 120
 _MAX_INT_DIGITS: Final = 400
 _SURROGATE: Final = re.compile(r"\\u[dD][89a-fA-F]")
 _NUMBER: Final = re.compile(r"[0-9]{1,3}")
@@ -39,16 +51,29 @@ _HOPELESS: Final = {
 
 
 class ReplyImage(msgspec.Struct, frozen=True, kw_only=True):
-    """An image part of an answer: `index` numbers the sinks in order of arrival."""
+    """An image part of an answer.
+
+    Attributes:
+        index: Numbers the sinks in order of arrival.
+        role: `final` is the last that is no thought; those before it are drafts.
+    """
 
     index: int
-    thought: bool
+    role: Role
 
 
 class Reply(msgspec.Struct, frozen=True, kw_only=True):
-    """One answer of generateContent, read from its skeleton; every member may be missing."""
+    """One answer of generateContent, read from its skeleton; every member may be missing.
 
+    Attributes:
+        candidate: Which candidate is the answer: the first with a picture that is no thought.
+            Pictures of others count as drafts.
+        addresses: Of pictures that the answer names instead of holding them.
+    """
+
+    candidate: int = 0
     images: tuple[ReplyImage, ...] = ()
+    addresses: tuple[str, ...] = ()
     text: str | None = None
     finish_reason: str | None = None
     finish_message: str | None = None
@@ -60,46 +85,68 @@ class Reply(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def final(self) -> ReplyImage | None:
-        """The last image that is no thought: drafts come before it."""
-        shown = [image for image in self.images if not image.thought]
-        return shown[-1] if shown else None
+        """The picture; None if there is none but among the thoughts."""
+        return next((image for image in self.images if image.role == "final"), None)
 
 
-def read_reply(skeleton: bytes) -> Reply:
+def read_reply(skeleton: bytes, *, empty: Container[int] = ()) -> Reply:
     """Read the skeleton of a 200.
 
     Only a document that does not parse, or is no answer at all, is refused; one odd member never
-    costs a picture that was paid for.
+    costs a picture that was paid for, an `error` beside it included.
+
+    Args:
+        skeleton: The document with the number of an image in place of its data.
+        empty: The images that have no data: they are none.
 
     Raises:
         BadReply: Cut, malformed or nonsensical; may be billed.
         AttemptError: The 200 carries an `error` object; classified as its own code says.
+    """
+    document = _document(skeleton)
+    candidates = _list(document.get("candidates"))
+    images_of = [list(_images(candidate, empty)) for candidate in candidates]
+    with_picture = (n for n, images in enumerate(images_of) if _last_shown(images) is not None)
+    readable = (n for n, candidate in enumerate(candidates) if isinstance(candidate, dict))
+    chosen = next(chain(with_picture, readable), 0)
+    images = tuple(_in_roles(images_of, chosen))
+    if document.get("error") and not any(image.role == "final" for image in images):
+        raise read_fault(200, {}, skeleton)
+    candidate = candidates[chosen] if candidates else None
+    parts = _parts(candidate)
+    usage = _either(document, "usageMetadata", "usage_metadata")
+    feedback = _mapping(_either(document, "promptFeedback", "prompt_feedback"))
+    inside = _mapping(usage)  # some answers carry these two inside usageMetadata
+    return Reply(
+        candidate=chosen,
+        images=images,
+        addresses=tuple(_addresses(parts)),
+        text=_text(parts),
+        finish_reason=_name(_either(candidate, "finishReason", "finish_reason")),
+        finish_message=_string(_either(candidate, "finishMessage", "finish_message"))
+        or _string(_either(feedback, "blockReasonMessage", "block_reason_message")),
+        block_reason=_name(_either(feedback, "blockReason", "block_reason")),
+        usage=usage,
+        model_version=_name(_either(document, "modelVersion", "model_version"))
+        or _name(_either(inside, "modelVersion", "model_version")),
+        response_id=_name(_either(document, "responseId", "response_id"))
+        or _name(_either(inside, "responseId", "response_id")),
+        grounding=_either(candidate, "groundingMetadata", "grounding_metadata"),
+    )
+
+
+def _document(skeleton: bytes) -> dict[str, Any]:
+    """The object that an answer is; the streaming form of the API puts it into a list.
+
+    Raises:
+        BadReply: It is none; may be billed.
     """
     document = _parse(skeleton)
     if isinstance(document, list) and len(document) == 1:
         document = document[0]
     if not isinstance(document, dict):
         raise BadReply("the answer is JSON but no generateContent answer")
-    if document.get("error"):
-        raise read_fault(200, {}, skeleton)
-    usage = _either(document, "usageMetadata", "usage_metadata")
-    candidate = _first(document.get("candidates"))
-    parts = [part for part in _parts(candidate) if isinstance(part, dict)]
-    feedback = _mapping(_either(document, "promptFeedback", "prompt_feedback"))
-    inside = _mapping(usage)  # some answers carry these two inside usageMetadata
-    return Reply(
-        images=tuple(_images(parts)),
-        text=_text(parts),
-        finish_reason=_string(_either(candidate, "finishReason", "finish_reason")),
-        finish_message=_string(_either(candidate, "finishMessage", "finish_message")),
-        block_reason=_string(_either(feedback, "blockReason", "block_reason")),
-        usage=usage,
-        model_version=_string(_either(document, "modelVersion", "model_version"))
-        or _string(_either(inside, "modelVersion", "model_version")),
-        response_id=_string(_either(document, "responseId", "response_id"))
-        or _string(_either(inside, "responseId", "response_id")),
-        grounding=_either(candidate, "groundingMetadata", "grounding_metadata"),
-    )
+    return document
 
 
 def why_no_image(reply: Reply) -> AttemptError:
@@ -108,26 +155,29 @@ def why_no_image(reply: Reply) -> AttemptError:
     words = f': "{said}"' if said else ""
     # Google says so itself where it does not charge.
     free = said is not None and "not be charged" in said.lower()
-    reason = reply.finish_reason or ""
+    reason = (reply.finish_reason or "").upper()
     error: AttemptError
     if reply.block_reason:
-        error = Blocked(f"the prompt was refused ({printable(reply.block_reason)}){words}")
+        error = PromptBlocked(f"the prompt was refused ({reply.block_reason}){words}")
     elif reason in _REFUSED:
         error = Blocked(f"the picture was refused ({reason}){words}; reword the prompt")
     elif reason == "PUP_LIMITED_DISABLED":
         error = Unauthorized(f"the account is limited for policy violations ({reason}){words}")
     elif reason in _HOPELESS:
-        error = NoImage(f"no picture ({reason}): {_HOPELESS[reason]}", tries=0)
+        error = NoImage(f"no picture ({reason}){words}: {_HOPELESS[reason]}", tries=0)
     elif reason in _ODD:
         error = NoImage(f"no picture ({reason}){words}; rewording the prompt may help", tries=1)
-    elif any(image.thought for image in reply.images):
+    elif reply.addresses:
+        where = reply.addresses[0]
+        error = NoImage(f"the answer names a picture by its address alone: {where}", tries=0)
+    elif reply.images:
         error = NoImage("no final picture, only drafts among the model's thoughts", tries=1)
     elif reply.text and reason in {"STOP", ""}:
         error = TextOnly(f'the model wrote instead of drawing: "{printable(reply.text, 120)}"')
     elif reason in {"NO_IMAGE", "STOP", ""}:
         error = NoImage(f"the model returned no picture{words}")
     else:
-        error = NoImage(f"no picture ({printable(reason, 60)}){words}", tries=1)
+        error = NoImage(f"no picture ({reason}){words}", tries=1)
     if free:
         error.billed = "no"
     return error
@@ -168,8 +218,8 @@ def _either(mapping: Any, camel: str, snake: str) -> Any:
     return mapping.get(snake) if value is None else value
 
 
-def _first(candidates: Any) -> Any:
-    return candidates[0] if isinstance(candidates, list) and candidates else None
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
 
 
 def _mapping(value: Any) -> dict[str, Any]:
@@ -180,28 +230,55 @@ def _string(value: Any) -> str | None:
     return value if isinstance(value, str) and value else None
 
 
-def _parts(candidate: Any) -> list[Any]:
+def _name(value: Any) -> str | None:
+    """A word of the service's, known or not, as far as a line of the ledger should hold it."""
+    return printable(value, _MAX_NAME_CHARS) or None if isinstance(value, str) else None
+
+
+def _parts(candidate: Any) -> list[dict[str, Any]]:
     content = _mapping(_mapping(candidate).get("content"))
-    parts = content.get("parts")
-    return parts if isinstance(parts, list) else []
+    return [part for part in _list(content.get("parts")) if isinstance(part, dict)]
 
 
-def _images(parts: list[dict[str, Any]]) -> Iterator[ReplyImage]:
-    for part in parts:
+def _images(candidate: Any, empty: Container[int]) -> Iterator[tuple[int, bool]]:
+    """The numbers of a candidate's images, each with whether it is a thought."""
+    for part in _parts(candidate):
         inline = _mapping(_either(part, "inlineData", "inline_data"))
         data = inline.get("data")
         # The stream put its own number here; a server's string never stays in the skeleton.
-        if isinstance(data, str) and _NUMBER.fullmatch(data):
-            yield ReplyImage(
-                index=int(data),
-                thought=part.get("thought") is True,
-            )
+        if isinstance(data, str) and _NUMBER.fullmatch(data) and int(data) not in empty:
+            yield int(data), _is_thought(part)
+
+
+def _last_shown(images: list[tuple[int, bool]]) -> int | None:
+    """The last image that is no thought: drafts come before it."""
+    return next((index for index, is_thought in reversed(images) if not is_thought), None)
+
+
+def _in_roles(images_of: list[list[tuple[int, bool]]], chosen: int) -> Iterator[ReplyImage]:
+    """All images of all candidates, those of the chosen one first."""
+    for n in sorted(range(len(images_of)), key=lambda n: n != chosen):
+        final = _last_shown(images_of[n]) if n == chosen else None
+        for index, is_thought in images_of[n]:
+            shown: Role = "final" if index == final else "draft"
+            yield ReplyImage(index=index, role="thought" if is_thought else shown)
+
+
+def _addresses(parts: list[dict[str, Any]]) -> Iterator[str]:
+    for part in parts:
+        file = _mapping(_either(part, "fileData", "file_data"))
+        if not _is_thought(part) and (uri := _string(_either(file, "fileUri", "file_uri"))):
+            yield printable(uri)
+
+
+def _is_thought(part: dict[str, Any]) -> bool:
+    """Whether a part is marked as a thought, also by a gateway that writes it as text."""
+    thought = part.get("thought")
+    return thought is True or (isinstance(thought, str) and thought.lower() == "true")
 
 
 def _text(parts: list[dict[str, Any]]) -> str | None:
     words = [
-        text
-        for part in parts
-        if part.get("thought") is not True and (text := _string(part.get("text")))
+        text for part in parts if not _is_thought(part) and (text := _string(part.get("text")))
     ]
     return "\n".join(words)[:MAX_TEXT_CHARS] or None

@@ -139,12 +139,19 @@ def build_body(
     return RequestBody(tuple(_joined(pieces)))
 
 
+def asked_geometry(item: Item) -> tuple[str | None, str | None]:
+    """The ratio and the image size that an item asks for, wherever it says so."""
+    body: Any = _settings(item) if item.request is None else item.request
+    for name in ("generationConfig", "imageConfig"):
+        body = body.get(name) if isinstance(body, dict) else None
+    config = body if isinstance(body, dict) else {}
+    ratio, size = config.get("aspectRatio"), config.get("imageSize")
+    return (ratio if isinstance(ratio, str) else None, size if isinstance(size, str) else None)
+
+
 def asked_size(item: Item) -> str | None:
     """The image size that an item asks for, wherever it says so."""
-    body: Any = _settings(item) if item.request is None else item.request
-    for name in ("generationConfig", "imageConfig", "imageSize"):
-        body = body.get(name) if isinstance(body, dict) else None
-    return body if isinstance(body, str) else None
+    return asked_geometry(item)[1]
 
 
 # --- the conversation ---------------------------------------------------------------------------

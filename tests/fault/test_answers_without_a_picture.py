@@ -117,8 +117,6 @@ async def test_a_blocked_item_is_not_sent_again_by_a_plain_run(job: Path) -> Non
         pytest.param(CAT[: len(CAT) // 2], id="half a PNG"),
         pytest.param(b"\xff\xd8\xff\xe0" + b"\x00" * 900, id="JPEG without its end"),
         pytest.param(b"RIFF\xff\xff\x00\x00WEBPVP8 " + b"\x00" * 900, id="WebP that is too short"),
-        pytest.param(b"<svg xmlns='http://www.w3.org/2000/svg'/>", id="SVG"),
-        pytest.param(b"GIF89a" + b"\x00" * 100, id="GIF"),
         pytest.param(b"\x89PNG\r\n\x1a\n" + CAT[-12:], id="PNG without a size"),
     ],
 )
@@ -136,6 +134,26 @@ async def test_a_broken_picture_goes_to_quarantine_and_is_asked_for_once_more(
     assert told["role"] == "quarantine"
     assert ran.attempts[0]["error"]["message"]
     assert str(ran.summary.cost_waste_usd) == "0.138160"
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        pytest.param(b"<svg xmlns='http://www.w3.org/2000/svg'/>", id="SVG"),
+        pytest.param(b"GIF89a" + b"\x00" * 100, id="GIF"),
+        pytest.param(b"\x00\x00\x00\x18ftypheic" + b"\x00" * 100, id="HEIC"),
+        pytest.param(b"<html><body>sorry</body></html>", id="a page"),
+    ],
+)
+async def test_what_is_no_picture_in_the_first_place_is_kept_and_not_asked_for_again(
+    data: bytes, job: Path
+) -> None:
+    with FaultServer(lambda _: whole(document(image_part(data)))) as server:
+        ran = await run_job(job, server)
+    assert ran.told == [("broken_image", "failed", "yes")]
+    assert server.requests == {"cat": 1}
+    [kept] = ran.quarantined
+    assert (kept.suffix, kept.read_bytes()) == (".bin", data)
 
 
 @pytest.mark.parametrize(

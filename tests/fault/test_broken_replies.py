@@ -44,8 +44,6 @@ BAD_REPLIES: dict[str, Answer] = {
     "JSON of another kind": sends(http(200, b'"fine"')),
     "null": sends(http(200, b"null")),
     "an empty list": sends(http(200, b"[]")),
-    "two documents": sends(http(200, CAT + CAT)),
-    "followed by garbage": sends(http(200, CAT + b" trailing")),
     "bytes beyond its length": sends(http(200, CAT) + b"garbage without end"),
     "nested without end": sends(http(200, UNBOUNDED_NESTING)),
     "garbage instead of a status line": sends(b"SMTP 220 ready\r\n\r\n", end=End.BROKEN),
@@ -76,6 +74,27 @@ async def test_bad_reply_is_retried_once_and_leaves_no_file(fault: Answer, job: 
     assert ran.summary.maybe_billed.count == 1
     assert (ran.directory / "images/cat.png").read_bytes() == servers.png("cat 2")
     assert not ran.quarantined
+
+
+@pytest.mark.parametrize(
+    ("body", "n_pictures"),
+    [
+        pytest.param(CAT + CAT, 2, id="two documents"),
+        pytest.param(CAT + b" trailing", 1, id="followed by garbage"),
+    ],
+)
+async def test_whole_pictures_of_a_nonsensical_answer_are_kept_in_quarantine(
+    body: bytes, n_pictures: int, job: Path
+) -> None:
+    with FaultServer(servers.once(sends(http(200, body)))) as server:
+        ran = await run_job(job, server)
+    assert ran.told == [("bad_reply", "retry", "maybe"), ("image", "done", "yes")]
+    assert server.requests == {"cat": 2}
+    kept = [path.read_bytes() for path in ran.quarantined]
+    assert kept == [servers.png("a draft")] * n_pictures
+    told = ran.attempts[0]["images"]
+    assert [image["role"] for image in told] == ["quarantine"] * n_pictures
+    assert (ran.directory / "images/cat.png").read_bytes() == servers.png("cat 2")
 
 
 @pytest.mark.parametrize("fault", [pytest.param(v, id=k) for k, v in LOST.items()])

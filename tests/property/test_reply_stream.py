@@ -21,7 +21,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from batchgen.errors import AttemptError
-from batchgen.wire.reply import read_reply, why_no_image
+from batchgen.sanitize import printable
+from batchgen.wire.reply import ReplyImage, read_reply, why_no_image
 from batchgen.wire.stream import ReplyStream
 
 # --- the reference: the whole document at once --------------------------------------------------
@@ -29,17 +30,13 @@ from batchgen.wire.stream import ReplyStream
 
 @dataclass(frozen=True)
 class Meaning:
-    """What an answer says; an image that is no base64 is None."""
+    """What an answer says; an image that is no base64 is None, `final` its last that is shown."""
 
     images: tuple[tuple[bytes | None, bool], ...]
+    final: bytes | None
     text: str | None
     finish_reason: str | None
     model_version: str | None
-
-    @property
-    def final(self) -> bytes | None:
-        shown = [data for data, thought in self.images if not thought]
-        return shown[-1] if shown else None
 
 
 def decode_at_once(text: str) -> bytes | None:
@@ -85,7 +82,7 @@ def at_once(body: bytes) -> Meaning | None:
         return None
     if isinstance(document, list) and len(document) == 1:
         document = document[0]
-    if not isinstance(document, dict) or document.get("error"):
+    if not isinstance(document, dict):
         return None
 
     def at(value: Any, *names: str) -> Any:
@@ -96,24 +93,41 @@ def at_once(body: bytes) -> Meaning | None:
     def words(value: Any) -> str | None:
         return without_lone_surrogates(value) if isinstance(value, str) and value else None
 
+    def name(value: Any) -> str | None:
+        return printable(words(value) or "", 120) or None
+
+    def is_thought(part: dict[str, Any]) -> bool:
+        return str(part.get("thought")).lower() == "true"
+
+    def parts_of(candidate: Any) -> list[dict[str, Any]]:
+        parts = at(at(candidate, "content"), "parts")
+        return [one for one in parts if isinstance(one, dict)] if isinstance(parts, list) else []
+
+    def images_of(candidate: Any) -> list[tuple[bytes | None, bool]]:
+        found = [
+            (at(at(part, "inlineData", "inline_data"), "data"), is_thought(part))
+            for part in parts_of(candidate)
+        ]
+        return [(decode_at_once(data), flag) for data, flag in found if isinstance(data, str)]
+
     candidates = at(document, "candidates")
-    candidate = candidates[0] if isinstance(candidates, list) and candidates else None
-    parts = at(at(candidate, "content"), "parts")
-    parts = [part for part in parts if isinstance(part, dict)] if isinstance(parts, list) else []
-    images = []
-    for part in parts:
-        inline = at(part, "inlineData", "inline_data")
-        data = at(inline, "data")
-        if isinstance(data, str):
-            images.append((decode_at_once(data), part.get("thought") is True))
-    texts = [words(part.get("text")) for part in parts if part.get("thought") is not True]
+    candidates = candidates if isinstance(candidates, list) else []
+    shown = [one for one in candidates if any(not flag for _, flag in images_of(one))]
+    if document.get("error") and not shown:
+        return None
+    candidate = (*shown, *(one for one in candidates if isinstance(one, dict)), None)[0]
+    others = [one for one in candidates if one is not candidate]
+    parts = parts_of(candidate)
+    images = [image for one in (candidate, *others) for image in images_of(one)]
+    texts = [words(part.get("text")) for part in parts if not is_thought(part)]
     usage = at(document, "usageMetadata", "usage_metadata")
     return Meaning(
         images=tuple(images),
+        final=next((data for data, flag in reversed(images_of(candidate)) if not flag), None),
         text="\n".join(text for text in texts if text)[: 64 << 10] or None,
-        finish_reason=words(at(candidate, "finishReason", "finish_reason")),
-        model_version=words(at(document, "modelVersion", "model_version"))
-        or words(at(usage, "modelVersion", "model_version")),
+        finish_reason=name(at(candidate, "finishReason", "finish_reason")),
+        model_version=name(at(document, "modelVersion", "model_version"))
+        or name(at(usage, "modelVersion", "model_version")),
     )
 
 
@@ -161,14 +175,13 @@ def as_it_arrives(chunks: list[bytes]) -> Meaning | None:
         return None
     assert stream.is_whole
     assert all(len(sink.faults) == 1 for sink in sinks)
-    images = tuple(
-        (
-            bytes(sinks[image.index].data) if sinks[image.index].faults == [None] else None,
-            image.thought,
-        )
-        for image in reply.images
-    )
-    return Meaning(images, reply.text, reply.finish_reason, reply.model_version)
+
+    def data(image: ReplyImage | None) -> bytes | None:
+        sink = None if image is None else sinks[image.index]
+        return None if sink is None or sink.faults != [None] else bytes(sink.data)
+
+    images = tuple((data(image), image.role == "thought") for image in reply.images)
+    return Meaning(images, data(reply.final), reply.text, reply.finish_reason, reply.model_version)
 
 
 def cut(body: bytes, rng: random.Random) -> list[bytes]:

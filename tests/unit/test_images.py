@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from batchgen.store.images import HEAD_BYTES, TAIL_BYTES, ImageFacts, inspect
+from batchgen.store.images import ImageFacts, inspect
 
 
 def picture(kind: str, size: tuple[int, int] = (33, 21), **options: Any) -> bytes:
@@ -20,7 +20,7 @@ def picture(kind: str, size: tuple[int, int] = (33, 21), **options: Any) -> byte
 
 
 def facts(data: bytes) -> ImageFacts | None:
-    return inspect(data[:HEAD_BYTES], data[-TAIL_BYTES:], len(data))
+    return inspect(io.BytesIO(data))
 
 
 WHOLE = {
@@ -99,10 +99,17 @@ def test_the_first_bytes_of_a_picture_alone_are_no_picture(data: bytes) -> None:
     assert got.fault
 
 
-def test_a_jpeg_whose_frame_lies_beyond_the_head_is_whole_and_of_unknown_size() -> None:
+def test_the_size_of_a_jpeg_is_found_behind_megabytes_of_profiles() -> None:
     segment = b"\xff\xeb\xff\xff" + b"x" * 65533
-    data = WHOLE["jpeg"][:2] + segment * 2 + WHOLE["jpeg"][2:]
-    assert facts(data) == ImageFacts("jpg", "image/jpeg", None, None)
+    data = WHOLE["jpeg"][:2] + segment * 40 + WHOLE["jpeg"][2:]
+    assert facts(data) == ImageFacts("jpg", "image/jpeg", 33, 21)
+
+
+def test_a_large_jpeg_without_a_frame_is_not_whole() -> None:
+    segment = b"\xff\xeb\xff\xff" + b"x" * 65533
+    got = facts(b"\xff\xd8" + segment * 2 + b"\xff\xd9")
+    assert got is not None
+    assert got.fault == "the JPEG has no frame (SOF)"
 
 
 def test_a_few_bytes_after_the_end_do_no_harm() -> None:

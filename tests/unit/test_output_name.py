@@ -15,7 +15,6 @@ import msgspec
 import pytest
 from PIL import Image
 
-from batchgen import settle
 from batchgen.cost import PriceBook
 from batchgen.manifest import Manifest, open_manifest
 from batchgen.manifest.fields import Checker
@@ -26,6 +25,7 @@ from batchgen.naming import MAX_NAME_BYTES
 from batchgen.references import ReferenceLibrary
 from batchgen.sanitize import Secrets
 from batchgen.settle import Settler
+from batchgen.store import pictures
 from batchgen.store.expanded import read_items, write_items
 from batchgen.store.layout import Layout
 from batchgen.store.ledger import Sent
@@ -273,17 +273,17 @@ ITEMS = "defaults: {model: m}\nitems:\n"  # below a line of output; what follows
 
 BROKEN_JOBS: list[tuple[str, list[str]]] = [
     (
-        'output: {name: "{id}", keep_thoughts: false, on_wrong_size: accept}\n'
+        'output: {name: "{id}", keep_thoughts: perhaps, on_wrong_size: retyr}\n'
         + ITEMS
         + "- {id: a, prompt: p}\n",
         [
-            "job.yaml:1:24: output.keep_thoughts: this version of batchgen does not support it yet",
-            "job.yaml:1:46: output.on_wrong_size: this version of batchgen does not support it yet",
+            "job.yaml:1:39: output.keep_thoughts: expected true or false, found 'perhaps'",
+            "job.yaml:1:63: output.on_wrong_size: 'retyr' is not one of accept, retry, fail; did you mean 'retry'?",
         ],
     ),
     (
-        "output: {keep_drafts: true}\n" + ITEMS + "- {id: a, prompt: p}\n",
-        ["job.yaml:1:10: output.keep_drafts: this version of batchgen does not support it yet"],
+        "output: {keep_draft: true}\n" + ITEMS + "- {id: a, prompt: p}\n",
+        ["job.yaml:1:10: output.keep_draft: unknown field; did you mean 'keep_drafts'?"],
     ),
     (
         'output: {nam: "{id}"}\n' + ITEMS + "- {id: a, prompt: p}\n",
@@ -545,7 +545,7 @@ def test_the_name_of_every_new_folder_is_durable_before_the_picture_is(
         inside = sorted(one.name for one in path.iterdir())
         synced.append((path.relative_to(settler.layout.root).as_posix(), inside))
 
-    monkeypatch.setattr(settle, "sync_directory", sync)
+    monkeypatch.setattr(pictures, "sync_directory", sync)
     settler.settle(received(settler, "shoes/A-17/side"))
     assert [(path, inside) for path, inside in synced if path != "."] == [
         ("images", ["shoes"]),

@@ -16,6 +16,7 @@ from batchgen.errors import (
     Blocked,
     NoImage,
     NotTheApi,
+    PromptBlocked,
     QuotaExhausted,
     RateLimited,
     ServerError,
@@ -88,7 +89,8 @@ def test_the_final_image_is_the_last_that_is_no_thought() -> None:
     got = Received(body)
     assert got.reply.final is not None
     assert got.sinks[got.reply.final.index].data == b"B"
-    assert [one.thought for one in got.reply.images] == [False, False, True]
+    roles = {one.index: one.role for one in got.reply.images}
+    assert roles == {0: "draft", 1: "final", 2: "thought"}
 
 
 @pytest.mark.parametrize("before", [True, False])
@@ -139,13 +141,65 @@ def test_a_number_that_the_server_wrote_itself_is_never_taken_for_an_image() -> 
         assert read_reply(skeleton).images == ()
 
 
-def test_only_the_first_candidate_gives_the_picture() -> None:
+def test_the_first_candidate_with_a_picture_gives_it_and_those_of_others_are_drafts() -> None:
     body = answer(image("QQ=="))
     body["candidates"].append(answer(image("Qg=="))["candidates"][0])
-    got = Received(body)
-    assert len(got.sinks) == 2
-    assert got.reply.final is not None
-    assert got.reply.final.index == 0
+    reply = Received(body).reply
+    assert [(one.index, one.role) for one in reply.images] == [(0, "final"), (1, "draft")]
+
+
+@pytest.mark.parametrize(
+    "first", [None, {}, {"finishReason": "NO_IMAGE"}, answer(image(thought=True))["candidates"][0]]
+)
+def test_a_candidate_without_a_picture_does_not_hide_the_next_ones(first: Any) -> None:
+    body = answer(image("Qg=="), finishReason="STOP")
+    body["candidates"].insert(0, first)
+    reply = Received(body).reply
+    assert reply.final is not None
+    assert (reply.candidate, reply.finish_reason) == (1, "STOP")
+
+
+def test_an_image_without_data_is_none_and_the_one_before_it_is_final() -> None:
+    got = Received(answer(image("QQ=="), image("")))
+    reply = read_reply(got.stream.skeleton(), empty={1})
+    assert [(one.index, one.role) for one in reply.images] == [(0, "final")]
+    assert why_no_image(read_reply(got.stream.skeleton(), empty={0, 1})).message == (
+        "the model returned no picture"
+    )
+
+
+def test_a_picture_beside_an_error_is_a_picture() -> None:
+    body = answer(image("QQ==")) | {"error": {"code": 500, "message": "late"}}
+    assert Received(body).reply.final is not None
+    thought_only = answer(image("QQ==", thought=True)) | {"error": {"code": 503}}
+    with pytest.raises(ServerError):
+        _ = Received(thought_only).reply
+
+
+@pytest.mark.parametrize("flag", [True, "true", "True"])
+def test_a_thought_is_a_thought_also_where_a_gateway_writes_it_as_text(flag: Any) -> None:
+    reply = Received(answer({"text": "hm", "thought": flag}, image(thought=flag))).reply
+    assert (reply.final, reply.text) == (None, None)
+
+
+@pytest.mark.parametrize("flag", [False, None, "false", 0, "", "no", [], {}])
+def test_any_other_flag_is_no_thought(flag: Any) -> None:
+    assert Received(answer(image(thought=flag))).reply.final is not None
+
+
+def test_a_picture_that_is_only_named_by_its_address_is_told_and_not_asked_for_again() -> None:
+    part = {"fileData": {"fileUri": "https://storage.example.com/a.png"}}
+    error = why_no_image(Received(answer(part, finishReason="STOP")).reply)
+    assert (type(error), error.tries) == (NoImage, 0)
+    assert error.message.endswith("https://storage.example.com/a.png")
+
+
+def test_names_that_are_no_names_are_cut_and_made_fit_for_a_line() -> None:
+    reply = Received(answer(finishReason="A\x1b[31m\n" + "B" * 5000)).reply
+    assert reply.finish_reason is not None
+    assert len(reply.finish_reason) <= 120
+    assert reply.finish_reason.isprintable()
+    assert isinstance(why_no_image(reply), NoImage)
 
 
 @pytest.mark.parametrize(
@@ -405,8 +459,15 @@ def test_a_refusal_is_blocked_and_never_sent_again(reason: str) -> None:
 
 
 def test_a_refused_prompt_is_blocked_whatever_the_finish_reason() -> None:
-    assert type(why_no_image(Reply(block_reason="OTHER"))) is Blocked
-    assert type(why_no_image(Reply(block_reason="JAILBREAK", finish_reason="STOP"))) is Blocked
+    for reply in (
+        Reply(block_reason="OTHER"),
+        Reply(block_reason="JAILBREAK", finish_reason="STOP"),
+        Reply(block_reason="A_REASON_OF_TOMORROW"),
+    ):
+        error = why_no_image(reply)
+        assert type(error) is PromptBlocked
+        assert reply.block_reason is not None
+        assert reply.block_reason in error.message
 
 
 def test_an_account_limited_for_violations_stops_the_run() -> None:

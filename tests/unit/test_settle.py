@@ -1,5 +1,6 @@
 """A whole answer on disk becomes a picture and a line; real files, no network."""
 
+import dataclasses
 import hashlib
 import io
 import json
@@ -8,11 +9,13 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from PIL import Image
 
+from batchgen.acceptance import Acceptance
 from batchgen.cost import Price, PriceBook
-from batchgen.errors import BrokenImage, Bug, NoImage, StoreError
+from batchgen.errors import BrokenImage, Bug, NoImage, StoreError, WrongSize
 from batchgen.model import Item
 from batchgen.recovery import Recovery
 from batchgen.retry import Retries
@@ -261,3 +264,205 @@ def test_a_recovered_answer_that_trips_us_up_is_left_to_be_kept_and_stops_the_ru
     assert end.line is not None
     assert (end.line.bytes_in, end.line.request_id, end.line.recovered) == (1000, "r-1", True)
     assert settler.layout.parts / receipt.images[0].part in end.leftovers
+
+
+# --- what is kept besides the picture, and a picture that is not what was asked for ---------------
+
+
+def accepting(settler: Settler, **acceptance: Any) -> Settler:
+    return dataclasses.replace(settler, acceptance=Acceptance(**acceptance))
+
+
+def many(settler: Settler) -> Receipt:
+    """A thought, two drafts and the picture."""
+    return received(
+        settler,
+        [png("grey"), png("red"), jpeg(), png("green")],
+        [part(0, thought=True), part(1), part(2), part(3)],
+    )
+
+
+def test_drafts_and_thoughts_are_kept_apart_where_the_job_says_so(settler: Settler) -> None:
+    end = accepting(settler, keep_drafts=True, keep_thoughts=True).settle(many(settler))
+    assert end.line is not None
+    assert [(image.path, image.role) for image in end.line.images] == [
+        ("images/hero 16x9.png", "final"),
+        ("drafts/hero 16x9.1.1.png", "draft"),
+        ("drafts/hero 16x9.1.2.jpg", "draft"),
+        ("thoughts/hero 16x9.1.1.png", "thought"),
+    ]
+    finish(settler, end)
+    for image, data in zip(
+        end.line.images, (png("green"), png("red"), jpeg(), png("grey")), strict=True
+    ):
+        assert (settler.layout.root / image.path).read_bytes() == data
+        assert (image.sha256, image.bytes) == (hashlib.sha256(data).hexdigest(), len(data))
+        assert (image.width, image.height) == ((32, 18) if image.mime == "image/png" else (8, 8))
+
+
+@pytest.mark.parametrize(
+    ("acceptance", "kept"),
+    [
+        ({}, []),
+        ({"keep_thoughts": True}, ["thoughts/hero 16x9.1.1.png"]),
+        ({"keep_drafts": True}, ["drafts/hero 16x9.1.1.png", "drafts/hero 16x9.1.2.jpg"]),
+    ],
+)
+def test_nothing_is_kept_that_nobody_asked_to_keep(
+    settler: Settler, acceptance: dict[str, Any], kept: list[str]
+) -> None:
+    end = accepting(settler, **acceptance).settle(many(settler))
+    assert finish(settler, end) == sorted([*kept, "images/hero 16x9.png"])
+
+
+def test_a_new_answer_takes_the_drafts_of_the_one_before_away(settler: Settler) -> None:
+    keeping = accepting(settler, keep_drafts=True)
+    finish(settler, keeping.settle(many(settler)))
+    end = keeping.settle(received(settler, [jpeg(), png()], [part(0), part(1)]))
+    assert finish(settler, end) == ["drafts/hero 16x9.1.1.jpg", "images/hero 16x9.png"]
+    finish(settler, keeping.settle(many(settler)))
+    end = settler.settle(received(settler, [png()], [part(0)]))
+    assert finish(settler, end) == ["images/hero 16x9.png"]
+
+
+def test_a_draft_that_is_not_whole_costs_no_picture_and_goes_to_quarantine(
+    settler: Settler,
+) -> None:
+    receipt = received(settler, [png()[:-9], png()], [part(0), part(1)])
+    end = accepting(settler, keep_drafts=True).settle(receipt)
+    assert end.error is None
+    assert end.line is not None
+    assert [image.role for image in end.line.images] == ["final", "quarantine"]
+
+
+@pytest.mark.parametrize("n_renamed", range(5))
+def test_a_kill_between_any_two_of_the_pictures_loses_none(
+    settler: Settler, n_renamed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keeping = accepting(settler, keep_drafts=True, keep_thoughts=True)
+    whole = keeping.settle(many(settler)).line
+    assert whole is not None
+    for image in whole.images:
+        (settler.layout.root / image.path).unlink()
+    receipt = many(settler)
+    moves = iter(range(n_renamed + 1))
+
+    def killed(path: Path, target: Path) -> Path:
+        # The receipt is put into its place first.
+        if target.suffix != ".json" and next(moves, n_renamed) == n_renamed:
+            raise KeyboardInterrupt
+        path.rename(target)
+        return target
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "replace", killed)
+        try:
+            keeping.settle(receipt)
+        except KeyboardInterrupt:
+            assert n_renamed < 4
+        else:
+            assert n_renamed == 4
+    again = load_receipt(settler.layout.parts, SENT)
+    assert again is not None
+    end = keeping.settle(again, recovered=True)
+    assert end.line is not None
+    assert end.line.images == whole.images
+    assert finish(settler, end) == sorted(image.path for image in whole.images)
+
+
+WIDE = msgspec.structs.replace(ITEM, aspect_ratio="16:9", image_size="2K")
+
+
+def asked(settler: Settler, item: Item, data: bytes) -> Receipt:
+    return msgspec.structs.replace(received(settler, [data], [part(0)]), item=item)
+
+
+def square() -> bytes:
+    out = io.BytesIO()
+    Image.new("RGB", (64, 64)).save(out, "png")
+    return out.getvalue()
+
+
+def test_a_picture_of_another_size_is_accepted_with_a_note(settler: Settler) -> None:
+    end = settler.settle(asked(settler, WIDE, square()))
+    assert end.error is None
+    assert end.line is not None
+    assert end.line.outcome == "image"
+    assert end.line.note == "the picture is 64x64, and 16:9 at 2K was asked for"
+    assert finish(settler, end) == ["images/hero 16x9.png"]
+
+
+@pytest.mark.parametrize(("action", "tries"), [("retry", None), ("fail", 0)])
+def test_or_it_is_paid_for_and_set_aside(settler: Settler, action: Any, tries: int | None) -> None:
+    end = accepting(settler, on_wrong_size=action).settle(asked(settler, WIDE, square()))
+    assert isinstance(end.error, WrongSize)
+    assert end.error.tries == tries
+    assert end.line is not None
+    assert (end.line.outcome, end.line.billed) == ("wrong_size", "yes")
+    assert end.line.cost_usd == Decimal("0.138160")
+    (stays,) = finish(settler, end)
+    assert stays == end.line.images[0].path
+    assert stays.startswith("quarantine/")
+
+
+@pytest.mark.parametrize(
+    "item",
+    [
+        ITEM,
+        msgspec.structs.replace(ITEM, aspect_ratio="1:1"),
+        msgspec.structs.replace(ITEM, model="gemini-2.5-flash-image", image_size="4K"),
+        Item(id="hero 16:9", model="m", request={"contents": [], "generationConfig": "odd"}),
+    ],
+    ids=["nothing asked", "the ratio fits", "a size that is not sent", "an odd raw request"],
+)
+def test_a_size_that_was_not_asked_for_is_not_judged(settler: Settler, item: Item) -> None:
+    end = accepting(settler, on_wrong_size="fail").settle(asked(settler, item, square()))
+    assert end.error is None
+
+
+def test_what_a_raw_request_and_extra_ask_for_is_judged_too(settler: Settler) -> None:
+    config = {"generationConfig": {"imageConfig": {"aspectRatio": "9:16"}}}
+    raw = Item(id="hero 16:9", model="m", request={"contents": [], **config})
+    for item in (raw, msgspec.structs.replace(ITEM, extra=config)):
+        end = accepting(settler, on_wrong_size="fail").settle(asked(settler, item, square()))
+        assert isinstance(end.error, WrongSize)
+
+
+def test_of_a_broken_answer_every_picture_that_is_no_thought_is_set_aside(
+    settler: Settler,
+) -> None:
+    receipt = received(
+        settler,
+        [png("grey"), png("red"), png("green")[:-9]],
+        [part(0, thought=True), part(1), part(2)],
+    )
+    end = settler.settle(receipt)
+    assert isinstance(end.error, BrokenImage)
+    assert end.line is not None
+    assert [image.role for image in end.line.images] == ["quarantine"] * 2
+    kept = [settler.layout.root / path for path in finish(settler, end)]
+    assert sorted(path.read_bytes() for path in kept) == sorted((png("red"), png("green")[:-9]))
+
+
+def test_a_picture_in_no_place_that_is_known_is_set_aside(settler: Settler) -> None:
+    receipt = received(settler, [png()], [])
+    odd = {"output": {"inlineData": {"data": "0"}}, "candidates": []}
+    end = settler.settle(msgspec.structs.replace(receipt, skeleton=json.dumps(odd)))
+    assert isinstance(end.error, NoImage)
+    (stays,) = finish(settler, end)
+    assert (settler.layout.root / stays).read_bytes() == png()
+
+
+def test_the_service_is_quoted_on_how_it_ended(settler: Settler) -> None:
+    receipt = received(settler, [], [])
+    refused = {
+        "candidates": [{"finishReason": "IMAGE_SAFETY", "finishMessage": "Unable to \x1b[31mshow"}]
+    }
+    end = settler.settle(msgspec.structs.replace(receipt, skeleton=json.dumps(refused)))
+    assert end.line is not None
+    assert end.line.finish_message == "Unable to [31mshow"
+    assert end.line.block_reason is msgspec.UNSET
+    blocked = {"promptFeedback": {"blockReason": "OTHER", "blockReasonMessage": "no"}}
+    end = settler.settle(msgspec.structs.replace(receipt, skeleton=json.dumps(blocked)))
+    assert end.line is not None
+    assert (end.line.block_reason, end.line.finish_message) == ("OTHER", "no")

@@ -1,0 +1,185 @@
+"""The images of one answer, from their part files to where they belong.
+
+    part ──> seen: what are its bytes? ──┬─ taken: durable under its final name
+                                         └─ set aside: durable in quarantine/
+
+An answer that a killed run left may have been half way: an image whose part is gone is looked for
+under the names that it would have got.
+"""
+
+import itertools
+import os
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from batchgen.model import ImageFile, ImageRole
+from batchgen.store.images import ImageFacts, inspect_file, sha256_of
+from batchgen.store.layout import EXTENSIONS, Layout
+from batchgen.store.ledger import sync_directory, sync_file
+from batchgen.store.receipts import Receipt, ReceivedImage
+
+NO_PICTURE: Final = "it is no PNG, JPEG or WebP"
+
+# Of two threads that need a new directory, neither goes on before its name is durable.
+_making_directories: Final = threading.Lock()
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where an image belongs: its role, and its path by the extension that its bytes tell."""
+
+    role: ImageRole
+    path: Callable[[str], Path]
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What an image is by its bytes, and why it is not whole, if it is not."""
+
+    facts: ImageFacts | None
+    fault: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerImages:
+    """The images of one whole answer, on disk; numbered as in its receipt.
+
+    Attributes:
+        places: Where those belong that are kept.
+        is_recovered: A killed run left them: a power cut may have taken some bytes since.
+    """
+
+    layout: Layout
+    receipt: Receipt
+    places: Mapping[int, Place]
+    is_recovered: bool
+
+    def seen(self, index: int) -> Seen:
+        """Look at the headers and the end of an image."""
+        received = self.receipt.images[index]
+        if received.fault is not None:
+            return Seen(None, f"its base64 holds {received.fault}")
+        path = self.find(index)
+        if received.size_bytes == 0 or path is None:
+            return Seen(None, "it has no bytes")
+        facts = inspect_file(path)
+        fault = NO_PICTURE if facts is None else facts.fault
+        if fault is None and self.is_recovered and sha256_of(path) != received.sha256:
+            fault = "it is not what was received"
+        return Seen(facts, fault)
+
+    def find(self, index: int) -> Path | None:
+        """The part file, or where a killed run came as far as renaming it to."""
+        received = self.receipt.images[index]
+        part = self.layout.parts / received.part
+        if part.is_file():
+            return part
+        renamed = (path for path in self._names(index) if path.is_file())
+        return next((path for path in renamed if sha256_of(path) == received.sha256), None)
+
+    def take(self, index: int) -> ImageFile | None:
+        """Give a whole image its name, durably; what had it before with another ending goes.
+
+        One that is not whole is set aside.
+        """
+        seen = self.seen(index)
+        if seen.facts is None or seen.fault is not None:
+            return self._set_aside(index)
+        place = self.places[index]
+        target = place.path(seen.facts.extension)
+        _commit(self.find(index), target)
+        for extension in EXTENSIONS:
+            if extension != seen.facts.extension:
+                place.path(extension).unlink(missing_ok=True)
+        return _image_file(self.layout, target, place.role, self.receipt.images[index], seen.facts)
+
+    def set_aside(self, indices: Iterable[int]) -> tuple[ImageFile, ...]:
+        """Keep images in quarantine, durably, as far as there is anything of them."""
+        kept = [self._set_aside(index) for index in indices]
+        return tuple(image for image in kept if image is not None)
+
+    def _set_aside(self, index: int) -> ImageFile | None:
+        path = self.find(index)
+        if path is None:
+            return None
+        facts = self.seen(index).facts
+        target = self._quarantine(index, facts.extension if facts else "bin")
+        _commit(path, target)
+        return _image_file(self.layout, target, "quarantine", self.receipt.images[index], facts)
+
+    def _names(self, index: int) -> Iterator[Path]:
+        if (place := self.places.get(index)) is not None:
+            yield from map(place.path, EXTENSIONS)
+        for extension in (*EXTENSIONS, "bin"):
+            yield self._quarantine(index, extension)
+
+    def _quarantine(self, index: int, extension: str) -> Path:
+        stem = Path(self.receipt.images[index].part).stem
+        return self.layout.quarantine(stem, extension)
+
+
+def set_aside_cut(layout: Layout, parts: Iterable[Path]) -> Iterator[ImageFile]:
+    """Keep what has come of the images of an answer that was cut, durably, in quarantine."""
+    for part in parts:
+        if not part.is_file() or not (size_bytes := part.stat().st_size):
+            continue
+        received = ReceivedImage(part=part.name, sha256=sha256_of(part), size_bytes=size_bytes)
+        facts = inspect_file(part)
+        target = layout.quarantine(part.stem, facts.extension if facts else "bin")
+        _commit(part, target)
+        yield _image_file(layout, target, "quarantine", received, facts)
+
+
+def remove_numbered(path: Callable[[int, str], Path], first: int) -> None:
+    """Remove the files of an earlier answer that are numbered from `first` on, without a gap."""
+    for number in itertools.count(first):
+        paths = [path(number, extension) for extension in EXTENSIONS]
+        there = [one for one in paths if one.is_file()]
+        for one in there:
+            one.unlink(missing_ok=True)
+        if not there:
+            return
+
+
+def _image_file(
+    layout: Layout,
+    path: Path,
+    role: ImageRole,
+    received: ReceivedImage,
+    facts: ImageFacts | None,
+) -> ImageFile:
+    """An image on disk as the ledger names it."""
+    return ImageFile(
+        path=layout.relative(path),
+        role=role,
+        sha256=received.sha256,
+        bytes=received.size_bytes,
+        width=facts.width if facts else None,
+        height=facts.height if facts else None,
+        mime=facts.mime if facts else None,
+    )
+
+
+def _commit(path: Path | None, target: Path) -> None:
+    """Make a file durable, then visible under its final name, then the name durable."""
+    _make_directory(target.parent)
+    if path is not None and path != target:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            sync_file(descriptor)
+        finally:
+            os.close(descriptor)
+        path.replace(target)
+    sync_directory(target.parent)
+
+
+def _make_directory(path: Path) -> None:
+    """Make a directory and those above it; the name of each new one is durable."""
+    with _making_directories:
+        missing = itertools.takewhile(lambda one: not one.is_dir(), (path, *path.parents))
+        for directory in reversed(list(missing)):
+            directory.mkdir(exist_ok=True)
+            sync_directory(directory.parent)
