@@ -1,9 +1,9 @@
 """batchgen: a batch job runner for Gemini-native image generation.
 
     job file ──> plan ──> pool ──> transport ──> wire ──> store ──> ledger ──> report and cost
-    manifest/    plan     pool     transport     wire/    store/    store/     report/  cost
-    intake       depend-  limits   references/   attempt  settle    ledger              known_models
-    selection    encies   retry    conversation
+    manifest/    plan     pool     transport     wire/    answer    store/     report/  cost
+    intake       depend-  limits   references/   attempt  settle    ledger     export   known_models
+    selection    encies   retry    conversation           store/
 
 Everything that a program may rely on is in `__all__`:
 

@@ -4,9 +4,14 @@ Source: docs/api-notes.md, section 1 (pixels differ from the published tables by
 what is further off is another ratio; sizes are steps of four times the pixels).
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from math import prod
 from typing import Final, Literal, TypeAlias
+
+from batchgen.known_models import KnownModels
+from batchgen.model import ImageFile, Item
+from batchgen.wire.request import asked_geometry
 
 OnWrongSize: TypeAlias = Literal["accept", "retry", "fail"]
 
@@ -32,7 +37,25 @@ class Acceptance:
     on_wrong_size: OnWrongSize = "accept"
 
 
-def why_wrong_size(
+def why_wrong_size(item: Item, width: int | None, height: int | None) -> str | None:
+    """Say how a picture differs from the ratio and the size that its item asked for.
+
+    None if it does not differ, or if nobody can tell. What batchgen itself leaves out of a request
+    was not asked for.
+    """
+    sent = KnownModels.shipped().as_sent(item)
+    return compare_size(*asked_geometry(sent), width, height)
+
+
+def has_wrong_size(item: Item, images: Iterable[ImageFile]) -> bool:
+    """Whether an item's final picture is of another ratio or size than it asked for."""
+    return any(
+        image.role == "final" and why_wrong_size(item, image.width, image.height) is not None
+        for image in images
+    )
+
+
+def compare_size(
     ratio: str | None, size: str | None, width: int | None, height: int | None
 ) -> str | None:
     """Say how a picture differs from what was asked for; None if it does not.

@@ -11,13 +11,11 @@ from typing import Final
 
 from batchgen.acceptance import Acceptance, why_wrong_size
 from batchgen.errors import AttemptError, BrokenImage, WrongSize
-from batchgen.known_models import KnownModels
 from batchgen.model import ImageFile, ImageRole
 from batchgen.store.layout import Layout
 from batchgen.store.pictures import NO_PICTURE, AnswerImages, Place, remove_numbered
 from batchgen.store.receipts import Receipt
 from batchgen.wire.reply import Reply, read_reply, why_no_image
-from batchgen.wire.request import asked_geometry
 
 _FOLDERS: Final[dict[ImageRole, str]] = {"draft": "drafts", "thought": "thoughts"}
 
@@ -83,8 +81,7 @@ def _judge(
         said = f" (finish reason {reply.finish_reason})" if reply.finish_reason else ""
         message = f"the picture is not whole: {seen.fault}{said}; kept in quarantine/"
         return BrokenImage(message, tries=0 if seen.fault == NO_PICTURE else None), None
-    sent = KnownModels.shipped().as_sent(receipt.item)
-    differs = why_wrong_size(*asked_geometry(sent), seen.facts.width, seen.facts.height)
+    differs = why_wrong_size(receipt.item, seen.facts.width, seen.facts.height)
     match acceptance.on_wrong_size:
         case "retry" if differs:
             return WrongSize(f"{differs}; kept in quarantine/"), None

@@ -105,7 +105,8 @@ def decide(error: AttemptError, tries: Tries, policy: Retries, rng: random.Rando
     used = tries.used.get(error.family, 0)
     budget = policy.budget(error)
     if used >= budget:
-        return GiveUp(f"given up after {used} retries" if used else None)
+        retries = "1 retry" if used == 1 else f"{used} retries"
+        return GiveUp(f"given up after {retries}" if used else None)
     told_s = error.wait_s
     if told_s is not None:
         if told_s > policy.max_wait:

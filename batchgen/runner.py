@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Self, Unpack
 import msgspec
 
 from batchgen._version import __version__
+from batchgen.acceptance import has_wrong_size
 from batchgen.access import as_written, choose_provider, find_key, find_proxy, secret_values
 from batchgen.attempt import Caller
 from batchgen.clock import Clock, stamp
@@ -129,6 +130,7 @@ class Runner:
         self.written_summary: Summary | None = None
         self._entered = False
         self._told_stopping = False
+        self._told_wrong_size = False
         self._signal: str | None = None
         self._met_bug = False
         self._skipped: dict[str, str] = {}  # what is about to be, with what it builds on
@@ -498,6 +500,14 @@ class Runner:
                 path.unlink(missing_ok=True)
         self._history.apply(line)
         self._tell(AttemptEnded(line))
+        if not self._told_wrong_size and has_wrong_size(end.item, line.images):
+            self._told_wrong_size = True
+            self._tell(
+                Warned(
+                    f"warning: {line.item}: {line.note}; it is taken as it is, and so are others "
+                    "like it, unless output.on_wrong_size says otherwise"
+                )
+            )
 
     def _tell_stopping(self, reason: str) -> None:
         """Say once that the run stops, however many calls find out."""

@@ -9,6 +9,7 @@ import click
 
 from batchgen._version import __version__
 from batchgen.cli.emulate import emulate
+from batchgen.cli.export import export
 from batchgen.cli.init import init
 from batchgen.cli.report import report
 from batchgen.cli.run import run
@@ -33,7 +34,7 @@ def cli() -> None:
     """
 
 
-for command in (init, run, validate, report, emulate, schema):
+for command in (init, run, validate, report, export, emulate, schema):
     cli.add_command(command)
 
 

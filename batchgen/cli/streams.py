@@ -5,6 +5,9 @@ What was done is done, and the exit code tells of it.
 
 import os
 import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any, TextIO
 
 import click
@@ -23,10 +26,39 @@ def print_text(text: str) -> None:
     Raises:
         StoreError: It goes to a file, and the disk could not take it.
     """
-    try:
+    with _patience():
         sys.stdout.write(text)
         sys.stdout.flush()
+
+
+def print_bytes(pieces: Iterable[bytes]) -> None:
+    """Print encoded text as it comes on stdout, as long as there is somebody who reads.
+
+    Raises:
+        StoreError: It goes to a file, and the disk could not take it.
+    """
+    for piece in pieces:
+        with _patience() as patience:
+            sys.stdout.buffer.write(piece)
+        if patience.is_over:
+            return
+    with _patience():
+        sys.stdout.buffer.flush()
+
+
+@dataclass
+class _Patience:
+    is_over: bool = False
+
+
+@contextmanager
+def _patience() -> Iterator[_Patience]:
+    """Write to stdout inside; a reader that has gone is told, and no error."""
+    patience = _Patience()
+    try:
+        yield patience
     except BrokenPipeError:
+        patience.is_over = True
         _lead_nowhere(sys.stdout)
     except OSError as error:
         from batchgen.errors import StoreError

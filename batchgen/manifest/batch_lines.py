@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from batchgen.manifest.fields import MAX_ID_CHARS, NOT_IN_ID
+from batchgen.model import Item
 
 _ID_NAMES: Final = ("key", "custom_id", "id")
 # Members of a line that say nothing of the request.
@@ -37,13 +38,24 @@ def as_item(written: Mapping[str, Any], number: int) -> dict[str, Any]:
     """
     named = next((written[name] for name in _ID_NAMES if _is_name(written.get(name))), None)
     original = f"line-{number}" if named is None else str(named)
-    identity = NOT_IN_ID.sub("_", unicodedata.normalize("NFC", original))[:MAX_ID_CHARS]
+    identity = _id_of(original)
     item = {name: value for name, value in written.items() if name not in _ASIDE}
     item.setdefault("request", written.get("body"))
     item["id"] = identity
     if identity != original and isinstance(tags := item.get("tags") or {}, dict):
         item["tags"] = {**tags, "key": original}
     return item
+
+
+def written_key(item: Item) -> str:
+    """What an item was called in the batch file that it came from; else its id."""
+    original = item.tags.get("key")
+    is_original = original is not None and item.request is not None and _id_of(original) == item.id
+    return original if original is not None and is_original else item.id
+
+
+def _id_of(original: str) -> str:
+    return NOT_IN_ID.sub("_", unicodedata.normalize("NFC", original))[:MAX_ID_CHARS]
 
 
 def _is_name(value: Any) -> bool:

@@ -1,10 +1,13 @@
 """summary.md: the figures of a run as a person pastes them into a ticket."""
 
+import re
 from collections.abc import Iterator
+
+import msgspec
 
 from batchgen.report.summary import Summary
 from batchgen.sanitize import printable
-from batchgen.wording import bill, duration, usd
+from batchgen.wording import bill, counted, duration, usd
 
 
 def summary_markdown(summary: Summary) -> str:
@@ -35,9 +38,12 @@ def _lines(summary: Summary) -> Iterator[str]:
         f"| tokens out (text, image, thoughts) | {tokens.output_text:,}, "
         f"{tokens.output_image:,}, {tokens.thoughts:,} |"
     )
+    if summary.wrong_size is not msgspec.UNSET:
+        yield f"| pictures of another ratio or size than asked for | {summary.wrong_size} |"
     latency = summary.latency_s
     yield f"| a picture takes (p50, p95) | {duration(latency.p50)}, {duration(latency.p95)} |"
     yield from _failures(summary)
+    yield from _searches(summary)
 
 
 def _failures(summary: Summary) -> Iterator[str]:
@@ -49,3 +55,19 @@ def _failures(summary: Summary) -> Iterator[str]:
     for group in summary.failures:
         example = printable(group.example).replace("|", "\\|")
         yield f"- **{group.outcome}** × {group.count}, for example `{group.item}`: {example}"
+
+
+def _searches(summary: Summary) -> Iterator[str]:
+    found = summary.searches
+    if found is msgspec.UNSET:
+        return
+    yield ""
+    yield "## Found by searching"
+    yield ""
+    queries = counted(found.queries, "query").replace("querys", "queries")
+    images = f" and {found.image_queries:,} for images" if found.image_queries else ""
+    yield f"{counted(found.answers, 'answer')} went by {queries} on the web{images}."
+    yield ""
+    for source in found.sources:
+        title = re.sub(r"([\\\[\]])", r"\\\1", source["title"])
+        yield f"- [{title}](<{source['uri']}>), for `{source['item']}`"

@@ -6,7 +6,9 @@ fetched but the pictures beside it.
 
 import base64
 import hashlib
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from functools import cache
 from importlib import resources
 from itertools import islice
@@ -16,26 +18,43 @@ from urllib.parse import quote
 import jinja2
 
 from batchgen.dependencies import Lineage
-from batchgen.model import Item, Result
+from batchgen.model import ImageFile, Item, Result
 from batchgen.report.summary import Summary
 from batchgen.store.expanded import read_items
 from batchgen.store.layout import Layout
-from batchgen.store.ledger import final_image
+from batchgen.store.ledger import History, final_image, turn_names
 from batchgen.store.replace import replaced
 from batchgen.store.results import read_results
+from batchgen.wire.grounding import Grounding, merged, read_grounding
 from batchgen.wording import bill, duration, usd
 
 MAX_SHOWN: Final = 2000
+_CALLED: Final = {"quarantine": "set aside"}
 
 
-def write_page(layout: Layout, lineage: Lineage, summary: Summary) -> None:
+@dataclass(frozen=True, slots=True)
+class Card:
+    """One item on the page: what it asks for, where it stands, and what the ledger knows besides.
+
+    Attributes:
+        found: What its answers were grounded in; None for nothing.
+        notes: What a reader must know of its calls.
+    """
+
+    item: Item
+    result: Result
+    found: Grounding | None
+    notes: tuple[str, ...]
+
+
+def write_page(layout: Layout, lineage: Lineage, history: History, summary: Summary) -> None:
     """Write the page of a job from its results; failures first, then in the job's order."""
     template = _template()
     style = _read("report.css")
     stream = template.stream(
         summary=summary,
-        failed=_cards(layout, lineage, failed=True),
-        done=_cards(layout, lineage, failed=False),
+        failed=_cards(layout, lineage, history, failed=True),
+        done=_cards(layout, lineage, history, failed=False),
         style=style,
         style_hash=_csp_hash(style),
         max_shown=MAX_SHOWN,
@@ -44,14 +63,24 @@ def write_page(layout: Layout, lineage: Lineage, summary: Summary) -> None:
         stream.dump(file, encoding="utf-8", errors="replace")
 
 
-def _cards(layout: Layout, lineage: Lineage, *, failed: bool) -> Iterator[tuple[Item, Result]]:
+def _cards(layout: Layout, lineage: Lineage, history: History, *, failed: bool) -> Iterator[Card]:
     """Items with their results, in order; only as many as a page can show."""
     # Another run may begin, or another report end, between the two: what does not match is left
     # out, and that run's own page comes later.
     pairs = zip(read_items(layout.items), read_results(layout.results), strict=False)
     wanted = (pair for pair in pairs if (pair[1].status != "done") is failed)
-    cards = ((lineage.resolved(item), result) for item, result in wanted)
-    return islice((card for card in cards if card[0].key == card[1].key), MAX_SHOWN)
+    resolved = ((lineage.resolved(item), result) for item, result in wanted)
+    same = (pair for pair in resolved if pair[0].key == pair[1].key)
+    return (_card(item, result, history) for item, result in islice(same, MAX_SHOWN))
+
+
+def _card(item: Item, result: Result, history: History) -> Card:
+    known = (history.items.get(name) for name in turn_names(item))
+    lines = [past.last for past in known if past is not None]
+    read = (read_grounding(line.grounding) for line in lines)
+    found = merged(grounding for grounding in read if grounding is not None)
+    notes = (line.note for line in lines if isinstance(line.note, str))
+    return Card(item, result, found if found != Grounding() else None, tuple(notes))
 
 
 @cache
@@ -60,7 +89,13 @@ def _template() -> jinja2.Template:
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters.update(
-        bill=bill, usd=usd, duration=duration, href=_href, final=final_image, prompt=prompt_of
+        bill=bill,
+        usd=usd,
+        duration=duration,
+        href=_href,
+        final=final_image,
+        besides=besides,
+        prompt=prompt_of,
     )
     return environment.from_string(_read("report.html.jinja"))
 
@@ -78,6 +113,17 @@ def _csp_hash(text: str) -> str:
 def _href(path: str) -> str:
     """A relative path as a URL that cannot become a scheme."""
     return "./" + quote(path)
+
+
+def besides(images: Iterable[ImageFile]) -> Iterator[tuple[str, str]]:
+    """The pictures of an item besides its final one: what each is called, and its path."""
+    seen: Counter[str] = Counter()
+    others = [image for image in images if image.role != "final"]
+    n_of = Counter(image.role for image in others)
+    for image in others:
+        seen[image.role] += 1
+        number = f" {seen[image.role]}" if n_of[image.role] > 1 else ""
+        yield f"{_CALLED.get(image.role, image.role)}{number}", image.path
 
 
 def prompt_of(item: Item) -> str:

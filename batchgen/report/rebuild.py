@@ -10,6 +10,7 @@ from typing import Any, BinaryIO, Final, TypeAlias
 
 import msgspec
 
+from batchgen.acceptance import has_wrong_size
 from batchgen.clock import stamp
 from batchgen.dependencies import Lineage, read_lineage
 from batchgen.errors import UsageError, store_errors
@@ -91,7 +92,12 @@ class _Reading:
         """Count where an item stands after a run, if it was about it; return it in any case."""
         result = result_of(item, self.history.standing(item))
         if is_selected and not is_left(result, run.run_id, run.limit):
-            items.add(result, run.run_id, failed_before=self.failed_before(item))
+            items.add(
+                result,
+                run.run_id,
+                failed_before=self.failed_before(item),
+                is_wrong_size=has_wrong_size(item, result.images),
+            )
         return result
 
     def failed_before(self, item: Item) -> bool:
@@ -129,7 +135,7 @@ def rebuild(root: Path, *, warn: Callable[[str], None] | None = None) -> Summary
         _write_results(layout, lineage, reading, run, items)
         summary = _summary(reading, run, items)
         _write_summary(layout, summary)
-        write_page(layout, lineage, summary)
+        write_page(layout, lineage, reading.history, summary)
     return summary
 
 
@@ -274,6 +280,8 @@ def _summary(reading: _Reading, run: Run, items: ItemTotals) -> Summary:
         concurrency=Concurrency(peak=concurrency.get("peak", 0), final=concurrency.get("final", 0)),
         failures=items.groups,
         maybe_billed=MaybeBilled(count=totals.n_maybe, attempts=totals.maybe),
+        searches=totals.searches,
+        wrong_size=items.n_wrong_size or msgspec.UNSET,
         diff=_diff(reading, items),
     )
 

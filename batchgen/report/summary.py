@@ -9,6 +9,7 @@ from typing import Any, Final
 import msgspec
 
 from batchgen.model import Attempt, Outcome, Result, Status, Tokens
+from batchgen.wire.grounding import Grounding, read_grounding
 
 MAX_LISTED: Final = 100
 # A tag may have a value of its own for each item: those beyond so many are added up as one.
@@ -66,6 +67,22 @@ class MaybeBilled(msgspec.Struct, frozen=True, kw_only=True):
     attempts: list[dict[str, Any]] = []
 
 
+class Searches(msgspec.Struct, frozen=True, kw_only=True):
+    """What the answers of this run were grounded in; the terms of the service ask to show it.
+
+    Attributes:
+        answers: How many were grounded.
+        queries: What was searched for on the web, each query once an answer: those are billed.
+        image_queries: The same among images.
+        sources: Pages that were found, each once, with the item that it was first found for.
+    """
+
+    answers: int = 0
+    queries: int = 0
+    image_queries: int = 0
+    sources: list[dict[str, str]] = []
+
+
 class Diff(msgspec.Struct, frozen=True, kw_only=True):
     """What is different from the run before, by item id; of items of today's job alone."""
 
@@ -80,6 +97,8 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
 
     Items are those that the run was about; attempts, tokens and money are this run's. `cost_usd`
     counts what was billed for sure, waste included; it is None only when nothing of it is known.
+    The last two are there only where there is something to tell: what answers were grounded in,
+    and how many done items have a picture of another ratio or size than they asked for.
     """
 
     v: int = 1
@@ -106,6 +125,8 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     failures: list[FailureGroup]
     maybe_billed: MaybeBilled
     diff: Diff | None
+    searches: Searches | msgspec.UnsetType = msgspec.UNSET
+    wrong_size: int | msgspec.UnsetType = msgspec.UNSET
 
 
 @dataclass(slots=True)
@@ -125,6 +146,10 @@ class RunTotals:
     latencies_s: "array[float]" = field(default_factory=lambda: array("d"))
     n_maybe: int = 0
     maybe: list[dict[str, Any]] = field(default_factory=list)
+    n_grounded: int = 0
+    n_queries: int = 0
+    n_image_queries: int = 0
+    _sources: dict[str, dict[str, str]] = field(default_factory=dict)
 
     def add(self, attempt: Attempt) -> None:
         """Count one attempt of this run."""
@@ -137,6 +162,8 @@ class RunTotals:
             self.images += sum(image.role == "final" for image in attempt.images)
             if attempt.latency_s is not None:
                 self.latencies_s.append(attempt.latency_s)
+        if (grounding := read_grounding(attempt.grounding)) is not None:
+            self._ground(attempt.item, grounding)
         self._bill(attempt)
 
     def found(self, attempt: Attempt) -> None:
@@ -168,6 +195,27 @@ class RunTotals:
             known = value if is_listed else OTHER
             values[known] = values.get(known, NO_USD) + usd
 
+    def _ground(self, item_id: str, grounding: Grounding) -> None:
+        self.n_grounded += 1
+        self.n_queries += len(grounding.queries)
+        self.n_image_queries += len(grounding.image_queries)
+        for source in grounding.sources:
+            if len(self._sources) < MAX_LISTED:
+                line = {"title": source.title, "uri": source.uri, "item": item_id}
+                self._sources.setdefault(source.uri, line)
+
+    @property
+    def searches(self) -> Searches | msgspec.UnsetType:
+        """What the answers were grounded in, if any was."""
+        if not self.n_grounded:
+            return msgspec.UNSET
+        return Searches(
+            answers=self.n_grounded,
+            queries=self.n_queries,
+            image_queries=self.n_image_queries,
+            sources=list(self._sources.values()),
+        )
+
     @property
     def known_cost_usd(self) -> Decimal | None:
         """What was billed; None if something was and nothing of it is known."""
@@ -188,13 +236,22 @@ class ItemTotals:
 
     by_status: dict[Status, int] = field(default_factory=dict)
     n_reused: int = 0
+    n_wrong_size: int = 0
     failures: dict[Outcome, FailureGroup] = field(default_factory=dict)
     new_failures: list[str] = field(default_factory=list)
     fixed: list[str] = field(default_factory=list)
     still_failing: list[str] = field(default_factory=list)
 
-    def add(self, result: Result, run_id: str, *, failed_before: bool = False) -> None:
+    def add(
+        self,
+        result: Result,
+        run_id: str,
+        *,
+        failed_before: bool = False,
+        is_wrong_size: bool = False,
+    ) -> None:
         """Count one item."""
+        self.n_wrong_size += is_wrong_size and result.status == "done"
         self.by_status[result.status] = self.by_status.get(result.status, 0) + 1
         if result.status == "failed":
             (self.still_failing if failed_before else self.new_failures).append(result.id)

@@ -6,6 +6,7 @@ billed. The ledger keeps groundingMetadata as it was received; this is how it is
 Source: docs/api-notes.md, section 8.
 """
 
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from html.parser import HTMLParser
@@ -19,6 +20,8 @@ T = TypeVar("T")
 _MAX_WORDS: Final = 300
 _MAX_URL_CHARS: Final = 4096
 _MAX_LISTED: Final = 100
+# What an address may hold: printable, and nothing that would end it in a page or a text.
+_PLAIN: Final = re.compile(r'[^\s\x00-\x20\x7f-\xa0<>"`\\^{}|]+')
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +69,17 @@ def read_grounding(raw: Any) -> Grounding | None:
         _each_once(_suggestions(_member(entry, "renderedContent"))),
     )
     return grounding if grounding != Grounding() else None
+
+
+def merged(groundings: Iterable[Grounding]) -> Grounding:
+    """What several answers were grounded in, such as the turns of a conversation."""
+    several = tuple(groundings)
+    return Grounding(
+        _each_once(query for one in several for query in one.queries),
+        _each_once(query for one in several for query in one.image_queries),
+        _each_once(source for one in several for source in one.sources),
+        _each_once(suggestion for one in several for suggestion in one.suggestions),
+    )
 
 
 def _sources(chunks: list[Any]) -> Iterator[Source]:
@@ -122,7 +136,7 @@ class _Links(HTMLParser):
 
 def _web_address(value: Any) -> str | None:
     """An address that a link may have; None for every other scheme, and for what is none."""
-    if not isinstance(value, str) or len(value) > _MAX_URL_CHARS or value != printable(value, 5000):
+    if not isinstance(value, str) or len(value) > _MAX_URL_CHARS or not _PLAIN.fullmatch(value):
         return None
     try:
         parts = urlsplit(value)

@@ -130,7 +130,7 @@ def build_body(
         picture: Stands in the first message for all turns before that one: what is to be edited.
     """
     if item.request is not None:
-        return RequestBody((msgspec.json.encode(with_roles(item.request)),))
+        return RequestBody((msgspec.json.encode(_relabelled(with_roles(item.request))),))
     turns = item.conversation[turn - 1 - len(contents) : turn]
     rest = _settings(item)
     pieces: list[Piece] = [b'{"contents":[']
@@ -210,6 +210,32 @@ def _with_role(content: Any) -> Any:
     if isinstance(content, dict) and content.get("role") is None:
         return {**content, "role": "user"}
     return content
+
+
+def _relabelled(request: dict[str, Any]) -> dict[str, Any]:
+    """A raw body without the label `image/jpg`, which no service takes and many people write."""
+    return {
+        name: _with_jpeg(value) if name == "contents" else value for name, value in request.items()
+    }
+
+
+def _with_jpeg(value: Any) -> Any:
+    """The same with `image/jpeg` for each mimeType of a part that says `image/jpg`."""
+    match value:
+        case list():
+            return [_with_jpeg(one) for one in value]
+        case {"parts": parts}:
+            return {**value, "parts": _with_jpeg(parts)}
+        case {"inlineData": {"mimeType": str(label)} as inline} if _is_jpg(label):
+            return {**value, "inlineData": {**inline, "mimeType": "image/jpeg"}}
+        case {"fileData": {"mimeType": str(label)} as file} if _is_jpg(label):
+            return {**value, "fileData": {**file, "mimeType": "image/jpeg"}}
+        case _:
+            return value
+
+
+def _is_jpg(label: str) -> bool:
+    return label.lower() == "image/jpg"
 
 
 # --- everything else ----------------------------------------------------------------------------

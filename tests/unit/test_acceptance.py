@@ -2,7 +2,7 @@
 
 import pytest
 
-from batchgen.acceptance import why_wrong_size
+from batchgen.acceptance import compare_size
 
 # Pixels that models were seen to make; ratios are off by up to 4 %, which is no other ratio.
 SEEN = {
@@ -29,26 +29,26 @@ TIMES = {"1K": 1, "2K": 2, "4K": 4}
 @pytest.mark.parametrize("size", TIMES)
 def test_what_models_make_is_what_was_asked_for(ratio: str, size: str) -> None:
     width, height = (side * TIMES[size] for side in SEEN[ratio])
-    assert why_wrong_size(ratio, size, width, height) is None
-    assert why_wrong_size(ratio, None, width, height) is None
-    assert why_wrong_size(None, size, width, height) is None
+    assert compare_size(ratio, size, width, height) is None
+    assert compare_size(ratio, None, width, height) is None
+    assert compare_size(None, size, width, height) is None
 
 
 @pytest.mark.parametrize("ratio", SEEN_512)
 def test_so_are_the_smallest(ratio: str) -> None:
-    assert why_wrong_size(ratio, "512", *SEEN_512[ratio]) is None
+    assert compare_size(ratio, "512", *SEEN_512[ratio]) is None
 
 
 @pytest.mark.parametrize("asked", SEEN)
 def test_every_other_ratio_is_another(asked: str) -> None:
     for made, pixels in SEEN.items():
-        assert (why_wrong_size(asked, None, *pixels) is None) is (made == asked), made
+        assert (compare_size(asked, None, *pixels) is None) is (made == asked), made
 
 
 @pytest.mark.parametrize("asked", ["512", *TIMES])
 def test_every_other_size_is_another(asked: str) -> None:
     for made, side in {"512": 512, "1K": 1024, "2K": 2048, "4K": 4096}.items():
-        assert (why_wrong_size(None, asked, side, side) is None) is (made == asked), made
+        assert (compare_size(None, asked, side, side) is None) is (made == asked), made
 
 
 @pytest.mark.parametrize(
@@ -67,12 +67,12 @@ def test_every_other_size_is_another(asked: str) -> None:
 def test_what_cannot_be_judged_is_not_judged(
     ratio: str | None, size: str | None, width: int | None, height: int | None
 ) -> None:
-    assert why_wrong_size(ratio, size, width, height) is None
+    assert compare_size(ratio, size, width, height) is None
 
 
 def test_the_difference_is_told_with_what_was_asked_for() -> None:
     said = "the picture is 1024x1024, and"
-    assert why_wrong_size("16:9", "2K", 1024, 1024) == f"{said} 16:9 at 2K was asked for"
-    assert why_wrong_size("16:9", None, 1024, 1024) == f"{said} 16:9 was asked for"
-    assert why_wrong_size(None, "2K", 1024, 1024) == f"{said} 2K was asked for"
-    assert why_wrong_size("2.35:1", None, 1024, 1024) == f"{said} 2.35:1 was asked for"
+    assert compare_size("16:9", "2K", 1024, 1024) == f"{said} 16:9 at 2K was asked for"
+    assert compare_size("16:9", None, 1024, 1024) == f"{said} 16:9 was asked for"
+    assert compare_size(None, "2K", 1024, 1024) == f"{said} 2K was asked for"
+    assert compare_size("2.35:1", None, 1024, 1024) == f"{said} 2.35:1 was asked for"

@@ -7,11 +7,22 @@ from typing import Any
 import msgspec
 import pytest
 
-from batchgen.model import Item, Reference, Turn, content_key
+from batchgen.model import (
+    Attempt,
+    ImageFile,
+    ImageRole,
+    Item,
+    Outcome,
+    Reference,
+    Turn,
+    content_key,
+)
 from batchgen.report import rebuild
-from batchgen.report.page import prompt_of
+from batchgen.report.page import besides, prompt_of
 from batchgen.store.expanded import write_items
 from batchgen.store.ledger import Run
+
+AT = "2026-11-21T03:00:04.120Z"
 
 
 def raw(contents: Any) -> Item:
@@ -40,24 +51,108 @@ def test_the_words_of_an_item_are_its_prompts_or_the_texts_of_its_request(
     assert prompt_of(item) == words
 
 
+def page_of(root: Path, items: list[Item], *lines: Attempt) -> str:
+    """The page of items, by what a ledger says of them."""
+    head = Run(run_id="r1", at=AT, job="j", job_sha256="0", provider="p", version="")
+    (root / "ledger").mkdir()
+    written = b"".join(msgspec.json.encode(line) + b"\n" for line in (head, *lines))
+    (root / "ledger/r1.jsonl").write_bytes(written)
+    write_items(root / "items.jsonl", items)
+    rebuild(root)
+    return (root / "report.html").read_text("utf-8")
+
+
 def test_every_item_has_its_card_on_the_page(tmp_path: Path) -> None:
-    head = Run(
-        run_id="r1",
-        at="2026-11-21T03:00:04.120Z",
-        job="j",
-        job_sha256="0",
-        provider="p",
-        version="",
-    )
-    (tmp_path / "ledger").mkdir()
-    (tmp_path / "ledger/r1.jsonl").write_bytes(msgspec.json.encode(head) + b"\n")
     items = [
         msgspec.structs.replace(item, id=f"i{n}", key=content_key(item))
         for n, (item, _) in enumerate(ITEMS)
     ]
-    write_items(tmp_path / "items.jsonl", items)
-    rebuild(tmp_path)
-    page = (tmp_path / "report.html").read_text("utf-8")
+    page = page_of(tmp_path, items)
     for number, (_, words) in enumerate(ITEMS):
         assert f"<h3>i{number}</h3>" in page
         assert f">{html.escape(words)}</p>" in page
+
+
+KEYED = msgspec.structs.replace(ITEMS[0][0], key=content_key(ITEMS[0][0]))
+TURNED = msgspec.structs.replace(ITEMS[1][0], key=content_key(ITEMS[1][0]))
+
+
+def ended(item: Item, turn: int = 1, **known: Any) -> Attempt:
+    line = Attempt(
+        run_id="r1",
+        item=item.id,
+        key=content_key(item, turn=turn),
+        turn=turn,
+        attempt=1,
+        at=AT,
+        model="m",
+        provider="p",
+        outcome=Outcome.IMAGE,
+        decision="done",
+        cost_basis="unknown",
+        billed="yes",
+    )
+    return msgspec.structs.replace(line, **known)
+
+
+def picture(role: ImageRole, path: str) -> ImageFile:
+    return ImageFile(path=path, role=role, sha256="", bytes=1, width=1, height=1, mime="image/png")
+
+
+FOUND = {
+    "webSearchQueries": ["tides <now>", ""],
+    "groundingChunks": [
+        {"web": {"uri": "https://a.example.com/?x=1&y=2", "title": '"A" <b>'}},
+        {"web": {"uri": "javascript:alert(1)", "title": "evil"}},
+        {"web": {"uri": 'https://b.example.com/"onload="x', "title": "evil too"}},
+    ],
+    "searchEntryPoint": {
+        "renderedContent": '<script>alert(1)</script><a href="https://s.example.com/q">tides</a>'
+    },
+}
+
+
+def test_what_an_answer_was_grounded_in_is_shown_as_words_and_plain_links(tmp_path: Path) -> None:
+    page = page_of(tmp_path, [KEYED], ended(KEYED, grounding=FOUND))
+    assert "“tides &lt;now&gt;”" in page
+    away = 'rel="noopener noreferrer external"'
+    assert f'<a href="https://a.example.com/?x=1&amp;y=2" {away}>&#34;A&#34; &lt;b&gt;</a>' in page
+    assert f'<a href="https://s.example.com/q" {away}>tides</a>' in page
+    assert "evil" not in page
+    assert "alert" not in page
+    assert "javascript" not in page
+
+
+def test_what_the_turns_of_a_conversation_found_is_shown_together(tmp_path: Path) -> None:
+    lines = [
+        ended(TURNED, turn, grounding={"webSearchQueries": [f"query {turn}"]}) for turn in (1, 2)
+    ]
+    page = page_of(tmp_path, [TURNED], *lines)
+    assert "“query 1”, “query 2”" in page
+
+
+def test_notes_and_pictures_besides_are_on_the_card(tmp_path: Path) -> None:
+    line = ended(
+        KEYED,
+        note="the picture is 1x1, and 16:9 was asked for",
+        images=(picture("final", "images/a.png"), picture("draft", "drafts/a b.1.1.png")),
+    )
+    page = page_of(tmp_path, [KEYED], line)
+    assert "the picture is 1x1, and 16:9 was asked for" in page
+    assert '<a href="./drafts/a%20b.1.1.png">draft</a>' in page
+
+
+def test_pictures_besides_are_numbered_where_there_are_several() -> None:
+    images = [
+        picture("final", "f"),
+        picture("draft", "a"),
+        picture("draft", "b"),
+        picture("thought", "c"),
+        picture("quarantine", "d"),
+    ]
+    assert list(besides(images)) == [
+        ("draft 1", "a"),
+        ("draft 2", "b"),
+        ("thought", "c"),
+        ("set aside", "d"),
+    ]

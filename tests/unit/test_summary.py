@@ -21,7 +21,20 @@ from batchgen.model import (
     content_key,
 )
 from batchgen.report import Summary, rebuild
-from batchgen.report.summary import MAX_LISTED, MAX_TAG_VALUES, OTHER, ItemTotals, RunTotals
+from batchgen.report.markdown import summary_markdown
+from batchgen.report.summary import (
+    MAX_LISTED,
+    MAX_TAG_VALUES,
+    OTHER,
+    AttemptCounts,
+    Concurrency,
+    ItemCounts,
+    ItemTotals,
+    Latency,
+    MaybeBilled,
+    RunTotals,
+    Searches,
+)
 from batchgen.store.expanded import write_items
 from batchgen.store.ledger import Run
 
@@ -296,3 +309,82 @@ def test_calls_of_unknown_cost_are_marked_wherever_the_cost_is_told(tmp_path: Pa
     assert "<dd>$1.00+?</dd>" in (tmp_path / "report.html").read_text("utf-8")
     assert "<dt>calls of unknown cost</dt><dd>1</dd>" in (tmp_path / "report.html").read_text()
     assert "| $1.00+? |" in (tmp_path / "summary.md").read_text("utf-8")
+
+
+# --- what answers were grounded in ----------------------------------------------------------------
+
+SUMMARY = Summary(
+    job="j",
+    run_id="r",
+    started_at=DONE.at,
+    finished_at=DONE.at,
+    wall_s=1.0,
+    stop_reason="finished",
+    exit_code=0,
+    items=ItemCounts(),
+    attempts=AttemptCounts(),
+    images=0,
+    tokens=Tokens(),
+    cost_usd=Decimal(0),
+    cost_waste_usd=Decimal(0),
+    cost_maybe_usd=Decimal(0),
+    cost_unknown_attempts=0,
+    cost_by_model={},
+    cost_by_tag={},
+    latency_s=Latency(),
+    throughput_per_min=None,
+    concurrency=Concurrency(),
+    failures=[],
+    maybe_billed=MaybeBilled(),
+    diff=None,
+)
+
+
+def grounding(*uris: str, queries: Sequence[str] = ()) -> dict[str, Any]:
+    chunks = [{"web": {"uri": uri, "title": uri.rpartition("/")[2]}} for uri in uris]
+    return {"webSearchQueries": list(queries), "groundingChunks": chunks}
+
+
+def test_a_run_without_searches_has_none_to_tell() -> None:
+    assert totals({}, {"grounding": {}}, {"grounding": "odd"}).searches is msgspec.UNSET
+
+
+def test_queries_count_once_an_answer_and_sources_once_a_run() -> None:
+    run = totals(
+        {"grounding": grounding("https://x/1", "https://x/2", queries=["a", "a", "", "b"])},
+        {"item": "b", "grounding": grounding("https://x/2", "https://x/3", queries=["a"])},
+        {"grounding": {"imageSearchQueries": ["c"]}, "outcome": Outcome.NO_IMAGE, "images": ()},
+        {},
+    )
+    assert run.searches == Searches(
+        answers=3,
+        queries=3,
+        image_queries=1,
+        sources=[
+            {"title": "1", "uri": "https://x/1", "item": "a"},
+            {"title": "2", "uri": "https://x/2", "item": "a"},
+            {"title": "3", "uri": "https://x/3", "item": "b"},
+        ],
+    )
+
+
+def test_the_list_of_sources_has_an_end() -> None:
+    run = totals(*({"grounding": grounding(f"https://x/{n}")} for n in range(2 * MAX_LISTED)))
+    searches = run.searches
+    assert searches is not msgspec.UNSET
+    assert (searches.answers, len(searches.sources)) == (2 * MAX_LISTED, MAX_LISTED)
+
+
+def test_sources_in_markdown_are_links_whatever_their_titles_hold() -> None:
+    told = Searches(
+        answers=1,
+        queries=1,
+        sources=[{"title": "a [b](c) \\", "uri": "https://x/(1)", "item": "i"}],
+    )
+    text = summary_markdown(msgspec.structs.replace(SUMMARY, searches=told, wrong_size=2))
+    assert "- [a \\[b\\](c) \\\\](<https://x/(1)>), for `i`\n" in text
+    assert "1 answer went by 1 query on the web.\n" in text
+    assert "| pictures of another ratio or size than asked for | 2 |\n" in text
+    plain = summary_markdown(SUMMARY)
+    assert "search" not in plain
+    assert "another ratio" not in plain
