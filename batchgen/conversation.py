@@ -19,6 +19,7 @@ from typing import BinaryIO, Final, TypeAlias
 import pybase64
 
 from batchgen.errors import StoreError, store_errors
+from batchgen.known_models import KnownModels
 from batchgen.model import Attempt, Item, Reference, ReferenceFile, content_key
 from batchgen.sanitize import Secrets
 from batchgen.store.images import sha256_of
@@ -263,7 +264,8 @@ def _read_content(path: Path, line: Attempt) -> tuple[ModelContent | None, str |
         stored = read_stored(iter(partial(opened.read, _STEP_BYTES), b""))
     if stored is None or line.images[0].sha256 not in stored.images:
         return None, None
-    why = why_unusable(stored.content, line.model)
+    needs_signatures = KnownModels.shipped().signs(line.model_version, line.model)
+    why = why_unusable(stored.content, needs_signatures=needs_signatures)
     return (ModelContent(file, stored.has_role), None) if why is None else (None, why)
 
 

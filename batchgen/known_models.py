@@ -87,6 +87,7 @@ class KnownModel:
     tokens: TokenCounts | None = None
     thinking: Thinking | None = None
     search: tuple[str, ...] | None = None
+    signs: bool | None = None
     max_references: int | None = None
     max_input_tokens: int | None = None
     max_output_tokens: int | None = None
@@ -161,6 +162,16 @@ class KnownModels:
             return item
         left_out = [one.mismatch.field for one in self._findings(_asked(item)) if one.left_out]
         return msgspec.structs.replace(item, **dict.fromkeys(left_out)) if left_out else item
+
+    def signs(self, *names: str | None) -> bool:
+        """Whether a model wants its signatures back; who is not known to do without them does.
+
+        Args:
+            names: What the model goes by; the first that is known tells.
+        """
+        known = (self.find(name) for name in names if name is not None)
+        told = (one.signs for one in known if one is not None and one.signs is not None)
+        return next(told, True)
 
     def token_counts(self, model: str) -> TokenCounts:
         """What a model's images count; of a model unknown, the most that any known one's do."""
@@ -342,6 +353,7 @@ def _read_model(name: str, facts: Mapping[str, Any]) -> KnownModel:
         tokens=_read_tokens(values),
         thinking=_read_thinking(values.get("thinking")),
         search=_words(values.get("search")),
+        signs=None if "signs" not in values else values["signs"] == "true",
         max_references=_count(values.get("max_references")),
         max_input_tokens=_count(limits.get("input")),
         max_output_tokens=_count(limits.get("output")),

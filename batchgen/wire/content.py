@@ -22,8 +22,6 @@ from batchgen.wire.stream import ReplyStream
 
 _INLINE: Final = frozenset({"inlineData", "inline_data"})
 _NUMBER: Final = re.compile(r"[0-9]{1,3}")
-# The family before Gemini 3 knows no signatures; any other name, known or not, is taken to.
-_UNSIGNED_FAMILY: Final = re.compile(r"(?:^|/)gemini-[12]\.[0-9]")
 
 
 def content_of(skeleton: bytes, candidate: int = 0) -> dict[str, Any] | None:
@@ -143,14 +141,15 @@ def read_stored(chunks: Iterable[bytes]) -> StoredContent | None:
     return StoredContent(content, tuple(images))
 
 
-def why_unusable(content: dict[str, Any], model: str) -> str | None:
+def why_unusable(content: dict[str, Any], *, needs_signatures: bool) -> str | None:
     """Why the service would refuse this content in a conversation; None if it would not.
 
-    A signature is due on the first part after the thoughts, and on every image after them.
+    Where the model needs signatures, one is due on the first part after the thoughts, and on every
+    image after them.
     """
     if content.get("role", "model") != "model":
         return "the answer was not given in the role of the model"
-    if _UNSIGNED_FAMILY.search(model):
+    if not needs_signatures:
         return None
     parts = content.get("parts")
     shown = [

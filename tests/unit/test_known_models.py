@@ -289,6 +289,27 @@ def test_a_model_is_found_under_every_id_it_goes_by(written: str, name: str | No
     assert (found.name if found else None) == name
 
 
+@pytest.mark.parametrize(
+    ("names", "signs"),
+    [
+        ((OLD,), False),
+        ((f"models/{OLD}-preview",), False),
+        ((OLD, "a-gateways-own-name"), False),
+        ((None, OLD), False),
+        ((FLASH, OLD), True),
+        ((NEW,), True),
+        ((PRO,), True),
+        (("somebodys-own-name", None), True),
+        ((GONE,), True),
+        ((), True),
+    ],
+)
+def test_who_is_not_known_to_do_without_signatures_needs_them(
+    names: tuple[str | None, ...], *, signs: bool
+) -> None:
+    assert KNOWN.signs(*names) is signs
+
+
 def test_the_table_is_read_once() -> None:
     assert KnownModels.shipped() is KNOWN
 
