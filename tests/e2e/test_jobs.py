@@ -116,6 +116,10 @@ COMPOST = (
     '"layers" (leaves, peelings, straw) and what comes "out of the oven" (dark crumbly soil). '
     "Like a page of a picture book, for eight-year-olds."
 )
+ROBOT = (
+    "A small delivery robot with one round eye, seen from the front, the side, the back and above, "
+    "on one sheet"
+)
 PATH = "A gravel path between clipped hedges, ending at a white gate"
 RATIOS = (
     *("1:1", "3:2", "2:3", "3:4", "4:3", "4:5", "5:4", "9:16", "16:9", "21:9"),
@@ -160,6 +164,10 @@ STILL_LIFE: Json = {
 CYCLE = user("Draw a poster on the water cycle")
 GERMAN = user("Now with German lettering, and nothing else changed")
 
+PATTERN = base64.b64decode(
+    "iVBORw0KGgoAAAANSUhEUgAAAAgAAAAIAQMAAAD+wSzIAAAABlBMVEX28efZbEqFScE9AAAAEklEQVR42mM4w8TAYMzEwACl"
+    "ARSiAgeBbx/+AAAAAElFTkSuQmCC"
+)
 EXPECTED: dict[str, list[Json]] = {
     "text-to-image": [asked(MOTH, config=BOTH | image("1:1", "4K"))],
     "image-to-image": [asked("Redraw this as a two-colour linocut", "stool.jpg", config=BOTH)],
@@ -223,12 +231,26 @@ EXPECTED: dict[str, list[Json]] = {
         ),
     ],
 }
+EXPECTED["kept"] = [asked(ROBOT, config=ONLY | image("16:9", "1K") | THINKING)]
+EXPECTED["raw"] = [
+    {
+        "contents": [user("A lighthouse on a spit of land, linocut in two colours")],
+        "generationConfig": ONLY | image("2:3"),
+    },
+    {
+        "contents": [
+            user(
+                "Tiles of this pattern, with snake_case left as it is written in a text",
+                inline(PATTERN, "image/png")
+                | {"mediaResolution": {"level": "MEDIA_RESOLUTION_LOW"}},
+            )
+        ],
+        "generationConfig": BOTH | {"imageConfig": {"imageSize": "1K"}},
+        "safetySettings": guarded(HARASSMENT="BLOCK_ONLY_HIGH"),
+    },
+]
 BY_PRO = {"search-4k", "first-turn"}
 
-PATTERN = base64.b64decode(
-    "iVBORw0KGgoAAAANSUhEUgAAAAgAAAAIAQMAAAD+wSzIAAAABlBMVEX28efZbEqFScE9AAAAEklEQVR42mM4w8TAYMzEwACl"
-    "ARSiAgeBbx/+AAAAAElFTkSuQmCC"
-)
 BOAT = user("A paper boat on a puddle, seen from just above the water, first light.")
 CUPS = user("A long shelf of hand-thrown cups, no two alike, against a limewashed wall.")
 TILES = user("A bathroom floor laid with tiles of this pattern.", inline(PATTERN, "image/png"))
@@ -540,6 +562,21 @@ def redacted(content: Json) -> Json:
         else:
             parts.append(part)
     return {**content, "parts": parts}
+
+
+def test_what_was_drawn_while_thinking_is_kept_beside_the_picture(
+    server: Server, tmp_path: Path
+) -> None:
+    ran = run(FOLDER / "examples/kept.yaml", server, tmp_path)
+    final, thought = ran.results["turnaround"]["images"]
+    assert (final["role"], final["path"]) == ("final", "images/turnaround.png")
+    assert (thought["role"], thought["path"]) == ("thought", "thoughts/turnaround.1.1.png")
+    sizes = {}
+    for told in (final, thought):
+        with Image.open(ran.directory / told["path"]) as opened:
+            assert opened.size == (told["width"], told["height"])
+            sizes[told["role"]] = opened.size
+    assert sizes == {"final": (1376, 768), "thought": (688, 384)}
 
 
 def test_the_nightly_job_makes_what_the_table_has_got_since(server: Server, tmp_path: Path) -> None:
