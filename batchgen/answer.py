@@ -38,8 +38,15 @@ class Answer:
     note: str | None = None
 
     def take(self) -> tuple[ImageFile, ...]:
-        """Give each image that is kept its name, durably: the final one, then the others."""
+        """Give each image that is kept its name, durably: the final one, then the others.
+
+        With the drafts those are kept that lie where no image should be; what they are is not
+        known, so they are set aside.
+        """
         taken = [self.images.take(index) for index in self.images.places]
+        if self.acceptance.keep_drafts:
+            known = {image.index for image in self.reply.images}
+            taken += self.images.set_aside(set(range(len(self.receipt.images))) - known)
         sent = self.receipt.sent
         for role, folder in _FOLDERS.items():
             # Those of an earlier answer would be taken for this one's.
@@ -68,6 +75,7 @@ def read_answer(
     places = dict(_places(layout, receipt, acceptance, reply))
     on_disk = AnswerImages(layout, receipt, places, is_recovered=is_recovered)
     error, note = _judge(receipt, acceptance, reply, on_disk)
+    note = "; ".join(filter(None, (reply.note, note))) or None
     return Answer(layout, receipt, acceptance, reply, on_disk, error, note)
 
 

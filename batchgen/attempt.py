@@ -182,7 +182,7 @@ class Caller:
         known["note"] = call.note or msgspec.UNSET
         leftovers = await to_the_end(self._drop(answer))
         end = self.settler.failed(call.sent, call.item, error, known)
-        return CallEnd(call.item, end.line, error, leftovers)
+        return CallEnd(call.item, end.line, error, leftovers, is_unsettled=True)
 
     async def _failure(
         self, answer: _Answer, stream: ReplyStream, call: _Call
@@ -220,6 +220,7 @@ class Caller:
                 # Before the bytes are handed over: afterwards every call would pass at once.
                 await self.writer.room()
                 stream.feed(chunk)
+        stream.end()
 
     async def _settle(self, answer: _Answer, stream: ReplyStream, call: _Call) -> CallEnd:
         known = answer.known(self.clock.monotonic_s())

@@ -86,7 +86,9 @@ def _content_pieces(receipt: Receipt, secrets: Secrets, candidate: int) -> Seque
     if content is None:
         raise _UnkeepableError("it cannot be read")
     if not receipt.is_intact:
-        raise _UnkeepableError("the key had to be taken out of it, or a text of it shortened")
+        raise _UnkeepableError(
+            "the key had to be taken out of it, a text of it was shortened, or it is no UTF-8"
+        )
     try:
         pieces = split_content(content)
     except ValueError as error:

@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import AsyncExitStack, suppress
 from dataclasses import replace
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, Unpack
 
@@ -492,8 +493,10 @@ class Runner:
             return
         line = decided(end.line, decision, why)
         self._met_bug = self._met_bug or line.outcome is Outcome.BUG
-        if line.billed != "no" and (decision == "failed" or line.outcome is Outcome.BUG):
-            line = await asyncio.to_thread(self._settler.keep_cut, end, line)
+        if end.is_unsettled and line.billed != "no":
+            is_tried_again = decision != "failed" and line.outcome is not Outcome.BUG
+            keep = partial(self._settler.keep_parts, is_tried_again=is_tried_again)
+            line = await asyncio.to_thread(keep, end, line)
         await self._ledger.append(line)
         with store_errors(self._layout.parts):
             for path in end.leftovers:

@@ -26,7 +26,7 @@ from batchgen.model import Attempt, Decision, Failure, Item, Outcome, Tokens
 from batchgen.sanitize import Secrets, printable
 from batchgen.store.layout import Layout
 from batchgen.store.ledger import Sent
-from batchgen.store.pictures import AnswerImages, set_aside_cut
+from batchgen.store.pictures import set_aside_parts
 from batchgen.store.receipts import Receipt, part_name, save_receipt
 from batchgen.store.replace import replaced
 from batchgen.suspects import suspects
@@ -44,13 +44,15 @@ class CallEnd:
     Attributes:
         item: What the call was for.
         line: None if the call was given up before anything was sent; then nothing is recorded.
-        leftovers: Part files to remove once the line is durable, or to keep in quarantine.
+        leftovers: Part files to remove once the line is durable.
+        is_unsettled: Nobody has looked at the leftovers: the answer broke off or made no sense.
     """
 
     item: Item
     line: Attempt | None
     error: AttemptError | None
     leftovers: tuple[Path, ...] = ()
+    is_unsettled: bool = False
 
     @property
     def goes_on(self) -> bool:
@@ -87,13 +89,18 @@ class Settler:
         leftovers = (marker, *(self.layout.parts / image.part for image in receipt.images))
         try:
             with store_errors(self.layout.root):
-                line, error = self._settle(receipt, known)
+                save_receipt(self.layout.parts, receipt, self.secrets)
+                answer = read_answer(self.layout, receipt, self.acceptance, is_recovered=recovered)
+                line = self._settled(answer, known)
+                return CallEnd(receipt.item, line, answer.error, leftovers)
+        except AttemptError as unread:
+            error = unread
         except BatchgenError:
             raise
         except Exception as defect:  # noqa: BLE001 - an answer that trips us up is kept, not lost
             error = bug(defect)
-            line = self.failed(receipt.sent, receipt.item, error, known).line
-        return CallEnd(receipt.item, line, error, leftovers)
+        end = self.failed(receipt.sent, receipt.item, error, known)
+        return CallEnd(receipt.item, end.line, error, leftovers, is_unsettled=True)
 
     def failed(
         self, sent: Sent, item: Item, error: AttemptError, known: Mapping[str, Any]
@@ -103,30 +110,22 @@ class Settler:
         line = self._line(sent, item, error=error, cost=cost, **known)
         return CallEnd(item, line, error)
 
-    def keep_cut(self, end: CallEnd, line: Attempt) -> Attempt:
-        """Keep the cut pictures of a call that may have been billed, when nobody tries again.
+    def keep_parts(self, end: CallEnd, line: Attempt, *, is_tried_again: bool) -> Attempt:
+        """Keep the pictures of a call that may have been billed and whose answer is lost.
+
+        What has come of a picture is kept; where the call is tried again, only what is whole.
 
         Raises:
             StoreError: The disk failed.
         """
         with store_errors(self.layout.root):
             parts = (path for path in end.leftovers if path.suffix == ".part")
-            kept = tuple(set_aside_cut(self.layout, parts))
+            kept = tuple(set_aside_parts(self.layout, parts, only_whole=is_tried_again))
         return msgspec.structs.replace(line, images=(*line.images, *kept)) if kept else line
 
-    def _settle(
-        self, receipt: Receipt, known: Mapping[str, Any]
-    ) -> tuple[Attempt | None, AttemptError | None]:
-        save_receipt(self.layout.parts, receipt, self.secrets)
-        sent, item, is_recovered = receipt.sent, receipt.item, known["recovered"]
-        try:
-            answer = read_answer(self.layout, receipt, self.acceptance, is_recovered=is_recovered)
-        except AttemptError as unread:
-            parts = AnswerImages(self.layout, receipt, {}, is_recovered=is_recovered)
-            whole = [n for n in range(len(receipt.images)) if parts.seen(n).fault is None]
-            kept = parts.set_aside(whole)
-            return self.failed(sent, item, unread, {**known, "images": kept}).line, unread
-        reply, error = answer.reply, answer.error
+    def _settled(self, answer: Answer, known: Mapping[str, Any]) -> Attempt:
+        receipt, reply, error = answer.receipt, answer.reply, answer.error
+        sent, item = receipt.sent, receipt.item
         if error is None:
             notes = (receipt.note, self._keep_content(answer), answer.note)
             known = {**known, "note": "; ".join(filter(None, notes)) or msgspec.UNSET}
@@ -134,7 +133,7 @@ class Settler:
         if sent.turn >= len(item.turns):
             self._text(item, reply)
         tokens, cost = self._cost(sent, item, reply, error)
-        line = self._line(
+        return self._line(
             sent,
             item,
             error=error,
@@ -151,7 +150,6 @@ class Settler:
             response_id=reply.response_id,
             **known,
         )
-        return line, error
 
     def _keep_content(self, answer: Answer) -> str | None:
         """Keep what the model said in a turn, before its images move; why not, if it cannot be."""

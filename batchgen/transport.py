@@ -268,7 +268,7 @@ class _Inflater:
 
 def _check_size(n_bytes: int) -> None:
     if n_bytes > MAX_ANSWER_BYTES:
-        raise BadReply(f"an answer of more than {MAX_ANSWER_BYTES >> 20} MiB")
+        raise BadReply(f"an answer of more than {MAX_ANSWER_BYTES >> 20} MiB", tries=0)
 
 
 def _inflater(encoding: str) -> _Inflater | None:

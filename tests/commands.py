@@ -116,9 +116,21 @@ class EmulatorProcess:
             counted: Json = json.load(answer)
             return counted
 
+    def received(self) -> list[Json]:
+        """The requests that it remembers, oldest first, each image as its digest."""
+        opener = build_opener(ProxyHandler({}))
+        with opener.open(f"{self.url}/emulator/requests?limit=1000", timeout=10) as answer:
+            return [dict(request) for request in json.load(answer)]
+
     @property
     def n_requests(self) -> int:
         return int(self.counts()["requests"])
+
+    @property
+    def by_prompt(self) -> dict[str, int]:
+        """How many requests came for each prompt."""
+        counted = self.counts()["by_prompt"]
+        return {prompt: int(of["requests"]) for prompt, of in counted.items()}
 
 
 @contextlib.contextmanager

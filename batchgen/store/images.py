@@ -15,7 +15,10 @@ _SOF: Final = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 
 # All that a PNG or a WebP says of its size; a JPEG's frame may lie behind megabytes of profiles.
 _HEAD_BYTES: Final = 64
-_TAIL_BYTES: Final = 64
+# Some encoders leave bytes behind the end. The end of a PNG is told from anything else; that of a
+# JPEG may also be a thumbnail's, so it must be near.
+_TAIL_BYTES: Final = 64 << 10
+_JPEG_TAIL_BYTES: Final = 64
 _MAX_SEGMENTS: Final = 10_000
 
 
@@ -68,7 +71,6 @@ def _png(head: bytes, tail: bytes) -> ImageFacts:
     width = height = None
     if head[12:16] == b"IHDR" and len(head) >= 24:
         width, height = struct.unpack(">II", head[16:24])
-    # A few encoders leave bytes behind the end; the marker itself must be there.
     fault = None if _PNG_END in tail else "the PNG has no end (IEND)"
     if not width or not height:
         fault = "the PNG has no size (IHDR)"
@@ -77,7 +79,7 @@ def _png(head: bytes, tail: bytes) -> ImageFacts:
 
 def _jpeg(file: BinaryIO, tail: bytes) -> ImageFacts:
     width, height = _jpeg_size(file)
-    fault = None if _JPEG_END in tail else "the JPEG has no end (EOI)"
+    fault = None if _JPEG_END in tail[-_JPEG_TAIL_BYTES:] else "the JPEG has no end (EOI)"
     if width is None or height is None:
         fault = "the JPEG has no frame (SOF)"
     return ImageFacts("jpg", "image/jpeg", width, height, fault)

@@ -121,13 +121,17 @@ class AnswerImages:
         return self.layout.quarantine(stem, extension)
 
 
-def set_aside_cut(layout: Layout, parts: Iterable[Path]) -> Iterator[ImageFile]:
-    """Keep what has come of the images of an answer that was cut, durably, in quarantine."""
+def set_aside_parts(
+    layout: Layout, parts: Iterable[Path], *, only_whole: bool
+) -> Iterator[ImageFile]:
+    """Keep what has come of the images of an answer that was lost, durably, in quarantine."""
     for part in parts:
         if not part.is_file() or not (size_bytes := part.stat().st_size):
             continue
-        received = ReceivedImage(part=part.name, sha256=sha256_of(part), size_bytes=size_bytes)
         facts = inspect_file(part)
+        if only_whole and (facts is None or facts.fault is not None):
+            continue
+        received = ReceivedImage(part=part.name, sha256=sha256_of(part), size_bytes=size_bytes)
         target = layout.quarantine(part.stem, facts.extension if facts else "bin")
         _commit(part, target)
         yield _image_file(layout, target, "quarantine", received, facts)

@@ -41,7 +41,7 @@ def split_content(content: dict[str, Any]) -> list[bytes | int]:
     """A content as JSON text, with the number of an image where its base64 text goes.
 
     Raises:
-        ValueError: It holds what JSON cannot: a number beyond all bounds.
+        ValueError: It holds a number beyond all bounds.
     """
     pieces: list[bytes | int] = []
     text = bytearray()
@@ -71,6 +71,8 @@ def _pieces(value: Any, *, is_inline: bool = False) -> Iterator[bytes | int]:
                 yield b"," if n else b"["
                 yield from _pieces(one)
             yield b"]" if value else b"[]"
+        case _TooLong():
+            raise ValueError("a number of thousands of digits")
         case _:
             yield _json(value)
 
@@ -83,9 +85,20 @@ def _json(value: Any) -> bytes:
     return json.dumps(value, allow_nan=False).encode()
 
 
+class _TooLong:
+    """A whole number of more digits than Python reads, or writes."""
+
+
+def _integer(digits: str) -> int | _TooLong:
+    try:
+        return int(digits)
+    except ValueError:
+        return _TooLong()
+
+
 def _parse(text: bytes) -> Any:
     try:
-        return json.loads(text, strict=False)
+        return json.loads(text, strict=False, parse_int=_integer)
     except (ValueError, RecursionError):
         return None
 
@@ -133,6 +146,7 @@ def read_stored(chunks: Iterable[bytes]) -> StoredContent | None:
         for chunk in chunks:
             begins_well = chunk.startswith(b"{") if begins_well is None else begins_well
             stream.feed(chunk)
+        stream.end()
     except AttemptError:
         return None
     content = _parse(stream.skeleton())

@@ -69,6 +69,7 @@ class Reply(msgspec.Struct, frozen=True, kw_only=True):
         candidate: Which candidate is the answer: the first with a picture that is no thought.
             Pictures of others count as drafts.
         addresses: Of pictures that the answer names instead of holding them.
+        note: What else is worth telling of an answer with a picture.
     """
 
     candidate: int = 0
@@ -82,6 +83,7 @@ class Reply(msgspec.Struct, frozen=True, kw_only=True):
     model_version: str | None = None
     response_id: str | None = None
     grounding: Any = None
+    note: str | None = None
 
     @property
     def final(self) -> ReplyImage | None:
@@ -110,8 +112,9 @@ def read_reply(skeleton: bytes, *, empty: Container[int] = ()) -> Reply:
     readable = (n for n, candidate in enumerate(candidates) if isinstance(candidate, dict))
     chosen = next(chain(with_picture, readable), 0)
     images = tuple(_in_roles(images_of, chosen))
-    if document.get("error") and not any(image.role == "final" for image in images):
-        raise read_fault(200, {}, skeleton)
+    failure = read_fault(200, {}, skeleton) if document.get("error") else None
+    if failure is not None and not any(image.role == "final" for image in images):
+        raise failure
     candidate = candidates[chosen] if candidates else None
     parts = _parts(candidate)
     usage = _either(document, "usageMetadata", "usage_metadata")
@@ -132,6 +135,7 @@ def read_reply(skeleton: bytes, *, empty: Container[int] = ()) -> Reply:
         response_id=_name(_either(document, "responseId", "response_id"))
         or _name(_either(inside, "responseId", "response_id")),
         grounding=_either(candidate, "groundingMetadata", "grounding_metadata"),
+        note=None if failure is None else f"beside the picture came an error: {failure.message}",
     )
 
 
@@ -156,6 +160,7 @@ def why_no_image(reply: Reply) -> AttemptError:
     # Google says so itself where it does not charge.
     free = said is not None and "not be charged" in said.lower()
     reason = (reply.finish_reason or "").upper()
+    kind = TextOnly if reply.text else NoImage
     error: AttemptError
     if reply.block_reason:
         error = PromptBlocked(f"the prompt was refused ({reply.block_reason}){words}")
@@ -166,7 +171,7 @@ def why_no_image(reply: Reply) -> AttemptError:
     elif reason in _HOPELESS:
         error = NoImage(f"no picture ({reason}){words}: {_HOPELESS[reason]}", tries=0)
     elif reason in _ODD:
-        error = NoImage(f"no picture ({reason}){words}; rewording the prompt may help", tries=1)
+        error = kind(f"no picture ({reason}){words}; rewording the prompt may help", tries=1)
     elif reply.addresses:
         where = reply.addresses[0]
         error = NoImage(f"the answer names a picture by its address alone: {where}", tries=0)
@@ -175,9 +180,9 @@ def why_no_image(reply: Reply) -> AttemptError:
     elif reply.text and reason in {"STOP", ""}:
         error = TextOnly(f'the model wrote instead of drawing: "{printable(reply.text, 120)}"')
     elif reason in {"NO_IMAGE", "STOP", ""}:
-        error = NoImage(f"the model returned no picture{words}")
+        error = kind(f"the model returned no picture{words}")
     else:
-        error = NoImage(f"no picture ({reason}){words}", tries=1)
+        error = kind(f"no picture ({reason}){words}", tries=1)
     if free:
         error.billed = "no"
     return error

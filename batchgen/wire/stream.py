@@ -10,8 +10,8 @@ their current keys. Such a string goes to a sink, and its number stands in the s
 place (a server's own string never stands there, so the two cannot be mistaken for each other).
 
 Memory: the skeleton, at most 16 MiB, and nothing of the images. A string of more than 1 MiB that
-is no image is shortened to that, and `is_shortened` says so. Nothing here waits or touches a file;
-whoever feeds the stream paces it.
+is no image is shortened to that, and to 1 KiB once there are 8 MiB; `is_shortened` says so. Nothing
+here waits or touches a file; whoever feeds the stream paces it.
 """
 
 import json
@@ -24,6 +24,8 @@ from batchgen.wire.base64_stream import Base64Error, Base64Stream
 
 MAX_SKELETON_BYTES: Final = 16 << 20
 MAX_STRING_BYTES: Final = 1 << 20
+_MUCH_BYTES: Final = 8 << 20
+_MAX_FURTHER_BYTES: Final = 1 << 10
 MAX_DEPTH: Final = 100
 MAX_IMAGES: Final = 100
 
@@ -65,12 +67,12 @@ class _Container:
 class ReplyStream:
     """Parse one JSON answer from chunks cut anywhere.
 
-    Feed every chunk, then call `skeleton()`. An image's sink is opened at its first quote, so an
-    answer that never comes opens nothing.
+    Feed every chunk, then call `end()` and `skeleton()`. An image's sink is opened at its first
+    quote, so an answer that never comes opens nothing.
 
     Raises:
-        BadReply: More than a sane answer holds (depth, images, skeleton). Not a syntax check:
-            that is done once, on the skeleton, by whoever parses it.
+        BadReply: More than a sane answer holds (images, skeleton). Not a syntax check: that is
+            done once, on the skeleton, by whoever parses it.
         NotTheApi: The body begins like a web page.
     """
 
@@ -79,9 +81,12 @@ class ReplyStream:
         self._open_sink = open_sink
         self._skeleton = bytearray()
         self._stack: list[_Container] = []
+        self._n_below = 0
+        self._is_too_deep = False
         self._read: Callable[[bytes, int], int] = self._read_start
         self._held = b""
         self._string_start = 0
+        self._max_string_bytes = MAX_STRING_BYTES
         self._string_is_key = False
         self._sink: ImageSink | None = None
         self._base64 = Base64Stream()
@@ -97,7 +102,18 @@ class ReplyStream:
         while at < end:
             at = self._read(chunk, at)
         if len(self._skeleton) > MAX_SKELETON_BYTES:
-            raise BadReply(f"an answer with more than {MAX_SKELETON_BYTES >> 20} MiB of text")
+            much = f"more than {MAX_SKELETON_BYTES >> 20} MiB besides its pictures"
+            raise BadReply(f"an answer with {much}", tries=0)
+
+    def end(self) -> None:
+        """Say that all of the body has been fed.
+
+        Raises:
+            BadReply: It is nested deeper than whoever reads it could bear. That is told only now,
+                so that the images behind it have been received.
+        """
+        if self._is_too_deep:
+            raise BadReply(f"an answer nested deeper than {MAX_DEPTH} levels", tries=0)
 
     def skeleton(self) -> bytes:
         """The answer without its images, each replaced by its number as a string.
@@ -108,8 +124,12 @@ class ReplyStream:
 
     @property
     def is_whole(self) -> bool:
-        """Whether the outermost object or array has been closed."""
-        return not self._stack and self._skeleton.rstrip(_WHITESPACE).endswith((b"}", b"]"))
+        """Whether the outermost object or array has been closed, and can be read."""
+        return (
+            not self._is_too_deep
+            and not self._stack
+            and self._skeleton.rstrip(_WHITESPACE).endswith((b"}", b"]"))
+        )
 
     # Each reader takes the chunk from a position and returns the position where it stopped:
     # at the end of the chunk, or where another reader goes on.
@@ -149,13 +169,18 @@ class ReplyStream:
     def _follow(self, mark: int) -> None:
         stack = self._stack
         match mark:
+            case 0x7B | 0x5B if len(stack) == MAX_DEPTH:
+                self._is_too_deep = True
+                self._n_below += 1
             case 0x7B | 0x5B:  # { [
-                if len(stack) == MAX_DEPTH:
-                    raise BadReply(f"an answer nested deeper than {MAX_DEPTH} levels")
                 stack.append(_Container(is_object=mark == 0x7B))  # noqa: PLR2004
+            case 0x7D | 0x5D if self._n_below:
+                self._n_below -= 1
             case 0x7D | 0x5D:  # } ]
                 if stack:
                     stack.pop()
+            case _ if self._n_below:
+                pass
             case 0x2C if stack:  # , a key follows in an object
                 stack[-1].at_key = stack[-1].is_object
             case 0x3A if stack:  # : a value follows
@@ -164,9 +189,12 @@ class ReplyStream:
     def _begin_string(self) -> None:
         stack = self._stack
         self._string_start = len(self._skeleton)
-        self._string_is_key = bool(stack) and stack[-1].at_key
+        is_much = self._string_start > _MUCH_BYTES
+        self._max_string_bytes = _MAX_FURTHER_BYTES if is_much else MAX_STRING_BYTES
+        self._string_is_key = bool(stack) and stack[-1].at_key and not self._n_below
         is_image = (
             len(stack) > 1
+            and not self._n_below
             and not self._string_is_key
             and stack[-1].key == "data"
             and stack[-2].key in _IMAGE_PARENTS
@@ -180,7 +208,7 @@ class ReplyStream:
         """Copy a string that is no image, up to its closing quote."""
         body = _STRING_BODY.match(chunk, at)
         end = body.end() if body else at
-        room = MAX_STRING_BYTES + 8 - (len(self._skeleton) - self._string_start)
+        room = self._max_string_bytes + 8 - (len(self._skeleton) - self._string_start)
         self._skeleton += chunk[at : min(end, at + max(room, 0))]
         if end == len(chunk):
             return end
@@ -191,8 +219,8 @@ class ReplyStream:
         return end + 1
 
     def _end_string(self) -> None:
-        if len(self._skeleton) - self._string_start > MAX_STRING_BYTES:
-            kept = bytes(self._skeleton[self._string_start :])[:MAX_STRING_BYTES]
+        if len(self._skeleton) - self._string_start > self._max_string_bytes:
+            kept = bytes(self._skeleton[self._string_start :])[: self._max_string_bytes]
             whole = _WHOLE_ESCAPES.match(kept)
             self.is_shortened = True
             del self._skeleton[self._string_start + (whole.end() if whole else 0) :]
@@ -203,7 +231,7 @@ class ReplyStream:
 
     def _begin_image(self) -> None:
         if self.n_images == MAX_IMAGES:
-            raise BadReply(f"an answer with more than {MAX_IMAGES} images")
+            raise BadReply(f"an answer with more than {MAX_IMAGES} images", tries=0)
         self._skeleton += b'%d"' % self.n_images
         self._sink = self._open_sink(self.n_images)
         self._base64, self._fault = Base64Stream(), None

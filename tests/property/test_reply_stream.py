@@ -168,6 +168,7 @@ def as_it_arrives(chunks: list[bytes]) -> Meaning | None:
     """The meaning of a body that comes in chunks; None where it is refused."""
     try:
         stream, sinks = stream_of(chunks)
+        stream.end()
         reply = read_reply(stream.skeleton())
         if reply.final is None:
             assert isinstance(why_no_image(reply), AttemptError)

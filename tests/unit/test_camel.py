@@ -37,6 +37,39 @@ CONFIG = "generationConfig"
         ),
         ({CONFIG: {"max_output_tokens": 1}}, {CONFIG: {"maxOutputTokens": 1}}),
         (
+            {CONFIG: {"candidate_count": 1, "stop_sequences": ["x_y"]}},
+            {CONFIG: {"candidateCount": 1, "stopSequences": ["x_y"]}},
+        ),
+        (
+            {CONFIG: {"media_resolution": "M", "response_mime_type": "m"}},
+            {CONFIG: {"mediaResolution": "M", "responseMimeType": "m"}},
+        ),
+        (
+            {CONFIG: {"thinking_config": {"thinking_budget": 1}}},
+            {CONFIG: {"thinkingConfig": {"thinkingBudget": 1}}},
+        ),
+        (
+            {CONFIG: {"image_config": {"person_generation": "P", "prominent_people": "Q"}}},
+            {CONFIG: {"imageConfig": {"personGeneration": "P", "prominentPeople": "Q"}}},
+        ),
+        (
+            {CONFIG: {"imageConfig": {"image_output_options": {"compression_quality": 90}}}},
+            {CONFIG: {"imageConfig": {"imageOutputOptions": {"compressionQuality": 90}}}},
+        ),
+        ({"continuation_token": "t"}, {"continuationToken": "t"}),
+        (
+            {"tools": [{"google_search": {"search_types": {"image_search": {}}}}]},
+            {"tools": [{"googleSearch": {"searchTypes": {"imageSearch": {}}}}]},
+        ),
+        (
+            {"tools": [{"function_declarations": [{"name": "f_g"}]}, {"code_execution": {}}]},
+            {"tools": [{"functionDeclarations": [{"name": "f_g"}]}, {"codeExecution": {}}]},
+        ),
+        (
+            {"contents": [{"parts": [{"media_resolution": {"level": "M"}}]}]},
+            {"contents": [{"parts": [{"mediaResolution": {"level": "M"}}]}]},
+        ),
+        (
             {"tools": [{"google_search": {"search_types": {"web_search": {}}}}]},
             {"tools": [{"googleSearch": {"searchTypes": {"webSearch": {}}}}]},
         ),

@@ -49,12 +49,21 @@ def test_the_content_of_the_first_candidate_is_found(document: Any) -> None:
         *(b"", b"{", b"null", b"[]", b"[1, 2]", b'"x"', b"{}", b'{"candidates": null}'),
         *(b'{"candidates": []}', b'{"candidates": {}}', b'{"candidates": [null]}'),
         *(b'{"candidates": [{"content": null}]}', b'{"candidates": [{"content": []}]}'),
-        b'{"candidates": [{"content": {"n": ' + b"9" * 5000 + b"}}]}",
         b'{"a":' * 10_000,
     ],
 )
 def test_an_answer_without_a_content_that_can_be_read_has_none(skeleton: bytes) -> None:
     assert content_of(skeleton) is None
+
+
+def test_a_number_beyond_all_bounds_costs_a_content_only_if_it_stands_in_it() -> None:
+    long = b"9" * 5000
+    beside = b'{"n": ' + long + b', "candidates": [{"content": {"parts": []}}]}'
+    assert content_of(beside) == {"parts": []}
+    inside = content_of(b'{"candidates": [{"content": {"n": ' + long + b"}}]}")
+    assert inside is not None
+    with pytest.raises(ValueError, match="digits"):
+        split_content(inside)
 
 
 @pytest.mark.parametrize(

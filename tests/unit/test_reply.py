@@ -64,6 +64,7 @@ class Received:
 
     @property
     def reply(self) -> Reply:
+        self.stream.end()
         return read_reply(self.stream.skeleton())
 
 
@@ -335,21 +336,43 @@ def test_a_key_beyond_a_mebibyte_is_shortened_too() -> None:
     assert got.reply.final is not None
 
 
-def test_many_long_strings_meet_the_bound_on_the_skeleton() -> None:
-    body = {"x": ["y" * (1 << 20)] * 17}
-    with pytest.raises(BadReply):
-        Received(body, 1 << 16)
-    with pytest.raises(BadReply):
+def test_many_long_strings_are_shortened_further_and_cost_no_picture() -> None:
+    words = [{"text": "\u00e9" * (1 << 19)} for _ in range(17)]
+    got = Received(
+        json.dumps(answer(*words, image(), *words), ensure_ascii=False).encode(), 1 << 16
+    )
+    assert got.stream.is_shortened
+    assert len(got.stream.skeleton()) < 10 << 20
+    assert got.reply.final is not None
+
+
+def test_what_is_no_string_meets_the_bound_on_the_skeleton() -> None:
+    with pytest.raises(BadReply) as caught:
         Received(b'{"x":[' + b"1," * MAX_SKELETON_BYTES, 1 << 16)
+    assert caught.value.tries == 0
 
 
 def test_nesting_is_taken_to_its_bound_and_no_further() -> None:
     deep = b"[" * (MAX_DEPTH - 1) + b"]" * (MAX_DEPTH - 1)
     assert Received(b'{"x":' + deep + b"}").reply == Reply()
-    with pytest.raises(BadReply):
-        Received(b'{"x":[' + deep + b"]}")
-    with pytest.raises(BadReply):
-        Received(b"[" * 1_000_000)
+    for body in (b'{"x":[' + deep + b"]}", b"[" * 1_000_000):
+        got = Received(body)
+        assert not got.stream.is_whole
+        with pytest.raises(BadReply) as caught:
+            _ = got.reply
+        assert caught.value.tries == 0
+
+
+@pytest.mark.parametrize("step", [1, 7, None])
+def test_an_image_behind_deep_nesting_is_received_and_one_inside_it_is_none(
+    step: int | None,
+) -> None:
+    inside = b'[{"inlineData":{"data":"QUFB"},"a":[1,2]}]'
+    deep = b"[" * 3 * MAX_DEPTH + inside + b"]" * 3 * MAX_DEPTH
+    picture = json.dumps(answer(image()))[1:].encode()
+    got = Received(b'{"x":' + deep + b"," + picture, step)
+    assert [bytes(sink.data) for sink in got.sinks] == [b"AAA"]
+    assert got.sinks[0].closed
 
 
 def test_a_hundred_images_are_taken_and_one_more_is_not() -> None:
@@ -414,7 +437,10 @@ def test_an_error_inside_a_200_is_what_it_says(error: Any, kind: type[AttemptErr
         (Reply(), NoImage, None, "yes"),
         (Reply(finish_reason="STOP"), NoImage, None, "yes"),
         (Reply(finish_reason="NO_IMAGE"), NoImage, None, "yes"),
-        (Reply(finish_reason="NO_IMAGE", text="a"), NoImage, None, "yes"),
+        (Reply(finish_reason="NO_IMAGE", text="a"), TextOnly, None, "yes"),
+        (Reply(finish_reason="IMAGE_OTHER", text="a"), TextOnly, 1, "yes"),
+        (Reply(finish_reason="A_NEW_REASON", text="a"), TextOnly, 1, "yes"),
+        (Reply(finish_reason="MAX_TOKENS", text="a"), NoImage, 0, "yes"),
         (Reply(finish_reason="STOP", text="Here it is:"), TextOnly, None, "yes"),
         (Reply(text="Here it is:"), TextOnly, None, "yes"),
         (Reply(finish_reason="IMAGE_OTHER"), NoImage, 1, "yes"),
@@ -427,7 +453,7 @@ def test_an_error_inside_a_200_is_what_it_says(error: Any, kind: type[AttemptErr
         (Reply(finish_reason="OTHER"), NoImage, 1, "yes"),
         (Reply(finish_reason="MALFORMED_RESPONSE"), NoImage, 1, "yes"),
         (Reply(finish_reason="MALFORMED_FUNCTION_CALL"), NoImage, 1, "yes"),
-        (Reply(finish_reason="CONTINUATION", text="…"), NoImage, 1, "yes"),
+        (Reply(finish_reason="CONTINUATION", text="…"), TextOnly, 1, "yes"),
         (Reply(finish_reason="NEW_REASON"), NoImage, 1, "yes"),
         (Reply(finish_reason="MAX_TOKENS"), NoImage, 0, "yes"),
         (Reply(finish_reason="MAX_TOKENS", text="half"), NoImage, 0, "yes"),

@@ -117,6 +117,34 @@ async def test_settings_are_sent_under_their_camel_case_names(
         ({"extra": {"serviceTier": "flex"}}, {"serviceTier": "flex"}),
         ({"extra": {"service_tier": "flex"}}, {"service_tier": "flex"}),
         ({"extra": {"labels": None}}, {"labels": None}),
+        # what has no field of its own
+        *(
+            ({"extra": body}, body)
+            for body in (
+                {"toolConfig": {"retrievalConfig": {"languageCode": "en"}}},
+                {"cachedContent": "cachedContents/abc"},
+                {"labels": {"team": "a"}},
+                {"continuationToken": "abc"},
+                {"tools": [{"functionDeclarations": [{"name": "f"}]}]},
+                {
+                    "safetySettings": [
+                        {"category": "HARM_X", "threshold": "OFF", "method": "SEVERITY"}
+                    ]
+                },
+                {"generationConfig": {"thinkingConfig": {"thinkingBudget": 512}}},
+                {"generationConfig": {"maxOutputTokens": 8192, "candidateCount": 1}},
+                {"generationConfig": {"mediaResolution": "MEDIA_RESOLUTION_HIGH"}},
+                {"generationConfig": {"responseMimeType": "text/plain"}},
+                {"generationConfig": {"imageConfig": {"prominentPeople": "X"}}},
+                {
+                    "generationConfig": {
+                        "imageConfig": {
+                            "imageOutputOptions": {"mimeType": "m", "compressionQuality": 90}
+                        }
+                    }
+                },
+            )
+        ),
         ({"copy": 3, "reference_max_px": 512}, {}),
     ],
 )
@@ -176,6 +204,18 @@ async def test_extra_is_merged_into_a_copy() -> None:
                 "labels": {"a_b": "c"},
             },
         ),
+        (
+            {"contents": contents({"fileData": {"fileUri": "u", "mimeType": "image/png"}})},
+            {"contents": contents({"fileData": {"fileUri": "u", "mimeType": "image/png"}})},
+        ),
+        (
+            {"contents": contents({"text": "a", "thoughtSignature": "c2ln"})},
+            {"contents": contents({"text": "a", "thoughtSignature": "c2ln"})},
+        ),
+        (
+            {"contents": contents({"text": "a", "mediaResolution": {"level": "L"}})},
+            {"contents": contents({"text": "a", "mediaResolution": {"level": "L"}})},
+        ),
         ({"contents": "odd", "seed": 1.5}, {"contents": "odd", "seed": 1.5}),
         ({}, {}),
     ],
@@ -184,6 +224,25 @@ async def test_a_raw_request_is_sent_as_it_is_with_a_role(
     request_: dict[str, Any], sent: dict[str, Any]
 ) -> None:
     assert await body_of(Item(id="a", model="m", request=request_)) == sent
+
+
+@pytest.mark.parametrize("label", ["image/jpg", "IMAGE/JPG"])
+async def test_a_label_that_no_service_takes_is_put_right_in_a_raw_request(label: str) -> None:
+    def message(of: str) -> dict[str, Any]:
+        return {
+            "role": "user",
+            "parts": [
+                {"text": "image/jpg"},
+                {"inlineData": {"mimeType": of, "data": "QQ=="}},
+                {"fileData": {"mimeType": of, "fileUri": "https://a.example.com/image/jpg"}},
+            ],
+        }
+
+    for wrap in (lambda one: [one], lambda one: one):
+        request = {"contents": wrap(message(label)), "labels": {"mimeType": "image/jpg"}}
+        sent = await body_of(Item(id="a", model="m", request=request))
+        assert sent == {**request, "contents": wrap(message("image/jpeg"))}
+        assert request["contents"] == wrap(message(label))
 
 
 @pytest.mark.parametrize(
