@@ -48,13 +48,13 @@ class Done:
         return json.loads(self.out)
 
 
-def batchgen(*arguments: str | Path, **env: str) -> Done:
+def batchgen(*arguments: str | Path, deadline_s: float = DEADLINE_S, **env: str) -> Done:
     """Run a command to its end."""
     done = subprocess.run(
         [sys.executable, "-m", "batchgen", *map(str, arguments)],
         env=environment(**env),
         capture_output=True,
-        timeout=DEADLINE_S,
+        timeout=deadline_s,
         check=False,
         stdin=subprocess.DEVNULL,
     )
