@@ -163,13 +163,13 @@ class Dependencies:
         for held in self._held.pop(item_id, ()):
             self._let_go(held, item_id, is_lost=picture is None)
 
-    def waiting(self) -> Iterator[Item]:
-        """The items that are still held back, each once."""
+    def waiting(self) -> Iterator[tuple[Item, str]]:
+        """The items that are still held back, each once, with one that it waits for."""
         seen: set[int] = set()
         for held in (held for line in self._held.values() for held in line):
             if held.missing and id(held) not in seen:
                 seen.add(id(held))
-                yield held.item
+                yield held.item, min(held.missing)
 
     def _let_go(self, held: _Held, parent: str, *, is_lost: bool) -> None:
         if parent not in held.missing:  # another parent was lost before

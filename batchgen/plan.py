@@ -127,6 +127,12 @@ class Agenda:
             picture = final_image(result.images) if result.status == "done" else None
             self._end(result.id, picture, is_now=True)
 
+    def waiting(self) -> Iterator[tuple[Item, str]]:
+        """The selected items that are still held back, each with one that it waits for."""
+        for item, missing in self._dependencies.waiting():
+            if item.id not in self._unselected:
+                yield item, missing
+
     def foreseen(self) -> Iterator[Step]:
         """All steps as far as they can be told before anything is sent.
 
@@ -134,9 +140,8 @@ class Agenda:
         """
         while (step := self.next()) is not None:
             yield step
-        for item in self._dependencies.waiting():
-            if item.id not in self._unselected:
-                yield Todo(item, "waiting")
+        for item, _ in self.waiting():
+            yield Todo(item, "waiting")
 
     def _next_freed(self) -> Freed | None:
         """The next item that is selected and waits for nothing; None if there is none now."""

@@ -206,6 +206,7 @@ class Runner:
         try:
             async for result in self._pool.run(self._take):
                 yield result
+            self._tell_waiting()
         finally:
             ticking.cancel()
 
@@ -509,6 +510,22 @@ class Runner:
                 Warned(
                     f"warning: {line.item}: {line.note}; it is taken as it is, and so are others "
                     "like it, unless output.on_wrong_size says otherwise"
+                )
+            )
+
+    def _tell_waiting(self) -> None:
+        """Say why items are left in a run that went to its end: what they build on is not in it."""
+        if self.stop.asked or self._limit is not None:
+            return
+        waiting = self._agenda.waiting()
+        if (first := next(waiting, None)) is not None:
+            item, missing = first
+            n_others = sum(1 for _ in waiting)
+            wait = f"it and {n_others} more wait" if n_others else "it waits"
+            self._tell(
+                Warned(
+                    f"warning: {item.id} builds on {missing}, which is not done and not part of "
+                    f"this run: {wait}"
                 )
             )
 

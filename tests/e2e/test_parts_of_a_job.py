@@ -163,3 +163,30 @@ def test_failed_jsonl_runs_into_the_directory_in_which_it_lies(
     assert rest.last_line.endswith(f"→ {job.parent / 'output/part'}")
     assert run(job, emulated).json["items"]["reused"] == 8
     assert emulated.n_requests == 8
+
+
+FAMILY = """\
+name: part
+defaults: {model: gemini-3.1-flash-image, image_size: "512"}
+items:
+  - {id: hero, prompt: hero}
+  - {id: wide, prompt: wide, references: ["item:hero"]}
+  - {id: tall, prompt: tall, references: ["item:wide"]}
+"""
+
+
+def test_what_builds_on_an_item_that_is_not_selected_is_left_and_the_reason_is_told(
+    emulated: EmulatorProcess, tmp_path: Path
+) -> None:
+    job = tmp_path / "part.yaml"
+    job.write_text(FAMILY, "utf-8")
+    waits = "builds on hero, which is not done and not part of this run: "
+    alone = run(job, emulated, "--only", "wide")
+    assert (alone.code, emulated.n_requests) == (4, 0)
+    assert f"warning: wide {waits}it waits\n" in alone.err
+    both = run(job, emulated, "--only", "wide", "--only", "tall")
+    assert (both.code, emulated.n_requests) == (4, 0)
+    assert f"warning: wide {waits}it and 1 more wait\n" in both.err
+    whole = run(job, emulated)
+    assert (whole.code, emulated.n_requests) == (0, 3)
+    assert "waits" not in whole.err

@@ -98,7 +98,7 @@ def test_each_item_is_freed_once_by_the_last_end_or_the_first_loss(
         seen += taken(dependencies)
     assert "|".join(seen) == freed
     came = {word[1:] for word in script.split() if word.startswith("+")}
-    waiting = [item.id for item in dependencies.waiting()]
+    waiting = [item.id for item, _ in dependencies.waiting()]
     assert len(waiting) == len(set(waiting))
     assert set(waiting) == came - {word.split(":")[0] for word in seen}
 
