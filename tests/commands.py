@@ -48,8 +48,13 @@ class Done:
         return json.loads(self.out)
 
 
-def batchgen(*arguments: str | Path, deadline_s: float = DEADLINE_S, **env: str) -> Done:
+def batchgen(*arguments: str | Path, **env: str) -> Done:
     """Run a command to its end."""
+    return batchgen_within(DEADLINE_S, *arguments, **env)
+
+
+def batchgen_within(deadline_s: float, /, *arguments: str | Path, **env: str) -> Done:
+    """Run a command to its end, which may take longer or shorter than usual."""
     done = subprocess.run(
         [sys.executable, "-m", "batchgen", *map(str, arguments)],
         env=environment(**env),

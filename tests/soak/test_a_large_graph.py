@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests import ledgers, servers
-from tests.commands import batchgen
+from tests.commands import batchgen_within
 from tests.runs import KEY, write_job
 from tests.servers import Answer, Asked, FaultServer, http, sends
 
@@ -49,11 +49,11 @@ def test_a_hundred_thousand_items_run_in_order_and_a_refused_one_skips_what_buil
     with FaultServer(answers) as server:
         where = ("-o", tmp_path, "--base-url", server.url, "--progress", "none")
         began_s = time.monotonic()
-        done = batchgen("run", job, *where, deadline_s=3000, COMETAPI_KEY=KEY)
+        done = batchgen_within(3000, "run", job, *where, COMETAPI_KEY=KEY)
         took_s = time.monotonic() - began_s
         assert done.code == 4, done.err
         assert server.n_requests == N_ITEMS - len(lost) + 1
-        again = batchgen("run", job, *where, deadline_s=600, COMETAPI_KEY=KEY)
+        again = batchgen_within(600, "run", job, *where, COMETAPI_KEY=KEY)
         assert again.code == 4, again.err
         assert server.n_requests == N_ITEMS - len(lost) + 1
 
