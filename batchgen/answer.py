@@ -1,7 +1,7 @@
 """One whole answer, judged by what its job accepts: is there a picture, and what is kept of it.
 
-receipt -> read_answer -> Answer.error ──┬─ None: take, the picture and what is kept beside it
-└─ else: set_aside, what was paid for all the same
+receipt -> read_answer -> Answer.error ──┬─ None: take the picture, and what is kept beside it
+└─ else: set aside what was paid for all the same
 """
 
 from collections.abc import Iterator
@@ -10,12 +10,13 @@ from functools import partial
 from typing import Final
 
 from batchgen.acceptance import Acceptance, why_wrong_size
-from batchgen.errors import AttemptError, BrokenImage, WrongSize
+from batchgen.errors import AttemptError, BrokenImage, NoImage, TextOnly, WrongSize
 from batchgen.model import ImageFile, ImageRole
 from batchgen.store.layout import Layout
-from batchgen.store.pictures import NO_PICTURE, AnswerImages, Place, remove_numbered
+from batchgen.store.pictures import NO_PICTURE, AnswerImages, Place, remove_others
 from batchgen.store.receipts import Receipt
 from batchgen.wire.reply import Reply, read_reply, why_no_image
+from batchgen.wire.stream import MAX_IMAGES
 
 _FOLDERS: Final[dict[ImageRole, str]] = {"draft": "drafts", "thought": "thoughts"}
 
@@ -37,6 +38,11 @@ class Answer:
     error: AttemptError | None
     note: str | None = None
 
+    @property
+    def n_images(self) -> int:
+        """How many images came, thoughts, drafts and broken ones included."""
+        return sum(one.size_bytes > 0 or one.fault is not None for one in self.receipt.images)
+
     def take(self) -> tuple[ImageFile, ...]:
         """Give each image that is kept its name, durably: the final one, then the others.
 
@@ -45,14 +51,15 @@ class Answer:
         """
         taken = [self.images.take(index) for index in self.images.places]
         if self.acceptance.keep_drafts:
-            known = {image.index for image in self.reply.images}
-            taken += self.images.set_aside(set(range(len(self.receipt.images))) - known)
+            strays = set(range(len(self.receipt.images))) - _known(self.reply)
+            taken += self.images.set_aside(strays)
+        kept = tuple(image for image in taken if image is not None)
         sent = self.receipt.sent
-        for role, folder in _FOLDERS.items():
+        for folder in _FOLDERS.values():
             # Those of an earlier answer would be taken for this one's.
             path = partial(self.layout.beside, folder, sent.item, sent.turn)
-            remove_numbered(path, len(_kept(self.reply, self.acceptance, role)) + 1)
-        return tuple(image for image in taken if image is not None)
+            remove_others(path, MAX_IMAGES, {self.layout.root / image.path for image in kept})
+        return kept
 
     def set_aside(self) -> tuple[ImageFile, ...]:
         """Keep what was paid for in quarantine: what is no thought or, failing that, anything."""
@@ -70,13 +77,32 @@ def read_answer(
     """
     # An image without data is none.
     images = enumerate(receipt.images)
-    empty = {n for n, one in images if one.size_bytes == 0 and one.fault is None}
-    reply = read_reply(receipt.skeleton.encode(), empty=empty)
+    empty = frozenset(n for n, one in images if one.size_bytes == 0 and one.fault is None)
+    reply = _read_reply(layout, receipt, empty)
     places = dict(_places(layout, receipt, acceptance, reply))
     on_disk = AnswerImages(layout, receipt, places, is_recovered=is_recovered)
     error, note = _judge(receipt, acceptance, reply, on_disk)
+    strays = set(range(len(receipt.images))) - empty - _known(reply)
+    if strays and type(error) in {NoImage, TextOnly} and reply.finish_reason in {None, "STOP"}:
+        error = NoImage("the answer holds a picture in a place where none belongs", tries=1)
     note = "; ".join(filter(None, (reply.note, note))) or None
     return Answer(layout, receipt, acceptance, reply, on_disk, error, note)
+
+
+def _read_reply(layout: Layout, receipt: Receipt, empty: frozenset[int]) -> Reply:
+    """Read the answer; what is no picture in the first place does not hide one before it."""
+    skeleton = receipt.skeleton.encode()
+    reply = read_reply(skeleton, empty=empty)
+    if len(reply.images) > 1:
+        on_disk = AnswerImages(layout, receipt, {}, is_recovered=False)
+        odd = {one.index for one in reply.images if on_disk.seen(one.index).fault == NO_PICTURE}
+        if odd and (without := read_reply(skeleton, empty=empty | odd)).final is not None:
+            return without
+    return reply
+
+
+def _known(reply: Reply) -> set[int]:
+    return {image.index for image in reply.images}
 
 
 def _judge(
@@ -87,14 +113,14 @@ def _judge(
     seen = images.seen(reply.final.index)
     if seen.facts is None or seen.fault is not None:
         said = f" (finish reason {reply.finish_reason})" if reply.finish_reason else ""
-        message = f"the picture is not whole: {seen.fault}{said}; kept in quarantine/"
-        return BrokenImage(message, tries=0 if seen.fault == NO_PICTURE else None), None
+        tries = 0 if seen.fault == NO_PICTURE else None
+        return BrokenImage(f"the picture is not whole: {seen.fault}{said}", tries=tries), None
     differs = why_wrong_size(receipt.item, seen.facts.width, seen.facts.height)
     match acceptance.on_wrong_size:
         case "retry" if differs:
-            return WrongSize(f"{differs}; kept in quarantine/"), None
+            return WrongSize(differs), None
         case "fail" if differs:
-            return WrongSize(f"{differs}; kept in quarantine/", tries=0), None
+            return WrongSize(differs, tries=0), None
         case _:
             return None, differs
 

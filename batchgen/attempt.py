@@ -11,7 +11,7 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
@@ -45,6 +45,10 @@ from batchgen.transport import Response, Transport
 from batchgen.wire.fault import MAX_FAULT_BYTES, read_fault, request_id
 from batchgen.wire.request import RequestBody, build_body, endpoint_path
 from batchgen.wire.stream import ReplyStream
+
+# 201 and 203 are what a gateway may make of a 200; what comes with any other 2xx is no answer, and
+# read all the same for the pictures in it.
+_WITH_ANSWER: Final = frozenset({200, 201, 203})
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,7 +217,7 @@ class Caller:
             secrets = self.settler.secrets
             headers = {name: secrets.redact(value) for name, value in response.headers.items()}
             answer.request_id = request_id(headers)
-            if response.status != 200:  # noqa: PLR2004 - every other status is a refusal
+            if response.status // 100 != 2:  # noqa: PLR2004 - no success, so no answer
                 refusal = secrets.redact_bytes(await _beginning(response))
                 raise read_fault(response.status, headers, refusal, self.clock.now())
             async for chunk in response.body:
@@ -221,6 +225,8 @@ class Caller:
                 await self.writer.room()
                 stream.feed(chunk)
         stream.end()
+        if response.status not in _WITH_ANSWER:
+            raise read_fault(response.status, headers, b"", self.clock.now())
 
     async def _settle(self, answer: _Answer, stream: ReplyStream, call: _Call) -> CallEnd:
         known = answer.known(self.clock.monotonic_s())

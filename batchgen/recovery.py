@@ -10,7 +10,7 @@ from batchgen.retry import Again, GiveUp, Retries, StopRun, Tries, decide
 from batchgen.settle import CallEnd, Settler
 from batchgen.store.layout import Layout
 from batchgen.store.ledger import History, Sent, move_torn_tail, read_history, segments
-from batchgen.store.receipts import load_receipt
+from batchgen.store.receipts import load_receipt, part_name
 
 _MAX_TOLD = 10
 
@@ -71,9 +71,14 @@ class Recovery:
                 left.unlink()
 
     def _interrupted(self, sent: Sent) -> CallEnd:
-        lost = Interrupted("the run was killed before the answer came; it may be billed")
+        lost = Interrupted("the run was killed before the answer was whole; it may be billed")
         item = Item(id=sent.item, model=sent.model, prompt="", key=sent.key)
-        return self.settler.failed(sent, item, lost, {})
+        end = self.settler.failed(sent, item, lost, {})
+        # What had come of its pictures: here, or already set aside by a run that was killed again.
+        stem = part_name(sent)
+        found = (*self.layout.parts.glob(f"{stem}.*.part"), *self.layout.set_aside(stem))
+        parts = sorted({self.layout.parts / f"{path.stem}.part" for path in found})
+        return CallEnd(item, end.line, lost, tuple(parts), is_unsettled=True)
 
     def _decision(self, error: AttemptError | None) -> Decision:
         """What is decided of a recovered answer: as if it were the run's first."""

@@ -352,7 +352,9 @@ class Runner:
     async def _recover(self, retries: Retries) -> None:
         """Write the lines that a killed run did not live to write."""
         recovery = Recovery(self._layout, self._settler, retries, self._rng)
-        for end, decision in recovery.ends(self._history):
+        ends = recovery.ends(self._history)
+        while (step := await asyncio.to_thread(next, ends, None)) is not None:
+            end, decision = step
             await self._write(end, decision, None)
             if decision == "stop" and end.error is not None:
                 self.stop.ask(end.error.message, end.error)
@@ -494,9 +496,9 @@ class Runner:
             return
         line = decided(end.line, decision, why)
         self._met_bug = self._met_bug or line.outcome is Outcome.BUG
-        if end.is_unsettled and line.billed != "no":
-            is_tried_again = decision != "failed" and line.outcome is not Outcome.BUG
-            keep = partial(self._settler.keep_parts, is_tried_again=is_tried_again)
+        if end.is_unsettled:
+            is_lost = decision == "failed" or line.outcome is Outcome.BUG
+            keep = partial(self._settler.keep_parts, only_whole=not is_lost or line.billed == "no")
             line = await asyncio.to_thread(keep, end, line)
         await self._ledger.append(line)
         with store_errors(self._layout.parts):

@@ -110,17 +110,20 @@ class Settler:
         line = self._line(sent, item, error=error, cost=cost, **known)
         return CallEnd(item, line, error)
 
-    def keep_parts(self, end: CallEnd, line: Attempt, *, is_tried_again: bool) -> Attempt:
-        """Keep the pictures of a call that may have been billed and whose answer is lost.
+    def keep_parts(self, end: CallEnd, line: Attempt, *, only_whole: bool) -> Attempt:
+        """Keep the pictures of a call whose answer is lost, as far as they have come.
 
-        What has come of a picture is kept; where the call is tried again, only what is whole.
+        Args:
+            end: The end of the call.
+            line: Its line.
+            only_whole: Pictures that have not come whole are of no use.
 
         Raises:
             StoreError: The disk failed.
         """
         with store_errors(self.layout.root):
             parts = (path for path in end.leftovers if path.suffix == ".part")
-            kept = tuple(set_aside_parts(self.layout, parts, only_whole=is_tried_again))
+            kept = tuple(set_aside_parts(self.layout, parts, only_whole=only_whole))
         return msgspec.structs.replace(line, images=(*line.images, *kept)) if kept else line
 
     def _settled(self, answer: Answer, known: Mapping[str, Any]) -> Attempt:
@@ -129,10 +132,13 @@ class Settler:
         if error is None:
             notes = (receipt.note, self._keep_content(answer), answer.note)
             known = {**known, "note": "; ".join(filter(None, notes)) or msgspec.UNSET}
-        images = answer.take() if error is None else answer.set_aside()
+            images = answer.take()
+        else:
+            images = answer.set_aside()
+            error.message += "; kept in quarantine/" if images else ""
         if sent.turn >= len(item.turns):
             self._text(item, reply)
-        tokens, cost = self._cost(sent, item, reply, error)
+        tokens, cost = self._cost(answer)
         return self._line(
             sent,
             item,
@@ -205,14 +211,13 @@ class Settler:
         with replaced(path, drafts=self.layout.parts) as file:
             file.write(self.secrets.redact(reply.text).encode("utf-8", "replace"))
 
-    def _cost(
-        self, sent: Sent, item: Item, reply: Reply, error: AttemptError | None
-    ) -> tuple[Tokens | None, Cost]:
+    def _cost(self, answer: Answer) -> tuple[Tokens | None, Cost]:
+        sent, item, reply = answer.receipt.sent, answer.receipt.item, answer.reply
         price = self.book.find(reply.model_version, item.model, at=sent.at)
         tokens, basis = count_tokens(
-            read_usage(reply.usage), price, n_images=len(reply.images), size=asked_size(item)
+            read_usage(reply.usage), price, n_images=answer.n_images, size=asked_size(item)
         )
-        if error is not None and error.billed == "no":
+        if answer.error is not None and answer.error.billed == "no":
             return tokens, NOTHING
         return tokens, price_tokens(tokens, basis, price)
 

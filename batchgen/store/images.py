@@ -1,25 +1,25 @@
 """Whether bytes are a whole image, told by the bytes themselves, never by a label."""
 
 import hashlib
-import os
+import mmap
+import re
 import struct
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import Final, TypeAlias
 
 _PNG: Final = b"\x89PNG\r\n\x1a\n"
-_PNG_END: Final = b"\x00\x00\x00\x00IEND\xaeB`\x82"
-_JPEG_END: Final = b"\xff\xd9"
 # Start-of-frame markers carry the size; C4, C8 and CC share their range and do not.
 _SOF: Final = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+_SOS: Final = 0xDA
+_EOI: Final = 0xD9
+_TAIL_BYTES: Final = 64
+# Markers without a segment behind them: restarts, and two that mean nothing here.
+_BARE: Final = frozenset({*range(0xD0, 0xD9), 0x01})
+# In the data of a picture FF is followed by 00, in front of a marker it may be doubled.
+_MARKER: Final = re.compile(rb"\xff+([^\x00\xff])")
 
-# All that a PNG or a WebP says of its size; a JPEG's frame may lie behind megabytes of profiles.
-_HEAD_BYTES: Final = 64
-# Some encoders leave bytes behind the end. The end of a PNG is told from anything else; that of a
-# JPEG may also be a thumbnail's, so it must be near.
-_TAIL_BYTES: Final = 64 << 10
-_JPEG_TAIL_BYTES: Final = 64
-_MAX_SEGMENTS: Final = 10_000
+Bytes: TypeAlias = bytes | mmap.mmap
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,32 +33,29 @@ class ImageFacts:
     fault: str | None = None
 
 
-def inspect(file: BinaryIO) -> ImageFacts | None:
-    """Read format, size and end marker; None where the bytes are no image that can be shown.
+def inspect(data: Bytes) -> ImageFacts | None:
+    """Read format, size and end; None where the bytes are no image that can be shown.
 
-    Only headers are parsed, so a decompression bomb costs nothing here.
-
-    Args:
-        file: The whole file, open for reading in binary; its position does not matter.
+    The structure is followed to the end, and nothing is decoded: a decompression bomb costs
+    nothing here, an end that stands inside a thumbnail is none, and what lies behind the end does
+    no harm.
     """
-    size_bytes = file.seek(0, os.SEEK_END)
-    file.seek(max(0, size_bytes - _TAIL_BYTES))
-    tail = file.read(_TAIL_BYTES)
-    file.seek(0)
-    head = file.read(_HEAD_BYTES)
-    if head.startswith(_PNG):
-        return _png(head, tail)
-    if head.startswith(b"\xff\xd8\xff"):
-        return _jpeg(file, tail)
-    if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
-        return _webp(head, size_bytes)
+    if data[:8] == _PNG:
+        return _png(data)
+    if data[:3] == b"\xff\xd8\xff":
+        return _jpeg(data)
+    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
+        return _webp(data)
     return None
 
 
 def inspect_file(path: Path) -> ImageFacts | None:
     """The same of a file by its name."""
     with path.open("rb") as file:
-        return inspect(file)
+        if not file.read(1):
+            return None
+        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+            return inspect(data)
 
 
 def sha256_of(path: Path) -> str:
@@ -67,47 +64,55 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _png(head: bytes, tail: bytes) -> ImageFacts:
+def _png(data: Bytes) -> ImageFacts:
     width = height = None
-    if head[12:16] == b"IHDR" and len(head) >= 24:
-        width, height = struct.unpack(">II", head[16:24])
-    fault = None if _PNG_END in tail else "the PNG has no end (IEND)"
+    if data[12:16] == b"IHDR" and len(data) >= 24:
+        width, height = struct.unpack(">II", data[16:24])
+    fault = None if _has_png_end(data) else "the PNG has no end (IEND)"
     if not width or not height:
         fault = "the PNG has no size (IHDR)"
     return ImageFacts("png", "image/png", width, height, fault)
 
 
-def _jpeg(file: BinaryIO, tail: bytes) -> ImageFacts:
-    width, height = _jpeg_size(file)
-    fault = None if _JPEG_END in tail[-_JPEG_TAIL_BYTES:] else "the JPEG has no end (EOI)"
-    if width is None or height is None:
+def _has_png_end(data: Bytes) -> bool:
+    """Go from chunk to chunk."""
+    at = len(_PNG)
+    while len(data) - at >= 12:
+        if data[at + 4 : at + 8] == b"IEND":
+            return True
+        at += 12 + int.from_bytes(data[at : at + 4], "big")
+    return False
+
+
+def _jpeg(data: Bytes) -> ImageFacts:
+    """Go from marker to marker, over the segments and the data of the picture.
+
+    Cost: where the end is where it should be, no more than the segments before the data. To look
+    for it takes 7 ms a MiB.
+    """
+    width = height = fault = None
+    has_end, at = False, 2
+    while not has_end and (found := _MARKER.search(data, at)) is not None:
+        marker, at = found[1][0], found.end()
+        has_end = marker == _EOI
+        if marker in _BARE or has_end:
+            continue
+        if marker in _SOF and width is None and len(data) - at >= 7:
+            height, width = struct.unpack(">HH", data[at + 3 : at + 7])
+        at += int.from_bytes(data[at : at + 2], "big")
+        if marker == _SOS and at < len(data):
+            has_end = bytes((0xFF, _EOI)) in data[max(at, len(data) - _TAIL_BYTES) :]
+    if not has_end:
+        fault = "the JPEG has no end (EOI)"
+    if not width or not height:
         fault = "the JPEG has no frame (SOF)"
     return ImageFacts("jpg", "image/jpeg", width, height, fault)
 
 
-def _jpeg_size(file: BinaryIO) -> tuple[int | None, int | None]:
-    """Walk from segment to segment to the frame header, over whatever profiles lie before it."""
-    at = 2
-    for _ in range(_MAX_SEGMENTS):
-        file.seek(at)
-        segment = file.read(9)
-        if len(segment) < 9 or segment[0] != 0xFF:
-            break
-        marker = segment[1]
-        if marker == 0xFF:
-            at += 1
-            continue
-        if marker in _SOF:
-            height, width = struct.unpack(">HH", segment[5:9])
-            return width or None, height or None
-        at += 2 + int.from_bytes(segment[2:4], "big")
-    return None, None
-
-
-def _webp(head: bytes, size_bytes: int) -> ImageFacts:
-    declared = int.from_bytes(head[4:8], "little") + 8
-    fault = None if size_bytes >= declared else "the WebP is shorter than it says"
-    width, height = _webp_size(head)
+def _webp(data: Bytes) -> ImageFacts:
+    declared = int.from_bytes(data[4:8], "little") + 8
+    fault = None if len(data) >= declared else "the WebP is shorter than it says"
+    width, height = _webp_size(data[:64])
     if not width or not height:
         fault = "the WebP has no picture (VP8)"
     return ImageFacts("webp", "image/webp", width, height, fault)

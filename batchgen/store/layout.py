@@ -1,6 +1,7 @@
 """Names and places in a job's directory."""
 
 import secrets
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -78,6 +79,10 @@ class Layout:
     def quarantine(self, part_name: str, extension: str) -> Path:
         """Bytes that were paid for and could not be accepted."""
         return self.root / "quarantine" / f"{part_name}.{extension}"
+
+    def set_aside(self, part_name: str) -> Iterator[Path]:
+        """What is in quarantine of one call."""
+        return (self.root / "quarantine").glob(f"{part_name}.*")
 
     def relative(self, path: Path) -> str:
         """A path as it is written into files."""

@@ -10,7 +10,7 @@ under the names that it would have got.
 import itertools
 import os
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -60,12 +60,12 @@ class AnswerImages:
     def seen(self, index: int) -> Seen:
         """Look at the headers and the end of an image."""
         received = self.receipt.images[index]
-        if received.fault is not None:
-            return Seen(None, f"its base64 holds {received.fault}")
         path = self.find(index)
+        facts = None if path is None else inspect_file(path)
+        if received.fault is not None:
+            return Seen(facts, f"its base64 holds {received.fault}")
         if received.size_bytes == 0 or path is None:
             return Seen(None, "it has no bytes")
-        facts = inspect_file(path)
         fault = NO_PICTURE if facts is None else facts.fault
         if fault is None and self.is_recovered and sha256_of(path) != received.sha256:
             fault = "it is not what was received"
@@ -88,9 +88,11 @@ class AnswerImages:
         seen = self.seen(index)
         if seen.facts is None or seen.fault is not None:
             return self._set_aside(index)
-        place = self.places[index]
+        place, path = self.places[index], self.find(index)
         target = place.path(seen.facts.extension)
-        _commit(self.find(index), target)
+        if path is None:
+            return None
+        _commit(path, target)
         for extension in EXTENSIONS:
             if extension != seen.facts.extension:
                 place.path(extension).unlink(missing_ok=True)
@@ -105,10 +107,15 @@ class AnswerImages:
         path = self.find(index)
         if path is None:
             return None
-        facts = self.seen(index).facts
+        facts = inspect_file(path)
         target = self._quarantine(index, facts.extension if facts else "bin")
         _commit(path, target)
-        return _image_file(self.layout, target, "quarantine", self.receipt.images[index], facts)
+        received = self.receipt.images[index]
+        if self.is_recovered:  # what is there may be less than what was received
+            received = ReceivedImage(
+                part=received.part, sha256=sha256_of(target), size_bytes=target.stat().st_size
+            )
+        return _image_file(self.layout, target, "quarantine", received, facts)
 
     def _names(self, index: int) -> Iterator[Path]:
         if (place := self.places.get(index)) is not None:
@@ -124,28 +131,32 @@ class AnswerImages:
 def set_aside_parts(
     layout: Layout, parts: Iterable[Path], *, only_whole: bool
 ) -> Iterator[ImageFile]:
-    """Keep what has come of the images of an answer that was lost, durably, in quarantine."""
+    """Keep what has come of the images of an answer that was lost, durably, in quarantine.
+
+    Those that a killed run has set aside already are found there.
+    """
     for part in parts:
-        if not part.is_file() or not (size_bytes := part.stat().st_size):
+        targets = {one: layout.quarantine(part.stem, one) for one in (*EXTENSIONS, "bin")}
+        there = (path for path in (part, *targets.values()) if path.is_file())
+        if (path := next(there, None)) is None or not (size_bytes := path.stat().st_size):
             continue
-        facts = inspect_file(part)
-        if only_whole and (facts is None or facts.fault is not None):
-            continue
-        received = ReceivedImage(part=part.name, sha256=sha256_of(part), size_bytes=size_bytes)
-        target = layout.quarantine(part.stem, facts.extension if facts else "bin")
-        _commit(part, target)
-        yield _image_file(layout, target, "quarantine", received, facts)
+        facts = inspect_file(path)
+        if path == part:
+            if only_whole and (facts is None or facts.fault is not None):
+                continue
+            path = targets[facts.extension if facts else "bin"]
+            _commit(part, path)
+        received = ReceivedImage(part=part.name, sha256=sha256_of(path), size_bytes=size_bytes)
+        yield _image_file(layout, path, "quarantine", received, facts)
 
 
-def remove_numbered(path: Callable[[int, str], Path], first: int) -> None:
-    """Remove the files of an earlier answer that are numbered from `first` on, without a gap."""
-    for number in itertools.count(first):
-        paths = [path(number, extension) for extension in EXTENSIONS]
-        there = [one for one in paths if one.is_file()]
-        for one in there:
-            one.unlink(missing_ok=True)
-        if not there:
-            return
+def remove_others(path: Callable[[int, str], Path], last: int, kept: Container[Path]) -> None:
+    """Remove the numbered files, up to a last one, that are not among those that are kept."""
+    if not path(1, "").parent.is_dir():
+        return
+    for number, extension in itertools.product(range(1, last + 1), EXTENSIONS):
+        if (other := path(number, extension)) not in kept:
+            other.unlink(missing_ok=True)
 
 
 def _image_file(
@@ -167,10 +178,10 @@ def _image_file(
     )
 
 
-def _commit(path: Path | None, target: Path) -> None:
+def _commit(path: Path, target: Path) -> None:
     """Make a file durable, then visible under its final name, then the name durable."""
     _make_directory(target.parent)
-    if path is not None and path != target:
+    if path != target:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         try:
             sync_file(descriptor)

@@ -61,10 +61,16 @@ def save_receipt(directory: Path, receipt: Receipt, secrets: Secrets) -> Path:
 
 
 def load_receipt(directory: Path, sent: Sent) -> Receipt | None:
-    """Find the receipt of a request whose outcome nobody wrote; None if there is none."""
-    path = directory / f"{part_name(sent)}.json"
-    try:
-        receipt = msgspec.json.decode(path.read_bytes(), type=Receipt)
-    except (FileNotFoundError, UnicodeDecodeError, RecursionError, msgspec.MsgspecError):
-        return None
-    return receipt if receipt.sent == sent else None
+    """Find the receipt of a request whose outcome nobody wrote; None if there is none.
+
+    A draft will do if it is whole: the run was killed before it had its name.
+    """
+    name = f"{part_name(sent)}.json"
+    for path in (directory / name, *directory.glob(f".{name}.*.draft")):
+        try:
+            receipt = msgspec.json.decode(path.read_bytes(), type=Receipt)
+        except (FileNotFoundError, UnicodeDecodeError, RecursionError, msgspec.MsgspecError):
+            continue
+        if receipt.sent == sent:
+            return receipt
+    return None

@@ -1,9 +1,11 @@
 """Base64 as services really send it, decoded a piece at a time."""
 
 import binascii
+import re
 
 import pybase64
 
+_SOUND = re.compile(rb"[A-Za-z0-9+/]*")
 _CLEAN = bytes.maketrans(b"-_", b"+/")
 _WHITESPACE = b" \t\r\n\v\f"
 _DATA = b"data:"
@@ -11,7 +13,16 @@ _MAX_PREFIX_CHARS = 256
 
 
 class Base64Error(ValueError):
-    """The text is not base64; what was decoded before it stands."""
+    """The text is not base64; what was decoded before it stands.
+
+    Attributes:
+        decoded: What of the last piece stands before the fault.
+    """
+
+    def __init__(self, what: str, decoded: bytes = b"") -> None:
+        """Keep what is wrong, and what was right before it."""
+        super().__init__(what)
+        self.decoded = decoded
 
 
 class Base64Stream:
@@ -111,4 +122,7 @@ class Base64Stream:
         try:
             return pybase64.b64decode(text, validate=True)
         except (binascii.Error, ValueError) as error:
-            raise Base64Error("a character outside the alphabet") from error
+            sound = _SOUND.match(text)
+            whole = (sound.end() if sound else 0) & ~3
+            decoded = pybase64.b64decode(text[:whole], validate=True)
+            raise Base64Error("a character outside the alphabet", decoded) from error

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from batchgen.errors import AttemptError
+from batchgen.wire.envelope import answer_in, is_thought, several
 from batchgen.wire.stream import ReplyStream
 
 _INLINE: Final = frozenset({"inlineData", "inline_data"})
@@ -26,15 +27,12 @@ _NUMBER: Final = re.compile(r"[0-9]{1,3}")
 
 def content_of(skeleton: bytes, candidate: int = 0) -> dict[str, Any] | None:
     """The `content` of one of an answer's candidates; None if it cannot be read."""
-    document = _parse(skeleton)
-    if isinstance(document, list) and len(document) == 1:
-        document = document[0]
-    for step in ("candidates", candidate, "content"):
-        try:
-            document = document[step]
-        except (TypeError, KeyError, IndexError):
-            return None
-    return document if isinstance(document, dict) else None
+    document = answer_in(_parse(skeleton)) or {}
+    try:
+        content = several(document.get("candidates"))[candidate]["content"]
+    except (TypeError, KeyError, IndexError):
+        return None
+    return content if isinstance(content, dict) else None
 
 
 def split_content(content: dict[str, Any]) -> list[bytes | int]:
@@ -169,7 +167,7 @@ def why_unusable(content: dict[str, Any], *, needs_signatures: bool) -> str | No
     shown = [
         part
         for part in (parts if isinstance(parts, list) else ())
-        if isinstance(part, dict) and part.get("thought") is not True
+        if isinstance(part, dict) and not is_thought(part)
     ]
     due = [part for n, part in enumerate(shown) if n == 0 or not _INLINE.isdisjoint(part)]
     if due and all(_is_signed(part) for part in due):

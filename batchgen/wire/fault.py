@@ -110,9 +110,12 @@ def read_fault(
     headers = {name.lower(): value for name, value in headers.items()}
     layers = list(_layers(_loads(body)))
     said = _gather(layers)
+    answered = f"HTTP {status}"
     if status == 200:
         status = _code(layers)
-    error = _classify(status, said, _wait_s(headers, said, now), headers, body)
+        answered = f"HTTP 200 with an error {status}"
+    tells = answered + (f": {said.message}" if said.message else "")
+    error = _classify(status, said, tells, _wait_s(headers, said, now), headers, body)
     error.request_id = request_id(headers, said.everything)
     return error
 
@@ -127,13 +130,17 @@ def request_id(headers: Mapping[str, str], message: str = "") -> str | None:
 
 
 def _classify(
-    status: int, said: _Said, wait_s: float | None, headers: Mapping[str, str], body: bytes
+    status: int,
+    said: _Said,
+    tells: str,
+    wait_s: float | None,
+    headers: Mapping[str, str],
+    body: bytes,
 ) -> AttemptError:
     if 300 <= status < 400:
         return NotTheApi(_redirected(status, headers))
     if status in _PAGE_MEANS_ELSEWHERE and _is_page(body):
         return NotTheApi(f"HTTP {status} with a web page instead of the API: check the base URL")
-    tells = f"HTTP {status}" + (f": {said.message}" if said.message else "")
     return _by_words(status, said, tells) or _by_status(status, said, tells, wait_s)
 
 

@@ -18,6 +18,7 @@ from batchgen.errors import (
     Unauthorized,
 )
 from batchgen.sanitize import printable
+from batchgen.wire.envelope import answer_in, is_thought, several
 from batchgen.wire.fault import read_fault
 
 Role: TypeAlias = Literal["final", "draft", "thought"]
@@ -106,7 +107,7 @@ def read_reply(skeleton: bytes, *, empty: Container[int] = ()) -> Reply:
         AttemptError: The 200 carries an `error` object; classified as its own code says.
     """
     document = _document(skeleton)
-    candidates = _list(document.get("candidates"))
+    candidates = several(document.get("candidates"))
     images_of = [list(_images(candidate, empty)) for candidate in candidates]
     with_picture = (n for n, images in enumerate(images_of) if _last_shown(images) is not None)
     readable = (n for n, candidate in enumerate(candidates) if isinstance(candidate, dict))
@@ -134,21 +135,19 @@ def read_reply(skeleton: bytes, *, empty: Container[int] = ()) -> Reply:
         or _name(_either(inside, "modelVersion", "model_version")),
         response_id=_name(_either(document, "responseId", "response_id"))
         or _name(_either(inside, "responseId", "response_id")),
-        grounding=_either(candidate, "groundingMetadata", "grounding_metadata"),
+        grounding=next(filter(None, map(_grounding, (candidate, *candidates))), None),
         note=None if failure is None else f"beside the picture came an error: {failure.message}",
     )
 
 
 def _document(skeleton: bytes) -> dict[str, Any]:
-    """The object that an answer is; the streaming form of the API puts it into a list.
+    """The object that an answer is.
 
     Raises:
         BadReply: It is none; may be billed.
     """
-    document = _parse(skeleton)
-    if isinstance(document, list) and len(document) == 1:
-        document = document[0]
-    if not isinstance(document, dict):
+    document = answer_in(_parse(skeleton))
+    if document is None:
         raise BadReply("the answer is JSON but no generateContent answer")
     return document
 
@@ -223,8 +222,8 @@ def _either(mapping: Any, camel: str, snake: str) -> Any:
     return mapping.get(snake) if value is None else value
 
 
-def _list(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else []
+def _grounding(candidate: Any) -> Any:
+    return _either(candidate, "groundingMetadata", "grounding_metadata")
 
 
 def _mapping(value: Any) -> dict[str, Any]:
@@ -236,13 +235,19 @@ def _string(value: Any) -> str | None:
 
 
 def _name(value: Any) -> str | None:
-    """A word of the service's, known or not, as far as a line of the ledger should hold it."""
+    """A word of the service's, known or not, as far as a line of the ledger should hold it.
+
+    A number in its place is the same word by its number.
+    """
+    if type(value) is int:
+        value = str(value)
     return printable(value, _MAX_NAME_CHARS) or None if isinstance(value, str) else None
 
 
 def _parts(candidate: Any) -> list[dict[str, Any]]:
-    content = _mapping(_mapping(candidate).get("content"))
-    return [part for part in _list(content.get("parts")) if isinstance(part, dict)]
+    contents = several(_mapping(candidate).get("content"))
+    parts = [part for content in contents for part in several(_mapping(content).get("parts"))]
+    return [part for part in parts if isinstance(part, dict)]
 
 
 def _images(candidate: Any, empty: Container[int]) -> Iterator[tuple[int, bool]]:
@@ -252,38 +257,30 @@ def _images(candidate: Any, empty: Container[int]) -> Iterator[tuple[int, bool]]
         data = inline.get("data")
         # The stream put its own number here; a server's string never stays in the skeleton.
         if isinstance(data, str) and _NUMBER.fullmatch(data) and int(data) not in empty:
-            yield int(data), _is_thought(part)
+            yield int(data), is_thought(part)
 
 
 def _last_shown(images: list[tuple[int, bool]]) -> int | None:
     """The last image that is no thought: drafts come before it."""
-    return next((index for index, is_thought in reversed(images) if not is_thought), None)
+    return next((index for index, is_hidden in reversed(images) if not is_hidden), None)
 
 
 def _in_roles(images_of: list[list[tuple[int, bool]]], chosen: int) -> Iterator[ReplyImage]:
     """All images of all candidates, those of the chosen one first."""
     for n in sorted(range(len(images_of)), key=lambda n: n != chosen):
         final = _last_shown(images_of[n]) if n == chosen else None
-        for index, is_thought in images_of[n]:
+        for index, is_hidden in images_of[n]:
             shown: Role = "final" if index == final else "draft"
-            yield ReplyImage(index=index, role="thought" if is_thought else shown)
+            yield ReplyImage(index=index, role="thought" if is_hidden else shown)
 
 
 def _addresses(parts: list[dict[str, Any]]) -> Iterator[str]:
     for part in parts:
         file = _mapping(_either(part, "fileData", "file_data"))
-        if not _is_thought(part) and (uri := _string(_either(file, "fileUri", "file_uri"))):
+        if not is_thought(part) and (uri := _string(_either(file, "fileUri", "file_uri"))):
             yield printable(uri)
 
 
-def _is_thought(part: dict[str, Any]) -> bool:
-    """Whether a part is marked as a thought, also by a gateway that writes it as text."""
-    thought = part.get("thought")
-    return thought is True or (isinstance(thought, str) and thought.lower() == "true")
-
-
 def _text(parts: list[dict[str, Any]]) -> str | None:
-    words = [
-        text for part in parts if not _is_thought(part) and (text := _string(part.get("text")))
-    ]
+    words = [text for part in parts if not is_thought(part) and (text := _string(part.get("text")))]
     return "\n".join(words)[:MAX_TEXT_CHARS] or None

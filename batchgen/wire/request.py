@@ -146,7 +146,17 @@ def asked_geometry(item: Item) -> tuple[str | None, str | None]:
         body = body.get(name) if isinstance(body, dict) else None
     config = body if isinstance(body, dict) else {}
     ratio, size = config.get("aspectRatio"), config.get("imageSize")
-    return (ratio if isinstance(ratio, str) else None, size if isinstance(size, str) else None)
+    return (ratio if isinstance(ratio, str) else None, _size_word(size))
+
+
+def _size_word(size: Any) -> str | None:
+    """A size in the spelling of the job file, however it is written in a body."""
+    if type(size) is int:
+        size = str(size)
+    if not isinstance(size, str):
+        return None
+    word = size.strip().upper()
+    return {"512PX": "512", "0.5K": "512"}.get(word, word)
 
 
 def asked_size(item: Item) -> str | None:

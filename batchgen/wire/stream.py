@@ -70,9 +70,11 @@ class ReplyStream:
     Feed every chunk, then call `end()` and `skeleton()`. An image's sink is opened at its first
     quote, so an answer that never comes opens nothing.
 
+    What holds more than a sane answer (depth, images, skeleton) is followed to its end all the
+    same, for the images in it, and refused then. Syntax is checked once, on the skeleton, by
+    whoever parses it.
+
     Raises:
-        BadReply: More than a sane answer holds (images, skeleton). Not a syntax check: that is
-            done once, on the skeleton, by whoever parses it.
         NotTheApi: The body begins like a web page.
     """
 
@@ -82,7 +84,7 @@ class ReplyStream:
         self._skeleton = bytearray()
         self._stack: list[_Container] = []
         self._n_below = 0
-        self._is_too_deep = False
+        self._excess: str | None = None
         self._read: Callable[[bytes, int], int] = self._read_start
         self._held = b""
         self._string_start = 0
@@ -102,18 +104,18 @@ class ReplyStream:
         while at < end:
             at = self._read(chunk, at)
         if len(self._skeleton) > MAX_SKELETON_BYTES:
-            much = f"more than {MAX_SKELETON_BYTES >> 20} MiB besides its pictures"
-            raise BadReply(f"an answer with {much}", tries=0)
+            self._exceeds(f"with more than {MAX_SKELETON_BYTES >> 20} MiB besides its pictures")
+        if self._excess is not None and self._read == self._read_structure:
+            self._skeleton.clear()  # nobody reads it any more
 
     def end(self) -> None:
         """Say that all of the body has been fed.
 
         Raises:
-            BadReply: It is nested deeper than whoever reads it could bear. That is told only now,
-                so that the images behind it have been received.
+            BadReply: It holds more than a sane answer; may be billed, and is not asked for again.
         """
-        if self._is_too_deep:
-            raise BadReply(f"an answer nested deeper than {MAX_DEPTH} levels", tries=0)
+        if self._excess is not None:
+            raise BadReply(f"an answer {self._excess}", tries=0)
 
     def skeleton(self) -> bytes:
         """The answer without its images, each replaced by its number as a string.
@@ -126,7 +128,7 @@ class ReplyStream:
     def is_whole(self) -> bool:
         """Whether the outermost object or array has been closed, and can be read."""
         return (
-            not self._is_too_deep
+            self._excess is None
             and not self._stack
             and self._skeleton.rstrip(_WHITESPACE).endswith((b"}", b"]"))
         )
@@ -170,7 +172,7 @@ class ReplyStream:
         stack = self._stack
         match mark:
             case 0x7B | 0x5B if len(stack) == MAX_DEPTH:
-                self._is_too_deep = True
+                self._exceeds(f"nested deeper than {MAX_DEPTH} levels")
                 self._n_below += 1
             case 0x7B | 0x5B:  # { [
                 stack.append(_Container(is_object=mark == 0x7B))  # noqa: PLR2004
@@ -185,6 +187,9 @@ class ReplyStream:
                 stack[-1].at_key = stack[-1].is_object
             case 0x3A if stack:  # : a value follows
                 stack[-1].at_key = False
+
+    def _exceeds(self, what: str) -> None:
+        self._excess = self._excess or what
 
     def _begin_string(self) -> None:
         stack = self._stack
@@ -230,13 +235,15 @@ class ReplyStream:
         self._read = self._read_structure
 
     def _begin_image(self) -> None:
+        self._read = self._read_image
         if self.n_images == MAX_IMAGES:
-            raise BadReply(f"an answer with more than {MAX_IMAGES} images", tries=0)
+            self._exceeds(f"with more than {MAX_IMAGES} images")
+            self._skeleton += b'"'
+            return
         self._skeleton += b'%d"' % self.n_images
         self._sink = self._open_sink(self.n_images)
         self._base64, self._fault = Base64Stream(), None
         self.n_images += 1
-        self._read = self._read_image
 
     def _read_image(self, chunk: bytes, at: int) -> int:
         """Decode the text of an image, up to its closing quote."""
@@ -275,11 +282,12 @@ class ReplyStream:
             data = self._base64.feed(text)
         except Base64Error as error:
             self._fault = str(error)
-            return
+            data = error.decoded
         if data:
             self._sink.write(data)
 
     def _end_image(self) -> None:
+        self._read = self._read_structure
         sink, self._sink = self._sink, None
         if sink is None:
             return
@@ -292,7 +300,6 @@ class ReplyStream:
                 if rest:
                     sink.write(rest)
         sink.close(self._fault)
-        self._read = self._read_structure
 
 
 def _unquote(raw: bytes) -> str:

@@ -5,12 +5,15 @@ from __future__ import annotations
 import io
 import struct
 import zlib
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from PIL import Image
 
-from batchgen.store.images import ImageFacts, inspect
+from batchgen.store.images import ImageFacts, inspect, inspect_file
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def picture(kind: str, size: tuple[int, int] = (33, 21), **options: Any) -> bytes:
@@ -20,7 +23,7 @@ def picture(kind: str, size: tuple[int, int] = (33, 21), **options: Any) -> byte
 
 
 def facts(data: bytes) -> ImageFacts | None:
-    return inspect(io.BytesIO(data))
+    return inspect(data)
 
 
 WHOLE = {
@@ -112,11 +115,30 @@ def test_a_large_jpeg_without_a_frame_is_not_whole() -> None:
     assert got.fault == "the JPEG has no frame (SOF)"
 
 
-def test_a_few_bytes_after_the_end_do_no_harm() -> None:
-    for name in ("png", "jpeg", "webp"):
-        got = facts(WHOLE[name] + b"\0" * 16)
+@pytest.mark.parametrize("name", WHOLE)
+@pytest.mark.parametrize("n_bytes", [1, 16, 100, 300_000])
+def test_bytes_after_the_end_do_no_harm(name: str, n_bytes: int) -> None:
+    for filler in (b"\0", b"\xff", b"x"):
+        assert facts(WHOLE[name] + filler * n_bytes) == facts(WHOLE[name])
+
+
+def test_the_end_of_a_thumbnail_is_no_end() -> None:
+    inside = picture("JPEG", (8, 8))
+    segment = b"\xff\xe1" + struct.pack(">H", len(inside) + 2) + inside
+    data = WHOLE["jpeg"][:2] + segment + WHOLE["jpeg"][2:]
+    for end in (len(segment) + 2, len(segment) + 20, len(data) - 2):
+        got = facts(data[:end])
         assert got is not None
-        assert got.fault is None
+        assert got.fault, end
+    assert facts(data) == facts(WHOLE["jpeg"])
+
+
+def test_a_file_without_bytes_is_no_image(tmp_path: Path) -> None:
+    path = tmp_path / "empty"
+    path.touch()
+    assert inspect_file(path) is None
+    path.write_bytes(WHOLE["large"])
+    assert inspect_file(path) == facts(WHOLE["large"])
 
 
 def test_a_decompression_bomb_costs_its_header_only() -> None:

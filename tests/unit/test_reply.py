@@ -347,9 +347,14 @@ def test_many_long_strings_are_shortened_further_and_cost_no_picture() -> None:
 
 
 def test_what_is_no_string_meets_the_bound_on_the_skeleton() -> None:
+    picture = json.dumps(answer(image()))[1:].encode()
+    got = Received(b'{"x":[' + b"1," * MAX_SKELETON_BYTES + b"1]," + picture, 1 << 16)
+    assert not got.stream.is_whole
+    assert len(got.stream.skeleton()) < 1 << 16
     with pytest.raises(BadReply) as caught:
-        Received(b'{"x":[' + b"1," * MAX_SKELETON_BYTES, 1 << 16)
+        got.stream.end()
     assert caught.value.tries == 0
+    assert [(bytes(sink.data), sink.closed) for sink in got.sinks] == [(b"AAA", True)]
 
 
 def test_nesting_is_taken_to_its_bound_and_no_further() -> None:
@@ -378,8 +383,26 @@ def test_an_image_behind_deep_nesting_is_received_and_one_inside_it_is_none(
 def test_a_hundred_images_are_taken_and_one_more_is_not() -> None:
     got = Received(answer(*[image()] * MAX_IMAGES))
     assert len(got.reply.images) == MAX_IMAGES
-    with pytest.raises(BadReply):
-        Received(answer(*[image()] * (MAX_IMAGES + 1)))
+    more = Received(answer(*[image()] * (MAX_IMAGES + 1), {"text": "a"}), 7)
+    assert [sink.closed for sink in more.sinks] == [True] * MAX_IMAGES
+    with pytest.raises(BadReply) as caught:
+        more.stream.end()
+    assert caught.value.tries == 0
+
+
+@pytest.mark.parametrize(
+    ("data", "before"),
+    [
+        ("QUFBQkJC...", b"AAABBB"),
+        ("QUFBQkJ.", b"AAA"),
+        ("QUFBéQkJC", b"AAA"),
+        ("QUFB\n_-8.QUFB", b"AAA\xff\xef"),
+    ],
+)
+def test_what_stands_before_a_fault_of_base64_is_kept(data: str, before: bytes) -> None:
+    got = Received(answer(image(data)))
+    assert bytes(got.sinks[0].data) == before[: len(before) // 3 * 3]
+    assert got.sinks[0].fault
 
 
 def test_the_skeleton_holds_nothing_of_an_image() -> None:
