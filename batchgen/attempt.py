@@ -29,6 +29,7 @@ from batchgen.errors import (
 )
 from batchgen.known_models import KnownModels
 from batchgen.limits import Limiter
+from batchgen.manifest.reference_fields import MAX_REFERENCES
 from batchgen.model import Item, Reference, ReferenceFile
 from batchgen.pool import Stop, to_the_end
 from batchgen.references import (
@@ -111,6 +112,8 @@ class Caller:
             return CallEnd(item, None, _given_up())
         if isinstance(files, MissingReference):
             return self._unsent(item, turn, files)
+        if (crowd := _too_many(item, turn)) is not None:
+            return self._unsent(item, turn, crowd)
         body = _body(item, turn, files)
         if (fault := self._too_large(body)) is not None:
             return self._unsent(item, turn, fault)
@@ -271,6 +274,17 @@ def _body(item: Item, turn: NextTurn, files: Sequence[ReferenceFile]) -> Request
         turn=turn.number,
         contents=turn.contents,
         picture=turn.picture,
+    )
+
+
+def _too_many(item: Item, turn: NextTurn) -> BadRequest | None:
+    """Why a turn cannot be sent with a picture in place of the conversation: there is no room."""
+    n_references = len(turn.references(item))
+    if turn.picture is None or n_references < MAX_REFERENCES:
+        return None
+    return BadRequest(
+        f"nothing was sent: turn {turn.number} would be {turn.note}, and beside that picture there "
+        f"is room for {MAX_REFERENCES - 1} references, not {n_references}: leave one out"
     )
 
 

@@ -31,6 +31,9 @@ from batchgen.wire.content import content_of, read_stored, split_content, why_un
 from batchgen.wire.request import READ_BYTES, ModelContent
 
 _STEP_BYTES: Final = 1 << 20
+# Begins the note of a turn whose content could not be kept: without it a content that is gone was
+# lost, and its turn has to be made again.
+_NOT_KEPT: Final = "what the model said is not kept, because"
 
 FindImage: TypeAlias = Callable[[int], Path | None]
 
@@ -71,7 +74,7 @@ def keep_content(
             sync_file(file.fileno())
     except _UnkeepableError as reason:
         path.unlink(missing_ok=True)  # what an earlier answer said there was not said now
-        return f"what the model said is not kept, because {reason}"
+        return f"{_NOT_KEPT} {reason}"
     sync_directory(path.parent)
     return None
 
@@ -228,7 +231,8 @@ class Conversations:
                 return _Done(line, content)
             is_ours = line.run_id == self.run_id
             # Without its content a turn is made again, unless there never was one to keep.
-            picture = self._picture(line) if why or line.note or is_ours else None
+            was_kept = _NOT_KEPT not in (line.note or "")
+            picture = self._picture(line) if why or is_ours or not was_kept else None
         if picture is None and is_ours:
             raise StoreError(f"{path}: what turn {line.turn} of {item.id} came to is gone")
         missing = "its answer could not be kept"

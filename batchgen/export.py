@@ -133,7 +133,7 @@ def _response(last: Attempt, picture: dict[str, Any] | None) -> dict[str, Any]:
         "content": {"role": "model", **({"parts": parts} if parts else {})},
         "finishReason": last.finish_reason,
         "finishMessage": message,
-        "groundingMetadata": last.grounding,
+        "groundingMetadata": last.grounding if isinstance(last.grounding, dict) else None,
         "index": 0,
     }
     return _known({"candidates": [_known(candidate)], **told})

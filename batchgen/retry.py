@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import TypeAlias, assert_never
 
 from batchgen.errors import AttemptError, RateLimited, RetryFamily, Unreachable
+from batchgen.wording import counted
 
 # Google's client and CometAPI's guide both start at one second and stop growing at a minute.
 _BASE_S = 1.0
@@ -105,7 +106,7 @@ def decide(error: AttemptError, tries: Tries, policy: Retries, rng: random.Rando
     used = tries.used.get(error.family, 0)
     budget = policy.budget(error)
     if used >= budget:
-        retries = "1 retry" if used == 1 else f"{used} retries"
+        retries = counted(used, "retry", "retries")
         return GiveUp(f"given up after {retries}" if used else None)
     told_s = error.wait_s
     if told_s is not None:

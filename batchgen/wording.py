@@ -32,6 +32,6 @@ def duration(seconds: float | None) -> str:
     return f"{hours}h{minutes:02d}m" if hours else f"{minutes}m{rest:02d}s"
 
 
-def counted(n: int, what: str) -> str:
-    """`1 item`, `2,000 items`."""
-    return f"{n:,} {what}{'' if n == 1 else 's'}"
+def counted(n: int, what: str, plural: str | None = None) -> str:
+    """`1 item`, `2,000 items`; `3 queries` where an s alone will not do."""
+    return f"{n:,} {what if n == 1 else plural or what + 's'}"

@@ -26,7 +26,7 @@ def print_text(text: str) -> None:
     Raises:
         StoreError: It goes to a file, and the disk could not take it.
     """
-    with _patience():
+    with _to_a_reader():
         sys.stdout.write(text)
         sys.stdout.flush()
 
@@ -38,27 +38,29 @@ def print_bytes(pieces: Iterable[bytes]) -> None:
         StoreError: It goes to a file, and the disk could not take it.
     """
     for piece in pieces:
-        with _patience() as patience:
+        with _to_a_reader() as reader:
             sys.stdout.buffer.write(piece)
-        if patience.is_over:
+        if reader.is_gone:
             return
-    with _patience():
+    with _to_a_reader():
         sys.stdout.buffer.flush()
 
 
 @dataclass
-class _Patience:
-    is_over: bool = False
+class _Reader:
+    """Whoever reads what is printed."""
+
+    is_gone: bool = False
 
 
 @contextmanager
-def _patience() -> Iterator[_Patience]:
-    """Write to stdout inside; a reader that has gone is told, and no error."""
-    patience = _Patience()
+def _to_a_reader() -> Iterator[_Reader]:
+    """Write to stdout inside; that its reader has gone is told, and no error."""
+    reader = _Reader()
     try:
-        yield patience
+        yield reader
     except BrokenPipeError:
-        patience.is_over = True
+        reader.is_gone = True
         _lead_nowhere(sys.stdout)
     except OSError as error:
         from batchgen.errors import StoreError

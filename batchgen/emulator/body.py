@@ -158,11 +158,28 @@ def typed(body: object) -> Request:
         Refused: A field is unknown or of the wrong type.
     """
     try:
-        return msgspec.convert(camelised(body), Request, strict=False)
+        return msgspec.convert(_with_lists(camelised(body)), Request, strict=False)
     except msgspec.ValidationError as error:
         raise _google_complaint(str(error)) from error
     except RecursionError as error:
         raise invalid("Invalid JSON payload received. Nested too deeply.") from error
+
+
+def _with_lists(body: object) -> object:
+    """The same with a list around a single message, and around a single part."""
+    if not isinstance(body, dict):
+        return body
+    contents = body.get("contents")
+    turns = [contents] if isinstance(contents, dict) else contents
+    if not isinstance(turns, list):
+        return body
+    return {**body, "contents": [_with_list_of_parts(turn) for turn in turns]}
+
+
+def _with_list_of_parts(turn: object) -> object:
+    if isinstance(turn, dict) and isinstance(turn.get("parts"), dict):
+        return {**turn, "parts": [turn["parts"]]}
+    return turn
 
 
 def camelised(body: object) -> object:

@@ -171,8 +171,10 @@ class Checker:
             if word == value:
                 return word
         words = ", ".join(allowed)
-        near = self.near(value, allowed) or (f"; {remedy}" if remedy else "")
         is_given = value is not None
+        near = self.near(value, allowed)
+        if remedy and not near and isinstance(value, str):
+            near = f"; {remedy}"
         found = f"{shown(value)} is not one of" if is_given else "it is missing; expected one of"
         self.wrong(steps, f"{found} {words}{near}")
         return None

@@ -172,7 +172,8 @@ class ItemReader:
         if not isinstance(body, dict):
             check.wrong(("request",), f"expected a body (a mapping), found {shown(body)}")
             return None
-        if not isinstance(body.get("contents"), list) or not body["contents"]:
+        # A single message may stand without its list: the API's own parser takes that.
+        if not isinstance(body.get("contents"), list | dict) or not body["contents"]:
             check.wrong(("request",), "contents: expected a list with something in it")
             return None
         if not is_json(body):

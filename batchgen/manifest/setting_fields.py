@@ -79,7 +79,7 @@ def _size(check: Checker, value: Any, steps: Steps) -> str | None:
 def _modalities(check: Checker, value: Any, steps: Steps) -> tuple[Modality, ...] | None:
     names = value if isinstance(value, list) else [value]
     read = [
-        check.choice(name.upper() if isinstance(name, str) else name, (*steps, n), MODALITIES)
+        check.choice(_upper(name), (*steps, n), MODALITIES, remedy=_EXTRA)
         for n, name in enumerate(names)
     ]
     if "IMAGE" not in read and None not in read:
@@ -94,7 +94,7 @@ def _modalities(check: Checker, value: Any, steps: Steps) -> tuple[Modality, ...
 
 def _thinking_level(check: Checker, value: Any, steps: Steps) -> str | None:
     word = value.strip().upper() if isinstance(value, str) else value
-    return check.choice(word, steps, THINKING_LEVELS)
+    return check.choice(word, steps, THINKING_LEVELS, remedy=_EXTRA)
 
 
 def _search(check: Checker, value: Any, steps: Steps) -> bool | tuple[SearchKind, ...] | None:
@@ -104,9 +104,10 @@ def _search(check: Checker, value: Any, steps: Steps) -> bool | tuple[SearchKind
     if value is False or value in ("false", "False", "FALSE"):
         return None
     words = value if isinstance(value, list) else [value]
+    at = [(*steps, n) if isinstance(value, list) else steps for n in range(len(words))]
     read = [
-        check.choice(word, (*steps, n) if isinstance(value, list) else steps, SEARCH_KINDS)
-        for n, word in enumerate(words)
+        check.choice(word, place, SEARCH_KINDS, remedy=_EXTRA)
+        for word, place in zip(words, at, strict=True)
     ]
     if not read:
         check.wrong(steps, "expected true, web, image or [web, image], found an empty list")
@@ -144,8 +145,8 @@ def _safety_settings(check: Checker, value: Any, steps: Steps) -> tuple[SafetySe
         return None
     read = [
         (
-            check.choice(_category(category), at, HARM_CATEGORIES),
-            check.choice(_upper(threshold), below, HARM_THRESHOLDS),
+            check.choice(_category(category), at, HARM_CATEGORIES, remedy=_EXTRA),
+            check.choice(_upper(threshold), below, HARM_THRESHOLDS, remedy=_EXTRA),
         )
         for category, threshold, at, below in pairs
     ]

@@ -46,6 +46,7 @@ STDIN: Final = Path("-")
 STDIN_NAME: Final = "stdin"
 
 _START: Final = Place(1, 1)
+_FIELDS: Final = frozenset({*FIELDS, "each", "matrix", "exclude", "count"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,7 +205,7 @@ class JsonLinesSource:
             message = "a job's settings can only be on line 1"
             return Unreadable(message, self.path, Place(number, 1))
         if is_batch_line(value):
-            value = as_item(value, number)
+            value = as_item(value, number, _FIELDS)
         return Written(value, InJson(self.path, number, line))
 
 

@@ -118,6 +118,11 @@ class ReferenceLibrary:
         """
         file = await self._original(reference)
         if reference.sha256 not in {None, file.sha256}:
+            if reference.item is not None:
+                raise UnusableReferenceError(
+                    f"is not the picture that was made: {reference.path} was changed; delete that "
+                    "file, and the next run makes it again"
+                )
             raise UnusableReferenceError("changed while the run was going on; run again")
         if reference.max_px is None:
             return file

@@ -1,5 +1,6 @@
 """summary.md: the figures of a run as a person pastes them into a ticket."""
 
+import html
 import re
 from collections.abc import Iterator
 
@@ -53,7 +54,7 @@ def _failures(summary: Summary) -> Iterator[str]:
     yield "## What failed"
     yield ""
     for group in summary.failures:
-        example = printable(group.example).replace("|", "\\|")
+        example = html.escape(printable(group.example), quote=False).replace("|", "\\|")
         yield f"- **{group.outcome}** × {group.count}, for example `{group.item}`: {example}"
 
 
@@ -64,10 +65,17 @@ def _searches(summary: Summary) -> Iterator[str]:
     yield ""
     yield "## Found by searching"
     yield ""
-    queries = counted(found.queries, "query").replace("querys", "queries")
-    images = f" and {found.image_queries:,} for images" if found.image_queries else ""
+    queries = counted(found.n_queries, "query", "queries")
+    images = f" and {found.n_image_queries:,} for images" if found.n_image_queries else ""
     yield f"{counted(found.answers, 'answer')} went by {queries} on the web{images}."
     yield ""
-    for source in found.sources:
-        title = re.sub(r"([\\\[\]])", r"\\\1", source["title"])
-        yield f"- [{title}](<{source['uri']}>), for `{source['item']}`"
+    for query in found.queries:
+        where = "the web" if query.kind == "web" else "images"
+        yield f"- searched {where} for “{_words(query.words)}”, for `{query.item}`"
+    for page in found.sources:
+        yield f"- [{_words(page.title)}](<{page.uri}>), for `{page.item}`"
+
+
+def _words(text: str) -> str:
+    """Words from outside: nothing in them is markup."""
+    return re.sub(r"([\\\[\]*_`|])", r"\\\1", html.escape(text, quote=False))

@@ -7,7 +7,7 @@ fetched but the pictures beside it.
 import base64
 import hashlib
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
@@ -18,7 +18,7 @@ from urllib.parse import quote
 import jinja2
 
 from batchgen.dependencies import Lineage
-from batchgen.model import ImageFile, Item, Result
+from batchgen.model import Attempt, ImageFile, Item, Result
 from batchgen.report.summary import Summary
 from batchgen.store.expanded import read_items
 from batchgen.store.layout import Layout
@@ -29,7 +29,6 @@ from batchgen.wire.grounding import Grounding, merged, read_grounding
 from batchgen.wording import bill, duration, usd
 
 MAX_SHOWN: Final = 2000
-_CALLED: Final = {"quarantine": "set aside"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,12 +36,14 @@ class Card:
     """One item on the page: what it asks for, where it stands, and what the ledger knows besides.
 
     Attributes:
+        pictures: Those besides the final one: what each is called, and its path.
         found: What its answers were grounded in; None for nothing.
         notes: What a reader must know of its calls.
     """
 
     item: Item
     result: Result
+    pictures: tuple[tuple[str, str], ...]
     found: Grounding | None
     notes: tuple[str, ...]
 
@@ -80,7 +81,13 @@ def _card(item: Item, result: Result, history: History) -> Card:
     read = (read_grounding(line.grounding) for line in lines)
     found = merged(grounding for grounding in read if grounding is not None)
     notes = (line.note for line in lines if isinstance(line.note, str))
-    return Card(item, result, found if found != Grounding() else None, tuple(notes))
+    return Card(
+        item,
+        result,
+        tuple(pictures_besides(lines)),
+        found if found != Grounding() else None,
+        tuple(notes),
+    )
 
 
 @cache
@@ -94,7 +101,6 @@ def _template() -> jinja2.Template:
         duration=duration,
         href=_href,
         final=final_image,
-        besides=besides,
         prompt=prompt_of,
     )
     return environment.from_string(_read("report.html.jinja"))
@@ -115,15 +121,32 @@ def _href(path: str) -> str:
     return "./" + quote(path)
 
 
-def besides(images: Iterable[ImageFile]) -> Iterator[tuple[str, str]]:
-    """The pictures of an item besides its final one: what each is called, and its path."""
-    seen: Counter[str] = Counter()
-    others = [image for image in images if image.role != "final"]
-    n_of = Counter(image.role for image in others)
-    for image in others:
-        seen[image.role] += 1
-        number = f" {seen[image.role]}" if n_of[image.role] > 1 else ""
-        yield f"{_CALLED.get(image.role, image.role)}{number}", image.path
+def pictures_besides(lines: Sequence[Attempt]) -> Iterator[tuple[str, str]]:
+    """The pictures of an item besides its final one: what each is called, and its path.
+
+    Args:
+        lines: The last attempt of each turn, in order.
+    """
+    others = [
+        (_called(line, image), image.path)
+        for line in lines
+        for image in line.images
+        if image.role != "final"
+    ]
+    n_of, seen = Counter(name for name, _ in others), Counter[str]()
+    for name, path in others:
+        seen[name] += 1
+        yield (f"{name} {seen[name]}" if n_of[name] > 1 else name), path
+
+
+def _called(line: Attempt, image: ImageFile) -> str:
+    match image.role:
+        case "quarantine":
+            return "set aside"
+        case "draft" if image.path.startswith("turns/"):
+            return f"picture of turn {line.turn}"
+        case role:
+            return role
 
 
 def prompt_of(item: Item) -> str:

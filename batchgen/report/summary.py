@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import msgspec
 
-from batchgen.model import Attempt, Outcome, Result, Status, Tokens
+from batchgen.model import Attempt, Outcome, Result, SearchKind, Status, Tokens
 from batchgen.wire.grounding import Grounding, read_grounding
 
 MAX_LISTED: Final = 100
@@ -67,20 +67,39 @@ class MaybeBilled(msgspec.Struct, frozen=True, kw_only=True):
     attempts: list[dict[str, Any]] = []
 
 
+class Query(msgspec.Struct, frozen=True, kw_only=True):
+    """One search of the model's own, and the item that it was first made for."""
+
+    kind: SearchKind
+    words: str
+    item: str
+
+
+class FoundPage(msgspec.Struct, frozen=True, kw_only=True):
+    """A page that answers went by, and the item that it was first found for."""
+
+    kind: SearchKind
+    title: str
+    uri: str
+    item: str
+
+
 class Searches(msgspec.Struct, frozen=True, kw_only=True):
-    """What the answers of this run were grounded in; the terms of the service ask to show it.
+    """What the calls of this run were grounded in; the terms of the service ask to show it.
 
     Attributes:
-        answers: How many were grounded.
-        queries: What was searched for on the web, each query once an answer: those are billed.
-        image_queries: The same among images.
-        sources: Pages that were found, each once, with the item that it was first found for.
+        answers: How many answers were grounded.
+        n_queries: Searches on the web, each query once an answer: those are billed.
+        n_image_queries: The same among images.
+        queries: The first hundred different ones.
+        sources: The first hundred pages.
     """
 
-    answers: int = 0
-    queries: int = 0
-    image_queries: int = 0
-    sources: list[dict[str, str]] = []
+    answers: int
+    n_queries: int
+    n_image_queries: int
+    queries: list[Query]
+    sources: list[FoundPage]
 
 
 class Diff(msgspec.Struct, frozen=True, kw_only=True):
@@ -149,7 +168,8 @@ class RunTotals:
     n_grounded: int = 0
     n_queries: int = 0
     n_image_queries: int = 0
-    _sources: dict[str, dict[str, str]] = field(default_factory=dict)
+    _queries: dict[tuple[SearchKind, str], Query] = field(default_factory=dict)
+    _sources: dict[str, FoundPage] = field(default_factory=dict)
 
     def add(self, attempt: Attempt) -> None:
         """Count one attempt of this run."""
@@ -195,14 +215,20 @@ class RunTotals:
             known = value if is_listed else OTHER
             values[known] = values.get(known, NO_USD) + usd
 
-    def _ground(self, item_id: str, grounding: Grounding) -> None:
+    def _ground(self, item: str, grounding: Grounding) -> None:
         self.n_grounded += 1
         self.n_queries += len(grounding.queries)
         self.n_image_queries += len(grounding.image_queries)
-        for source in grounding.sources:
+        made: list[tuple[SearchKind, str]] = [("web", words) for words in grounding.queries]
+        made += [("image", words) for words in grounding.image_queries]
+        for kind, words in made:
+            if len(self._queries) < MAX_LISTED:
+                query = Query(kind=kind, words=words, item=item)
+                self._queries.setdefault((kind, words), query)
+        for one in grounding.sources:
             if len(self._sources) < MAX_LISTED:
-                line = {"title": source.title, "uri": source.uri, "item": item_id}
-                self._sources.setdefault(source.uri, line)
+                page = FoundPage(kind=one.kind, title=one.title, uri=one.uri, item=item)
+                self._sources.setdefault(one.uri, page)
 
     @property
     def searches(self) -> Searches | msgspec.UnsetType:
@@ -211,8 +237,9 @@ class RunTotals:
             return msgspec.UNSET
         return Searches(
             answers=self.n_grounded,
-            queries=self.n_queries,
-            image_queries=self.n_image_queries,
+            n_queries=self.n_queries,
+            n_image_queries=self.n_image_queries,
+            queries=list(self._queries.values()),
             sources=list(self._sources.values()),
         )
 

@@ -23,6 +23,9 @@ from batchgen.model import Item, ReferenceFile, Turn
 # What a file is read in: a multiple of 3, so that the base64 pieces join without padding.
 READ_BYTES: Final = 3 << 18
 
+# The members of a body that hold parts.
+_WITH_PARTS: Final = frozenset({"contents", "systemInstruction"})
+
 ReadFile: TypeAlias = Callable[[ReferenceFile, int], AsyncIterator[bytes]]
 
 
@@ -132,7 +135,7 @@ def build_body(
     if item.request is not None:
         return RequestBody((msgspec.json.encode(_relabelled(with_roles(item.request))),))
     turns = item.conversation[turn - 1 - len(contents) : turn]
-    rest = _settings(item)
+    rest = _relabelled(_settings(item))
     pieces: list[Piece] = [b'{"contents":[']
     pieces += _messages(turns, files, contents, picture)
     pieces.append(b"]" + (b"," + msgspec.json.encode(rest)[1:] if rest else b"}"))
@@ -223,9 +226,9 @@ def _with_role(content: Any) -> Any:
 
 
 def _relabelled(request: dict[str, Any]) -> dict[str, Any]:
-    """A raw body without the label `image/jpg`, which no service takes and many people write."""
+    """A body without the label `image/jpg`, which no service takes and many people write."""
     return {
-        name: _with_jpeg(value) if name == "contents" else value for name, value in request.items()
+        name: _with_jpeg(value) if name in _WITH_PARTS else value for name, value in request.items()
     }
 
 

@@ -274,6 +274,39 @@ async def test_without_signatures_the_next_turn_is_sent_with_the_picture_alone(
         assert line["error"] is None
 
 
+@pytest.mark.parametrize("n_references", [13, 14])
+async def test_the_picture_in_place_of_a_conversation_counts_among_the_fourteen_of_a_request(
+    tmp_path: Path, n_references: int
+) -> None:
+    names = [f"{n}.png" for n in range(n_references)]
+    for name in names:
+        (tmp_path / name).write_bytes(servers.png(name))
+    item = {"id": "cat", "turns": [{"prompt": "one"}, {"prompt": "two", "references": names}]}
+    service = Service(unsigned)
+    ran, prompts = await run(tmp_path, service, item)
+    if n_references == 13:
+        assert ran.exit_code == 0
+        assert len(service.asked[1][0]["parts"]) == 15
+        return
+    assert prompts == ["one"]
+    refused = ran.attempts[-1]
+    assert (refused["outcome"], refused["attempt"], refused["billed"]) == ("bad_request", 0, "no")
+    assert "there is room for 13 references, not 14" in refused["error"]["message"]
+
+
+async def test_a_note_on_something_else_does_not_say_that_the_content_was_not_kept(
+    tmp_path: Path,
+) -> None:
+    item = {"id": "cat", "turns": [{"prompt": "one"}, {"prompt": "two"}], "aspect_ratio": "16:9"}
+    service = Service()
+    ran, _ = await run(tmp_path, service, item)
+    assert "16:9 was asked for" in ran.attempts[0]["note"]
+    (ran.directory / "turns/cat.1.json").unlink()
+    item["turns"] = [{"prompt": "one"}, {"prompt": "two, bluer"}]
+    _, prompts = await run(tmp_path, service, item)
+    assert prompts == ["one", "two, bluer"]
+
+
 async def test_the_family_that_knows_no_signatures_needs_none(tmp_path: Path) -> None:
     service = Service(unsigned)
     ran, _ = await run(tmp_path, service, poster("one", "two"), model="gemini-2.5-flash-image")

@@ -224,6 +224,11 @@ def test_a_conversation_cannot_end_with_the_model() -> None:
     refusal(document)
 
 
+def test_a_single_message_and_a_single_part_need_no_list() -> None:
+    asked_for = understood({"contents": {"parts": {"text": "a vase"}}})
+    assert asked_for.prompt == "a vase"
+
+
 def test_the_body_that_googles_own_client_sends_is_taken_in_its_mixed_spelling() -> None:
     data = image_part()["inlineData"]["data"]
     asked_for = understood(

@@ -337,6 +337,24 @@ def test_lines_of_batch_files_run_as_they_stand(tmp_path: Path) -> None:
     assert all(item.request == sent for item in items)
 
 
+def test_columns_of_its_own_become_the_tags_of_a_batch_line(tmp_path: Path) -> None:
+    columns = '"sku": "A-17", "price": 4.5, "is_new": true, "labels": {"a": 1}, "sizes": [1]'
+    lines = [
+        f'{{{columns}, "request": {BODY}}}',
+        f'{{{columns}, "request": {BODY}}}',
+        f'{{"id": "mine", "sku": "B", "request": {BODY}, "tags": {{"sku": "of mine"}}}}',
+    ]
+    items = read(opened(tmp_path, "\n".join(lines), "job.jsonl"), model="m")
+    told = {"sku": "A-17", "price": "4.5", "is_new": "true"}
+    assert [item.tags for item in items] == [told, told, {"sku": "of mine"}]
+
+
+def test_a_single_message_of_a_raw_request_needs_no_list(tmp_path: Path) -> None:
+    line = '{"key": "a", "request": {"contents": {"parts": {"text": "p"}}}}'
+    (item,) = read(opened(tmp_path, line, "job.jsonl"), model="m")
+    assert item.request == {"contents": {"role": "user", "parts": {"text": "p"}}}
+
+
 @pytest.mark.parametrize(
     ("key", "identity"),
     [

@@ -356,7 +356,9 @@ BROKEN = {
         ),
         Broken(
             ITEMS + "- {id: a, prompt: p, google_search: [web, x]}\n",
-            ["job.yaml:3:43: items[a].google_search[1]: 'x' is not one of web, image"],
+            [
+                "job.yaml:3:43: items[a].google_search[1]: 'x' is not one of web, image; what is not listed goes into extra"
+            ],
         ),
         Broken(
             ITEMS + "- {id: a, prompt: p, safety_settings: {HARASMENT: OFF}}\n",
@@ -640,11 +642,11 @@ BROKEN = {
             name="job.jsonl",
         ),
         Broken(
-            '{"request": 5, "model": "m"}\n{"request": {"contents": [1]}, "priority": {}}',
+            '{"request": 5, "model": "m"}\n{"request": {"contents": [1]}, "tag": {}}',
             [
                 "job.jsonl:1:13: items[line-1].request: expected a body (a mapping), found 5",
                 "job.jsonl:2:1: items[line-2]: model: no model is named; set it here, in defaults, or with --model",
-                "job.jsonl:2:32: items[line-2].priority: unknown field",
+                "job.jsonl:2:32: items[line-2].tag: unknown field; did you mean 'tags'?",
             ],
             name="job.jsonl",
         ),

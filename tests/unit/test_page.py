@@ -18,7 +18,7 @@ from batchgen.model import (
     content_key,
 )
 from batchgen.report import rebuild
-from batchgen.report.page import besides, prompt_of
+from batchgen.report.page import pictures_besides, prompt_of
 from batchgen.store.expanded import write_items
 from batchgen.store.ledger import Run
 
@@ -142,17 +142,21 @@ def test_notes_and_pictures_besides_are_on_the_card(tmp_path: Path) -> None:
     assert '<a href="./drafts/a%20b.1.1.png">draft</a>' in page
 
 
-def test_pictures_besides_are_numbered_where_there_are_several() -> None:
+def test_pictures_besides_are_named_by_what_they_are_and_numbered_where_there_are_several() -> None:
+    first = ended(
+        TURNED, 1, images=(picture("draft", "turns/a.1.png"), picture("draft", "drafts/a.1.1.png"))
+    )
     images = [
-        picture("final", "f"),
-        picture("draft", "a"),
-        picture("draft", "b"),
-        picture("thought", "c"),
-        picture("quarantine", "d"),
+        picture("final", "images/a.png"),
+        picture("draft", "drafts/a.2.1.png"),
+        picture("thought", "thoughts/a.2.1.png"),
+        picture("quarantine", "quarantine/x.png"),
     ]
-    assert list(besides(images)) == [
-        ("draft 1", "a"),
-        ("draft 2", "b"),
-        ("thought", "c"),
-        ("set aside", "d"),
+    lines = [first, ended(TURNED, 2, images=tuple(images))]
+    assert list(pictures_besides(lines)) == [
+        ("picture of turn 1", "turns/a.1.png"),
+        ("draft 1", "drafts/a.1.1.png"),
+        ("draft 2", "drafts/a.2.1.png"),
+        ("thought", "thoughts/a.2.1.png"),
+        ("set aside", "quarantine/x.png"),
     ]

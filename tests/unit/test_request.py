@@ -238,6 +238,10 @@ async def test_a_label_that_no_service_takes_is_put_right_in_a_raw_request(label
             ],
         }
 
+    extra = {"systemInstruction": message(label)}
+    sent = await body_of(item(extra=extra))
+    assert sent["systemInstruction"] == message("image/jpeg")
+    assert extra == {"systemInstruction": message(label)}
     for wrap in (lambda one: [one], lambda one: one):
         request = {"contents": wrap(message(label)), "labels": {"mimeType": "image/jpg"}}
         sent = await body_of(Item(id="a", model="m", request=request))

@@ -16,7 +16,7 @@ from PIL import Image
 from batchgen.acceptance import Acceptance
 from batchgen.cost import Price, PriceBook
 from batchgen.errors import BrokenImage, Bug, NoImage, StoreError, WrongSize
-from batchgen.model import Item
+from batchgen.model import Attempt, Item
 from batchgen.recovery import Recovery
 from batchgen.retry import Retries
 from batchgen.sanitize import Secrets
@@ -325,6 +325,18 @@ def test_a_new_answer_takes_the_drafts_of_the_one_before_away(settler: Settler) 
     assert finish(settler, end) == ["images/hero 16x9.png"]
 
 
+def test_a_broken_draft_hides_neither_an_earlier_one_nor_one_behind_it(settler: Settler) -> None:
+    keeping = accepting(settler, keep_drafts=True)
+    cut = png("red")[:-9]
+    first = received(settler, [png("red"), cut, png("blue"), png()], [part(n) for n in range(4)])
+    kept = [path for path in finish(settler, keeping.settle(first)) if "quarantine" not in path]
+    names = [f"drafts/hero 16x9.1.{n}.png" for n in (1, 3)]
+    assert kept == [*names, "images/hero 16x9.png"]
+    second = received(settler, [cut, jpeg(), png()], [part(n) for n in range(3)])
+    kept = [path for path in finish(settler, keeping.settle(second)) if "quarantine" not in path]
+    assert kept == ["drafts/hero 16x9.1.2.jpg", "images/hero 16x9.png"]
+
+
 def test_a_draft_that_is_not_whole_costs_no_picture_and_goes_to_quarantine(
     settler: Settler,
 ) -> None:
@@ -466,3 +478,55 @@ def test_the_service_is_quoted_on_how_it_ended(settler: Settler) -> None:
     end = settler.settle(msgspec.structs.replace(receipt, skeleton=json.dumps(blocked)))
     assert end.line is not None
     assert (end.line.block_reason, end.line.finish_message) == ("OTHER", "no")
+
+
+# --- what a killed run left of an answer that never had its receipt -------------------------------
+
+
+def recovered(settler: Settler) -> tuple[CallEnd, Attempt]:
+    history = History()
+    history.apply(SENT)
+    recovery = Recovery(settler.layout, settler, Retries(), random.Random(1))
+    ((end, decision),) = recovery.ends(history)
+    assert decision in {"retry", "done"}
+    assert end.line is not None
+    line = end.line
+    if end.is_unsettled:
+        line = settler.keep_parts(end, line, only_whole=True)
+    for path in end.leftovers:
+        path.unlink(missing_ok=True)
+    recovery.clear_parts()
+    return end, line
+
+
+def test_a_receipt_that_has_not_got_its_name_yet_will_do(settler: Settler) -> None:
+    receipt = received(settler, [png()], [part(0)])
+    path = save_receipt(settler.layout.parts, receipt, Secrets([]))
+    path.rename(path.with_name(f".{path.name}.0a1b2c3d.draft"))
+    end, line = recovered(settler)
+    assert (end.error, line.outcome, line.recovered) == (None, "image", True)
+    assert finish(settler, end) == ["images/hero 16x9.png"]
+
+
+def test_half_a_receipt_will_not_and_the_whole_pictures_are_kept(settler: Settler) -> None:
+    receipt = received(settler, [png(), png()[:-9]], [part(0), part(1)])
+    path = save_receipt(settler.layout.parts, receipt, Secrets([]))
+    draft = path.with_name(f".{path.name}.0a1b2c3d.draft")
+    draft.write_bytes(path.read_bytes()[:-20])
+    path.unlink()
+    end, line = recovered(settler)
+    assert (line.outcome, line.billed) == ("interrupted", "maybe")
+    (kept,) = line.images
+    assert (kept.role, kept.sha256) == ("quarantine", hashlib.sha256(png()).hexdigest())
+    assert finish(settler, end) == [kept.path]
+
+
+def test_what_was_set_aside_before_another_kill_is_named_all_the_same(settler: Settler) -> None:
+    received(settler, [png("red"), png("blue")], [part(0), part(1)])
+    quarantine = settler.layout.root / "quarantine"
+    quarantine.mkdir()
+    name = f"{part_name(SENT)}.0"
+    (settler.layout.parts / f"{name}.part").rename(quarantine / f"{name}.png")
+    end, line = recovered(settler)
+    assert [image.path for image in line.images] == finish(settler, end)
+    assert len(line.images) == 2

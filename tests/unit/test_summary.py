@@ -28,10 +28,13 @@ from batchgen.report.summary import (
     OTHER,
     AttemptCounts,
     Concurrency,
+    FailureGroup,
+    FoundPage,
     ItemCounts,
     ItemTotals,
     Latency,
     MaybeBilled,
+    Query,
     RunTotals,
     Searches,
 )
@@ -358,12 +361,17 @@ def test_queries_count_once_an_answer_and_sources_once_a_run() -> None:
     )
     assert run.searches == Searches(
         answers=3,
-        queries=3,
-        image_queries=1,
+        n_queries=3,
+        n_image_queries=1,
+        queries=[
+            Query(kind="web", words="a", item="a"),
+            Query(kind="web", words="b", item="a"),
+            Query(kind="image", words="c", item="a"),
+        ],
         sources=[
-            {"title": "1", "uri": "https://x/1", "item": "a"},
-            {"title": "2", "uri": "https://x/2", "item": "a"},
-            {"title": "3", "uri": "https://x/3", "item": "b"},
+            FoundPage(kind="web", title="1", uri="https://x/1", item="a"),
+            FoundPage(kind="web", title="2", uri="https://x/2", item="a"),
+            FoundPage(kind="web", title="3", uri="https://x/3", item="b"),
         ],
     )
 
@@ -375,16 +383,27 @@ def test_the_list_of_sources_has_an_end() -> None:
     assert (searches.answers, len(searches.sources)) == (2 * MAX_LISTED, MAX_LISTED)
 
 
-def test_sources_in_markdown_are_links_whatever_their_titles_hold() -> None:
+def test_what_was_found_is_words_and_links_in_markdown_whatever_it_holds() -> None:
+    title = "a [b](c) \\ <img src=x onerror=alert(1)>"
     told = Searches(
         answers=1,
-        queries=1,
-        sources=[{"title": "a [b](c) \\", "uri": "https://x/(1)", "item": "i"}],
+        n_queries=1,
+        n_image_queries=0,
+        queries=[Query(kind="web", words="*tides* & <b>moon", item="i")],
+        sources=[FoundPage(kind="web", title=title, uri="https://x/(1)", item="i")],
     )
     text = summary_markdown(msgspec.structs.replace(SUMMARY, searches=told, wrong_size=2))
-    assert "- [a \\[b\\](c) \\\\](<https://x/(1)>), for `i`\n" in text
+    shown = "a \\[b\\](c) \\\\ &lt;img src=x onerror=alert(1)&gt;"
+    assert f"- [{shown}](<https://x/(1)>), for `i`\n" in text
+    assert "- searched the web for “\\*tides\\* &amp; &lt;b&gt;moon”, for `i`\n" in text
     assert "1 answer went by 1 query on the web.\n" in text
     assert "| pictures of another ratio or size than asked for | 2 |\n" in text
     plain = summary_markdown(SUMMARY)
     assert "search" not in plain
     assert "another ratio" not in plain
+
+
+def test_the_words_of_a_failure_are_no_markup() -> None:
+    failures = [FailureGroup(outcome="blocked", count=1, example='no: "<script>|"', item="i")]
+    text = summary_markdown(msgspec.structs.replace(SUMMARY, failures=failures))
+    assert 'no: "&lt;script&gt;\\|"' in text

@@ -24,6 +24,7 @@ from batchgen.errors import (
     Interrupted,
     MissingReference,
     NoAnswer,
+    NoImage,
     SkippedDependency,
     Unterminated,
     WrongSize,
@@ -372,6 +373,7 @@ def no_picture() -> Iterator[Case]:
     without = json.dumps({"candidates": [{"content": {"parts": [part]}}]}).encode()
     yield Case(why_no_image(read_reply(without)), ("without data",))
     yield Case(why_no_image(Reply(addresses=("https://x",))), ("address alone",))
+    yield Case(NoImage("a stray picture", tries=1), ("where none belongs",))
     yield Case(why_no_image(Reply(images=(THOUGHT,))), ("thoughts",))
 
 
@@ -400,6 +402,7 @@ def refusals() -> Iterator[Case]:
     nameless = caught(partial(read_reply, b'{"error": {"message": "?"}}'))
     yield Case(nameless, ("a 200 with an `error`",))
     yield Case(BadRequest("nothing was sent"), ("`limits.max_body_mib`",))
+    yield Case(BadRequest("nothing was sent"), ("no room",))
 
 
 def network() -> Iterator[Case]:
