@@ -4,16 +4,17 @@ receipt -> read_answer -> Answer.error ──┬─ None: take the picture, and 
 └─ else: set aside what was paid for all the same
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import product
 from typing import Final
 
 from batchgen.acceptance import Acceptance, why_wrong_size
 from batchgen.errors import AttemptError, BrokenImage, NoImage, TextOnly, WrongSize
 from batchgen.model import ImageFile, ImageRole
-from batchgen.store.layout import Layout
-from batchgen.store.pictures import NO_PICTURE, AnswerImages, Place, remove_others
+from batchgen.store.layout import EXTENSIONS, Layout
+from batchgen.store.pictures import NO_PICTURE, AnswerImages, Place
 from batchgen.store.receipts import Receipt
 from batchgen.wire.reply import Reply, read_reply, why_no_image
 from batchgen.wire.stream import MAX_IMAGES
@@ -54,12 +55,18 @@ class Answer:
             strays = set(range(len(self.receipt.images))) - _known(self.reply)
             taken += self.images.set_aside(strays)
         kept = tuple(image for image in taken if image is not None)
-        sent = self.receipt.sent
         for folder in _FOLDERS.values():
-            # Those of an earlier answer would be taken for this one's.
-            path = partial(self.layout.beside, folder, sent.item, sent.turn)
-            remove_others(path, MAX_IMAGES, {self.layout.root / image.path for image in kept})
+            if (self.layout.root / folder).is_dir():
+                self._remove_others(folder, kept)
         return kept
+
+    def _remove_others(self, folder: str, kept: Sequence[ImageFile]) -> None:
+        """Remove those of an earlier answer, which would be taken for this one's."""
+        sent, paths = self.receipt.sent, {self.layout.root / image.path for image in kept}
+        for number, extension in product(range(1, MAX_IMAGES + 1), EXTENSIONS):
+            other = self.layout.beside(folder, sent.item, sent.turn, number, extension)
+            if other not in paths:
+                other.unlink(missing_ok=True)
 
     def set_aside(self) -> tuple[ImageFile, ...]:
         """Keep what was paid for in quarantine: what is no thought or, failing that, anything."""

@@ -165,7 +165,7 @@ class Settler:
             self.layout,
             answer.receipt,
             self.secrets,
-            answer.images.find,
+            lambda index: answer.images.seen(index).path,
             candidate=answer.reply.candidate,
         )
 

@@ -14,6 +14,7 @@ _SOF: Final = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _SOS: Final = 0xDA
 _EOI: Final = 0xD9
 _TAIL_BYTES: Final = 64
+_SMALL_BYTES: Final = 64 << 10
 # Markers without a segment behind them: restarts, and two that mean nothing here.
 _BARE: Final = frozenset({*range(0xD0, 0xD9), 0x01})
 # In the data of a picture FF is followed by 00, in front of a marker it may be doubled.
@@ -52,8 +53,9 @@ def inspect(data: Bytes) -> ImageFacts | None:
 def inspect_file(path: Path) -> ImageFacts | None:
     """The same of a file by its name."""
     with path.open("rb") as file:
-        if not file.read(1):
-            return None
+        head = file.read(_SMALL_BYTES)
+        if len(head) < _SMALL_BYTES:
+            return inspect(head)
         with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
             return inspect(data)
 

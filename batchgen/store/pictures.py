@@ -10,8 +10,8 @@ under the names that it would have got.
 import itertools
 import os
 import threading
-from collections.abc import Callable, Container, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
@@ -37,15 +37,16 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """What an image is by its bytes, and why it is not whole, if it is not."""
+    """Where an image is, what it is by its bytes, and why it is not whole, if it is not."""
 
+    path: Path | None
     facts: ImageFacts | None
     fault: str | None
 
 
 @dataclass(frozen=True, slots=True)
 class AnswerImages:
-    """The images of one whole answer, on disk; numbered as in its receipt.
+    """The images of one whole answer, on disk, until they move; numbered as in its receipt.
 
     Attributes:
         places: Where those belong that are kept.
@@ -56,22 +57,28 @@ class AnswerImages:
     receipt: Receipt
     places: Mapping[int, Place]
     is_recovered: bool
+    _seen: dict[int, Seen] = field(default_factory=dict)
 
     def seen(self, index: int) -> Seen:
-        """Look at the headers and the end of an image."""
+        """Look at the headers and the end of an image, once."""
+        if index not in self._seen:
+            self._seen[index] = self._look(index)
+        return self._seen[index]
+
+    def _look(self, index: int) -> Seen:
         received = self.receipt.images[index]
-        path = self.find(index)
+        path = self._find(index)
         facts = None if path is None else inspect_file(path)
         if received.fault is not None:
-            return Seen(facts, f"its base64 holds {received.fault}")
+            return Seen(path, facts, f"its base64 holds {received.fault}")
         if received.size_bytes == 0 or path is None:
-            return Seen(None, "it has no bytes")
+            return Seen(path, None, "it has no bytes")
         fault = NO_PICTURE if facts is None else facts.fault
         if fault is None and self.is_recovered and sha256_of(path) != received.sha256:
             fault = "it is not what was received"
-        return Seen(facts, fault)
+        return Seen(path, facts, fault)
 
-    def find(self, index: int) -> Path | None:
+    def _find(self, index: int) -> Path | None:
         """The part file, or where a killed run came as far as renaming it to."""
         received = self.receipt.images[index]
         part = self.layout.parts / received.part
@@ -86,13 +93,11 @@ class AnswerImages:
         One that is not whole is set aside.
         """
         seen = self.seen(index)
-        if seen.facts is None or seen.fault is not None:
+        if seen.path is None or seen.facts is None or seen.fault is not None:
             return self._set_aside(index)
-        place, path = self.places[index], self.find(index)
+        place = self.places[index]
         target = place.path(seen.facts.extension)
-        if path is None:
-            return None
-        _commit(path, target)
+        _commit(seen.path, target)
         for extension in EXTENSIONS:
             if extension != seen.facts.extension:
                 place.path(extension).unlink(missing_ok=True)
@@ -104,12 +109,12 @@ class AnswerImages:
         return tuple(image for image in kept if image is not None)
 
     def _set_aside(self, index: int) -> ImageFile | None:
-        path = self.find(index)
-        if path is None:
+        seen = self.seen(index)
+        if seen.path is None:
             return None
-        facts = inspect_file(path)
+        facts = seen.facts
         target = self._quarantine(index, facts.extension if facts else "bin")
-        _commit(path, target)
+        _commit(seen.path, target)
         received = self.receipt.images[index]
         if self.is_recovered:  # what is there may be less than what was received
             received = ReceivedImage(
@@ -148,15 +153,6 @@ def set_aside_parts(
             _commit(part, path)
         received = ReceivedImage(part=part.name, sha256=sha256_of(path), size_bytes=size_bytes)
         yield _image_file(layout, path, "quarantine", received, facts)
-
-
-def remove_others(path: Callable[[int, str], Path], last: int, kept: Container[Path]) -> None:
-    """Remove the numbered files, up to a last one, that are not among those that are kept."""
-    if not path(1, "").parent.is_dir():
-        return
-    for number, extension in itertools.product(range(1, last + 1), EXTENSIONS):
-        if (other := path(number, extension)) not in kept:
-            other.unlink(missing_ok=True)
 
 
 def _image_file(

@@ -144,6 +144,8 @@ def build_body(
 
 def asked_geometry(item: Item) -> tuple[str | None, str | None]:
     """The ratio and the image size that an item asks for, wherever it says so."""
+    if item.request is None and item.extra is None:
+        return item.aspect_ratio, item.image_size
     body: Any = _settings(item) if item.request is None else item.request
     for name in ("generationConfig", "imageConfig"):
         body = body.get(name) if isinstance(body, dict) else None
