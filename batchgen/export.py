@@ -118,7 +118,7 @@ class BatchExport:
 def _response(last: Attempt, picture: dict[str, Any] | None) -> dict[str, Any]:
     """What is known of an answer, as a GenerateContentResponse."""
     told = {
-        "usageMetadata": last.usage,
+        "usageMetadata": _usage(last.usage),
         "modelVersion": last.model_version,
         "responseId": last.response_id,
     }
@@ -137,6 +137,14 @@ def _response(last: Attempt, picture: dict[str, Any] | None) -> dict[str, Any]:
         "index": 0,
     }
     return _known({"candidates": [_known(candidate)], **told})
+
+
+def _usage(usage: Any) -> dict[str, Any] | None:
+    """The counts without what a gateway put among them; it stands beside them already."""
+    if not isinstance(usage, dict):
+        return None
+    beside = ("modelVersion", "responseId", "createTime")
+    return {name: value for name, value in usage.items() if name not in beside}
 
 
 def _message(last: Attempt) -> str:

@@ -41,6 +41,7 @@ from batchgen.events import AttemptEnded, Event, ItemEnded, RunBegan, Stopping, 
 from batchgen.intake import Intake
 from batchgen.limits import Limiter, Limits
 from batchgen.manifest import Manifest, open_manifest
+from batchgen.manifest.settings import Settings
 from batchgen.model import Decision, Item, Outcome, Result, Status
 from batchgen.options import RunOptions, check_options, choose_concurrency, choose_output
 from batchgen.plan import Agenda, Redo, Settled, Skip, Todo, find_overwriting
@@ -378,7 +379,7 @@ class Runner:
             job_sha256=sha256_of(manifest.file),
             provider=provider.name,
             version=__version__,
-            head={**manifest.settings.written, **as_written(manifest.name, provider)},
+            head={**_without_names(manifest.settings), **as_written(manifest.name, provider)},
             selection=self._selection,
             limit=self._limit,
         )
@@ -459,7 +460,7 @@ class Runner:
         if parent is None:
             return await self._caller.attempt(item, n)
         error = SkippedDependency(
-            f"nothing was sent: it builds on {parent}, which has no picture; "
+            f"nothing was sent: it builds on {parent}, which is not done; "
             f"a later run makes it once {parent} is done"
         )
         never_sent = Sent(
@@ -594,6 +595,11 @@ class Runner:
         if self._limit is not None:
             counts["pending"] = max(0, self._n_selected - sum(counts.values()))
         return counts
+
+
+def _without_names(settings: Settings) -> dict[str, Any]:
+    """The head of a job for items in which each reference stands for itself."""
+    return {name: value for name, value in settings.written.items() if name != "references"}
 
 
 def _remove_if_empty(directory: Path) -> None:

@@ -174,7 +174,8 @@ class Settler:
     ) -> Attempt:
         if error is not None:
             error.message += suspects(error, item, sent.turn)
-        failure = None if error is None else Failure(kind=error.kind, message=error.message)
+        where = f"turn {sent.turn}: " if len(item.turns) > 1 else ""
+        failure = None if error is None else Failure(kind=error.kind, message=where + error.message)
         line = Attempt(
             run_id=sent.run_id,
             item=sent.item,

@@ -18,10 +18,13 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from batchgen.errors import AttemptError
+from batchgen.sanitize import printable
 from batchgen.wire.envelope import answer_in, is_thought, several
 from batchgen.wire.stream import ReplyStream
 
 _INLINE: Final = frozenset({"inlineData", "inline_data"})
+# The images that may stand in a request.
+_TAKEN_BACK: Final = frozenset(f"image/{kind}" for kind in ("png", "jpeg", "webp", "heic", "heif"))
 _NUMBER: Final = re.compile(r"[0-9]{1,3}")
 
 
@@ -161,6 +164,8 @@ def why_unusable(content: dict[str, Any], *, needs_signatures: bool) -> str | No
     """
     if content.get("role", "model") != "model":
         return "the answer was not given in the role of the model"
+    if odd := [label for label in _labels(content) if label not in _TAKEN_BACK]:
+        return f"a picture of it is labelled {odd[0]}, which no service takes back"
     if not needs_signatures:
         return None
     parts = content.get("parts")
@@ -173,6 +178,16 @@ def why_unusable(content: dict[str, Any], *, needs_signatures: bool) -> str | No
     if due and all(_is_signed(part) for part in due):
         return None
     return "the answer came without its thoughtSignature"
+
+
+def _labels(content: dict[str, Any]) -> Iterator[str]:
+    """What the images of a content are labelled with."""
+    for part in several(content.get("parts")):
+        for name in _INLINE:
+            inline = part.get(name) if isinstance(part, dict) else None
+            if isinstance(inline, dict):
+                label = inline.get("mimeType", inline.get("mime_type"))
+                yield printable(str(label), 60).lower()
 
 
 def _is_signed(part: dict[str, Any]) -> bool:

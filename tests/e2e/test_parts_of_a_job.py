@@ -1,6 +1,7 @@
 """A part of a job, from the command line: --only, --tag, --sample, --limit, standard input."""
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -8,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests import ledgers
-from tests.commands import Done, EmulatorProcess, batchgen, environment
+from tests.commands import ROOT, Done, EmulatorProcess, batchgen, environment
 
 JOB = """\
 name: part
@@ -163,6 +164,28 @@ def test_failed_jsonl_runs_into_the_directory_in_which_it_lies(
     assert rest.last_line.endswith(f"→ {job.parent / 'output/part'}")
     assert run(job, emulated).json["items"]["reused"] == 8
     assert emulated.n_requests == 8
+
+
+def test_failed_jsonl_of_a_job_that_names_its_references_runs_as_it_stands(
+    emulated: EmulatorProcess, tmp_path: Path
+) -> None:
+    shop = tmp_path / "shop"
+    shop.mkdir()
+    for photo, name in (("mug.jpg", "mug"), ("logo.png", "logo")):
+        shutil.copyfile(ROOT / "jobs/photos" / photo, shop / name)
+    job = tmp_path / "part.yaml"
+    job.write_text(
+        "name: part\nreferences: {logo: shop/logo, mug: {path: shop/mug, label: 'The mug:'}}\n"
+        "defaults: {model: gemini-3.1-flash-image, image_size: '512'}\n"
+        "items:\n- {id: a, prompt: a, references: ['@logo', '@mug']}\n- {id: b, prompt: b}\n",
+        "utf-8",
+    )
+    assert run(job, emulated, "--only", "b").code == 0
+    left = tmp_path / "output/part/failed.jsonl"
+    rest = batchgen("run", left, "--provider", "emulator", "--base-url", emulated.url, "--json")
+    assert (rest.code, rest.json["items"]["done"]) == (0, 1), rest.err
+    assert run(job, emulated).json["items"]["reused"] == 2
+    assert emulated.n_requests == 2
 
 
 FAMILY = """\

@@ -274,6 +274,35 @@ async def test_without_signatures_the_next_turn_is_sent_with_the_picture_alone(
         assert line["error"] is None
 
 
+@pytest.mark.parametrize("label", ["image/jpg", "image/svg+xml", "IMAGE/JPG", None])
+async def test_a_label_that_no_service_takes_is_not_sent_back_and_the_picture_goes_on(
+    tmp_path: Path, label: str | None
+) -> None:
+    def mislabelled(prompt: str) -> Json:
+        content = signed(prompt)
+        for part in content["parts"]:
+            if "inlineData" in part:
+                part["inlineData"]["mimeType"] = label
+        return content
+
+    service = Service(mislabelled)
+    ran, _ = await run(tmp_path, service, poster("one", "two"))
+    assert ran.exit_code == 0
+    assert service.asked[1] == [user({"text": "two"}, inline(servers.png("one")))]
+    assert f"labelled {str(label).lower()}" in ran.attempts[1]["note"]
+
+
+async def test_a_failed_turn_says_which_it_is(tmp_path: Path) -> None:
+    def answers(asked: Asked) -> Answer:
+        refusal = servers.refuses(400, {"error": {"message": "no"}})
+        return refusal if b"two" in asked.body else servers.draws(asked)
+
+    job = write_job(tmp_path / "job.jsonl", [poster("one", "two")], model="gemini-2.5-flash-image")
+    with FaultServer(answers) as server:
+        ran = await run_job(job, server)
+    assert ran.attempts[-1]["error"]["message"] == "turn 2: HTTP 400: no"
+
+
 @pytest.mark.parametrize("n_references", [13, 14])
 async def test_the_picture_in_place_of_a_conversation_counts_among_the_fourteen_of_a_request(
     tmp_path: Path, n_references: int
