@@ -47,12 +47,12 @@ def why_wrong_size(item: Item, width: int | None, height: int | None) -> str | N
     return compare_size(*asked_geometry(sent), width, height)
 
 
-def has_wrong_size(item: Item, images: Iterable[ImageFile]) -> bool:
-    """Whether an item's final picture is of another ratio or size than it asked for."""
-    return any(
-        image.role == "final" and why_wrong_size(item, image.width, image.height) is not None
-        for image in images
+def why_final_differs(item: Item, images: Iterable[ImageFile]) -> str | None:
+    """Say how an item's final picture differs from what it asked for; see `why_wrong_size`."""
+    reasons = (
+        why_wrong_size(item, image.width, image.height) for image in images if image.role == "final"
     )
+    return next(reasons, None)
 
 
 def compare_size(

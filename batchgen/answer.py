@@ -1,7 +1,9 @@
 """One whole answer, judged by what its job accepts: is there a picture, and what is kept of it.
 
-receipt -> read_answer -> Answer.error ──┬─ None: take the picture, and what is kept beside it
-└─ else: set aside what was paid for all the same
+    receipt -> read_answer -> Answer.error ──┬─ None: take the picture, and what is kept beside it
+                                             └─ else: set aside what was paid for all the same
+
+Nothing here sends, bills or writes to the ledger.
 """
 
 from collections.abc import Iterator, Sequence
@@ -42,7 +44,7 @@ class Answer:
     @property
     def n_images(self) -> int:
         """How many images came, thoughts, drafts and broken ones included."""
-        return sum(one.size_bytes > 0 or one.fault is not None for one in self.receipt.images)
+        return sum(not image.is_empty for image in self.receipt.images)
 
     def take(self) -> tuple[ImageFile, ...]:
         """Give each image that is kept its name, durably: the final one, then the others.
@@ -52,8 +54,7 @@ class Answer:
         """
         taken = [self.images.take(index) for index in self.images.places]
         if self.acceptance.keep_drafts:
-            strays = set(range(len(self.receipt.images))) - _known(self.reply)
-            taken += self.images.set_aside(strays)
+            taken += self.images.set_aside(_strays(self.receipt, self.reply))
         kept = tuple(image for image in taken if image is not None)
         for folder in _FOLDERS.values():
             if (self.layout.root / folder).is_dir():
@@ -82,23 +83,18 @@ def read_answer(
     Raises:
         AttemptError: It is no answer, or an error; see `read_reply`.
     """
-    # An image without data is none.
-    images = enumerate(receipt.images)
-    empty = frozenset(n for n, one in images if one.size_bytes == 0 and one.fault is None)
-    reply = _read_reply(layout, receipt, empty)
+    reply = _read_reply(layout, receipt)
     places = dict(_places(layout, receipt, acceptance, reply))
     on_disk = AnswerImages(layout, receipt, places, is_recovered=is_recovered)
     error, note = _judge(receipt, acceptance, reply, on_disk)
-    strays = set(range(len(receipt.images))) - empty - _known(reply)
-    if strays and type(error) in {NoImage, TextOnly} and reply.finish_reason in {None, "STOP"}:
-        error = NoImage("the answer holds a picture in a place where none belongs", tries=1)
     note = "; ".join(filter(None, (reply.note, note))) or None
     return Answer(layout, receipt, acceptance, reply, on_disk, error, note)
 
 
-def _read_reply(layout: Layout, receipt: Receipt, empty: frozenset[int]) -> Reply:
+def _read_reply(layout: Layout, receipt: Receipt) -> Reply:
     """Read the answer; what is no picture in the first place does not hide one before it."""
     skeleton = receipt.skeleton.encode()
+    empty = frozenset(index for index, image in enumerate(receipt.images) if image.is_empty)
     reply = read_reply(skeleton, empty=empty)
     if len(reply.images) > 1:
         on_disk = AnswerImages(layout, receipt, {}, is_recovered=False)
@@ -108,15 +104,21 @@ def _read_reply(layout: Layout, receipt: Receipt, empty: frozenset[int]) -> Repl
     return reply
 
 
-def _known(reply: Reply) -> set[int]:
-    return {image.index for image in reply.images}
+def _strays(receipt: Receipt, reply: Reply) -> set[int]:
+    """The images that lie where none belongs: they came, and the answer does not know them."""
+    came = {index for index, image in enumerate(receipt.images) if not image.is_empty}
+    return came - {image.index for image in reply.images}
 
 
 def _judge(
     receipt: Receipt, acceptance: Acceptance, reply: Reply, images: AnswerImages
 ) -> tuple[AttemptError | None, str | None]:
     if reply.final is None:
-        return why_no_image(reply), None
+        error = why_no_image(reply)
+        is_plain = type(error) in {NoImage, TextOnly} and reply.finish_reason in {None, "STOP"}
+        if is_plain and _strays(receipt, reply):
+            error = NoImage("the answer holds a picture in a place where none belongs", tries=1)
+        return error, None
     seen = images.seen(reply.final.index)
     if seen.facts is None or seen.fault is not None:
         said = f" (finish reason {reply.finish_reason})" if reply.finish_reason else ""

@@ -29,8 +29,7 @@ from batchgen.errors import (
 )
 from batchgen.known_models import KnownModels
 from batchgen.limits import Limiter
-from batchgen.manifest.reference_fields import MAX_REFERENCES
-from batchgen.model import Item, Reference, ReferenceFile
+from batchgen.model import MAX_REFERENCES, Item, Reference, ReferenceFile
 from batchgen.pool import Stop, to_the_end
 from batchgen.references import (
     ReferenceLibrary,
@@ -50,6 +49,7 @@ from batchgen.wire.stream import ReplyStream
 # 201 and 203 are what a gateway may make of a 200; what comes with any other 2xx is no answer, and
 # read all the same for the pictures in it.
 _WITH_ANSWER: Final = frozenset({200, 201, 203})
+_SUCCESS: Final = range(200, 300)
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,7 +220,7 @@ class Caller:
             secrets = self.settler.secrets
             headers = {name: secrets.redact(value) for name, value in response.headers.items()}
             answer.request_id = request_id(headers)
-            if response.status // 100 != 2:  # noqa: PLR2004 - no success, so no answer
+            if response.status not in _SUCCESS:
                 refusal = secrets.redact_bytes(await _beginning(response))
                 raise read_fault(response.status, headers, refusal, self.clock.now())
             async for chunk in response.body:

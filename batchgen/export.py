@@ -22,8 +22,7 @@ from batchgen.model import Attempt, ImageFile, Outcome
 from batchgen.store.expanded import read_items
 from batchgen.store.layout import Layout
 from batchgen.store.ledger import final_image, read_history, segments
-
-STEP_BYTES: Final = 3 << 18  # a multiple of 3: the pieces of base64 join without padding
+from batchgen.wire.request import READ_BYTES
 
 # What each failure is called among the codes of google.rpc.Code.
 _CANCELLED, _INVALID_ARGUMENT, _DEADLINE_EXCEEDED, _NOT_FOUND = 1, 3, 4, 5
@@ -111,7 +110,7 @@ class BatchExport:
 
     def _base64(self, image: ImageFile) -> Iterator[bytes]:
         with (self._layout.root / image.path).open("rb") as file:
-            while step := file.read(STEP_BYTES):
+            while step := file.read(READ_BYTES):
                 yield pybase64.b64encode(step)
 
 

@@ -28,6 +28,7 @@ IMAGE_SIZES = ("512", "1K", "2K", "4K")
 MODALITIES: tuple[Modality, ...] = ("TEXT", "IMAGE")
 THINKING_LEVELS = ("MINIMAL", "LOW", "MEDIUM", "HIGH")
 SEARCH_KINDS: tuple[SearchKind, ...] = ("web", "image")
+MAX_REFERENCES = 14
 
 
 class Outcome(StrEnum):

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Self, Unpack
 import msgspec
 
 from batchgen._version import __version__
-from batchgen.acceptance import has_wrong_size
+from batchgen.acceptance import why_final_differs
 from batchgen.access import as_written, choose_provider, find_key, find_proxy, secret_values
 from batchgen.attempt import Caller
 from batchgen.clock import Clock, stamp
@@ -507,11 +507,11 @@ class Runner:
                 path.unlink(missing_ok=True)
         self._history.apply(line)
         self._tell(AttemptEnded(line))
-        if not self._told_wrong_size and has_wrong_size(end.item, line.images):
+        if not self._told_wrong_size and (differs := why_final_differs(end.item, line.images)):
             self._told_wrong_size = True
             self._tell(
                 Warned(
-                    f"warning: {line.item}: {line.note}; it is taken as it is, and so are others "
+                    f"warning: {line.item}: {differs}; it is taken as it is, and so are others "
                     "like it, unless output.on_wrong_size says otherwise"
                 )
             )

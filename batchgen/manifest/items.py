@@ -13,12 +13,12 @@ from batchgen.manifest.expand import ASKED, EXPANSION
 from batchgen.manifest.fields import MAX_ID_CHARS, Checker, shown
 from batchgen.manifest.files import prompt_text
 from batchgen.manifest.nodes import Steps, Typed
-from batchgen.manifest.reference_fields import MAX_REFERENCES, read_references
+from batchgen.manifest.reference_fields import read_references
 from batchgen.manifest.reference_files import Files
 from batchgen.manifest.setting_fields import MAX_COUNT, Readers, is_json
 from batchgen.manifest.shapes import MAX_USUAL_PROMPT_BYTES
 from batchgen.manifest.tables import AS_WRITTEN
-from batchgen.model import Item, Reference, Turn, content_key
+from batchgen.model import MAX_REFERENCES, Item, Reference, Turn, content_key
 from batchgen.wire.camel import camelised
 from batchgen.wire.request import with_roles
 

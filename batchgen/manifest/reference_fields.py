@@ -5,10 +5,8 @@ from typing import Any, Final
 
 from batchgen.manifest.fields import Checker, shown
 from batchgen.manifest.nodes import Steps
-from batchgen.model import Reference
+from batchgen.model import MAX_REFERENCES, Reference
 from batchgen.references import UnusableReferenceError, check_url, shown_url
-
-MAX_REFERENCES: Final = 14
 
 _FORMS: Final = ("path", "url", "item", "name")
 _STORES: Final = ("s3://", "gs://", "az://")

@@ -96,12 +96,7 @@ def _template() -> jinja2.Template:
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters.update(
-        bill=bill,
-        usd=usd,
-        duration=duration,
-        href=_href,
-        final=final_image,
-        prompt=prompt_of,
+        bill=bill, usd=usd, duration=duration, href=_href, final=final_image, prompt=prompt_of
     )
     return environment.from_string(_read("report.html.jinja"))
 

@@ -10,7 +10,7 @@ from typing import Any, BinaryIO, Final, TypeAlias
 
 import msgspec
 
-from batchgen.acceptance import has_wrong_size
+from batchgen.acceptance import why_final_differs
 from batchgen.clock import stamp
 from batchgen.dependencies import Lineage, read_lineage
 from batchgen.errors import UsageError, store_errors
@@ -96,7 +96,7 @@ class _Reading:
                 result,
                 run.run_id,
                 failed_before=self.failed_before(item),
-                is_wrong_size=has_wrong_size(item, result.images),
+                is_wrong_size=why_final_differs(item, result.images) is not None,
             )
         return result
 

@@ -23,6 +23,11 @@ class ReceivedImage(msgspec.Struct, frozen=True, kw_only=True):
     size_bytes: int
     fault: str | None = None
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether it came without data: then it is no image at all."""
+        return self.size_bytes == 0 and self.fault is None
+
 
 class Receipt(msgspec.Struct, frozen=True, kw_only=True):
     """A whole answer with status 200. `skeleton` is its JSON with a number for each image.

@@ -10,9 +10,10 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from html.parser import HTMLParser
-from typing import Any, Final, Literal, TypeVar
+from typing import Any, Final, TypeVar
 from urllib.parse import urlsplit
 
+from batchgen.model import SearchKind
 from batchgen.sanitize import printable
 
 T = TypeVar("T")
@@ -28,7 +29,7 @@ _PLAIN: Final = re.compile(r'[^\s\x00-\x20\x7f-\xa0<>"`\\^{}|]+')
 class Source:
     """A page, or a picture on one; `uri` is http or https, whatever the service sent."""
 
-    kind: Literal["web", "image"]
+    kind: SearchKind
     title: str
     uri: str
 
@@ -61,6 +62,8 @@ def read_grounding(raw: Any) -> Grounding | None:
 
     Whatever is odd about it is passed over.
     """
+    if not raw:
+        return None
     entry = _member(raw, "searchEntryPoint")
     grounding = Grounding(
         _each_once(filter(None, map(_words, _list(_member(raw, "webSearchQueries"))))),
@@ -91,7 +94,7 @@ def _sources(chunks: list[Any]) -> Iterator[Source]:
             yield source
 
 
-def _source(kind: Literal["web", "image"], found: Any, name: str) -> Source | None:
+def _source(kind: SearchKind, found: Any, name: str) -> Source | None:
     uri = _web_address(_member(found, name))
     if uri is None:
         return None

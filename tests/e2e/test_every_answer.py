@@ -366,6 +366,19 @@ def test_a_picture_of_the_wrong_size_is_accepted_with_a_note(
     assert not (directory / "quarantine").exists()
 
 
+def test_pictures_of_the_wrong_size_are_warned_of_once(
+    emulated: EmulatorProcess, tmp_path: Path
+) -> None:
+    job = wrong_size_job(tmp_path, "accept", one="[[WRONG_SIZE]]", two="[[WRONG_SIZE]]", right="")
+    done = run(job, emulated)
+    warnings = [line for line in done.err.splitlines() if line.startswith("warning:")]
+    [warning] = [line for line in warnings if "1024x1024" in line]
+    assert warning.startswith(("warning: one: the picture is", "warning: two: the picture is"))
+    assert warning.endswith("unless output.on_wrong_size says otherwise")
+    again = run(job, emulated)
+    assert "1024x1024" not in again.err
+
+
 def test_a_picture_of_the_wrong_size_is_asked_for_again_within_its_tries(
     emulated: EmulatorProcess, tmp_path: Path
 ) -> None:

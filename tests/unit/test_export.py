@@ -7,10 +7,11 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from batchgen.export import CODES, STEP_BYTES, BatchExport
+from batchgen.export import CODES, BatchExport
 from batchgen.model import Attempt, Failure, ImageFile, Item, Outcome, content_key
 from batchgen.store.expanded import write_items
 from batchgen.store.ledger import Line, Run
+from batchgen.wire.request import READ_BYTES
 
 ITEM = Item(id="a", model="m", prompt="p")
 RUN = Run(
@@ -51,7 +52,7 @@ def test_every_failure_has_a_code_and_every_answer_none() -> None:
     assert all(0 < code <= 16 for code in CODES.values())
 
 
-@pytest.mark.parametrize("size", [0, 1, 2, 3, STEP_BYTES - 1, STEP_BYTES, 2 * STEP_BYTES + 1])
+@pytest.mark.parametrize("size", [0, 1, 2, 3, READ_BYTES - 1, READ_BYTES, 2 * READ_BYTES + 1])
 def test_a_picture_of_any_length_is_base64_without_a_seam(size: int, tmp_path: Path) -> None:
     data = bytes(n % 251 for n in range(size))
     (tmp_path / "images").mkdir()

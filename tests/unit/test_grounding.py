@@ -114,4 +114,6 @@ JSON = st.recursive(
 
 @given(JSON)
 def test_anything_odd_is_passed_over(raw: Any) -> None:
-    read_grounding(raw)
+    grounding = read_grounding(raw) or Grounding()
+    assert all(one.uri.startswith(("http://", "https://")) for one in grounding.sources)
+    assert all(query and query.isprintable() for query in grounding.queries)

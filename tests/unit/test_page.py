@@ -142,6 +142,12 @@ def test_notes_and_pictures_besides_are_on_the_card(tmp_path: Path) -> None:
     assert '<a href="./drafts/a%20b.1.1.png">draft</a>' in page
 
 
+def test_what_must_be_known_of_a_call_is_on_the_card_of_one_that_failed(tmp_path: Path) -> None:
+    note = "answered, but not recorded, by a run that was killed"
+    failed = ended(KEYED, outcome=Outcome.NO_IMAGE, decision="failed", note=note)
+    assert page_of(tmp_path, [KEYED], failed).count(note) == 1
+
+
 def test_pictures_besides_are_named_by_what_they_are_and_numbered_where_there_are_several() -> None:
     first = ended(
         TURNED, 1, images=(picture("draft", "turns/a.1.png"), picture("draft", "drafts/a.1.1.png"))
