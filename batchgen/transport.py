@@ -48,7 +48,10 @@ _INFLATE_STEP_BYTES: Final = 256 << 10
 
 @dataclass(slots=True)
 class Response:
-    """A status, headers in lower case, and the body as it arrives, decompressed."""
+    """A status, headers in lower case, and the body as it arrives, decompressed.
+
+    A header that came several times is one value, joined by commas.
+    """
 
     status: int
     headers: Mapping[str, str]
@@ -138,10 +141,7 @@ class Transport:
                     allow_redirects=False,
                     proxy=self._proxy,
                 ) as answer:
-                    response = Response(
-                        answer.status,
-                        {name.lower(): value for name, value in answer.headers.items()},
-                    )
+                    response = Response(answer.status, _by_name(answer.headers))
                     body = self._body(answer, response)
                     response.body = body
                     try:
@@ -264,6 +264,15 @@ class _Inflater:
         """Raise unless the compressed stream is whole, checksum included."""
         if not self._stream.eof:
             raise BadReply("the compressed answer was cut")
+
+
+def _by_name(headers: Mapping[str, str]) -> dict[str, str]:
+    """Headers by their names in lower case. Of two waits none must be lost: both are kept."""
+    joined: dict[str, str] = {}
+    for name, value in headers.items():
+        lower = name.lower()
+        joined[lower] = f"{joined[lower]}, {value}" if lower in joined else value
+    return joined
 
 
 def _check_size(n_bytes: int) -> None:

@@ -8,12 +8,10 @@ Source: docs/api-notes.md, section 3; the status numbers 520-530 are Cloudflare'
 """
 
 import json
-import math
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
+from datetime import datetime
 from typing import Any, Final
 
 from batchgen.errors import (
@@ -31,6 +29,7 @@ from batchgen.errors import (
     Unauthorized,
 )
 from batchgen.sanitize import printable
+from batchgen.wire.wait import told_by_delay, told_by_headers, told_by_words
 
 MAX_FAULT_BYTES: Final = 256 << 10
 _MAX_NESTED: Final = 3
@@ -47,8 +46,6 @@ _REQUEST_ID_HEADERS: Final = (
     *("x-cometapi-request-id", "x-oneapi-request-id", "x-request-id", "x-goog-request-id"),
     "cf-ray",
 )
-_WAIT_HEADERS: Final = ("retry-after", "llm_provider-retry-after")
-_WAIT_MS_HEADERS: Final = ("retry-after-ms", "x-ms-retry-after-ms")
 
 _OUT_OF_CREDIT: Final = frozenset(
     {"insufficient_user_quota", "pre_consume_token_quota_failed", "insufficient_quota"}
@@ -93,7 +90,7 @@ class _Said:
     everything: str  # every message in full, to search in
     words: frozenset[str]  # status, code, type, reason: whatever names the error
     quota_ids: tuple[str, ...]
-    retry_delay_s: float | None
+    waits_s: tuple[float, ...]  # by the details and by the messages
 
 
 def read_fault(
@@ -103,19 +100,21 @@ def read_fault(
 
     Args:
         status: The HTTP status. 200 with an `error` object takes its code from the body.
-        headers: Any mapping of response headers; names are compared in lower case.
+        headers: Any mapping of response headers; names are compared in lower case. What was sent
+            twice is one value, joined by a comma.
         body: The body or its beginning, at most `MAX_FAULT_BYTES` of it.
         now: For a Retry-After date without a Date beside it, which else tells nothing.
     """
-    headers = {name.lower(): value for name, value in headers.items()}
     layers = list(_layers(_loads(body)))
     said = _gather(layers)
+    wait_s = max((*said.waits_s, *told_by_headers(headers, now)), default=None)
+    headers = {name.lower(): value for name, value in headers.items()}
     answered = f"HTTP {status}"
     if status == 200:
         status = _code(layers)
         answered = f"HTTP 200 with an error {status}"
     tells = answered + (f": {said.message}" if said.message else "")
-    error = _classify(status, said, tells, _wait_s(headers, said, now), headers, body)
+    error = _classify(status, said, tells, wait_s, headers, body)
     error.request_id = request_id(headers, said.everything)
     return error
 
@@ -227,7 +226,7 @@ def _layers(document: Any, depth: int = 0) -> Iterator[dict[str, Any]]:
 def _gather(layers: list[dict[str, Any]]) -> _Said:
     words: set[str] = set()
     quota_ids: list[str] = []
-    delays: list[float] = []
+    waits_s: list[float] = []
     for layer in layers:
         words.update(
             value
@@ -241,15 +240,16 @@ def _gather(layers: list[dict[str, Any]]) -> _Said:
             if isinstance(reason := detail.get("reason"), str):
                 words.add(reason)
             quota_ids.extend(_quota_ids(detail))
-            if (delay := _duration_s(detail.get("retryDelay"))) is not None:
-                delays.append(delay)
+            if (wait_s := told_by_delay(detail.get("retryDelay"))) is not None:
+                waits_s.append(wait_s)
     messages = [text for layer in layers if isinstance(text := layer.get("message"), str)]
+    everything = "\n".join(messages)
     return _Said(
         printable(messages[-1]) if messages else "",
-        "\n".join(messages),
+        everything,
         frozenset(words),
         tuple(quota_ids),
-        max(delays, default=None),
+        (*waits_s, *told_by_words(everything)),
     )
 
 
@@ -269,49 +269,3 @@ def _code(layers: list[dict[str, Any]]) -> int:
         if (named := _STATUS_OF_NAME.get(str(layer.get("status")))) is not None:
             return named
     return 500
-
-
-# --- the wait ---------------------------------------------------------------------------------
-
-
-def _wait_s(headers: Mapping[str, str], said: _Said, now: datetime | None) -> float | None:
-    """The longest wait that any header or the body asks for."""
-    waits = [said.retry_delay_s]
-    sent_at = _date(headers.get("date")) or now
-    waits += [_retry_after_s(headers[name], sent_at) for name in _WAIT_HEADERS if name in headers]
-    for name in _WAIT_MS_HEADERS:
-        ms = _number(headers.get(name))
-        waits.append(None if ms is None else ms / 1000)
-    return max((wait for wait in waits if wait is not None), default=None)
-
-
-def _retry_after_s(value: str, sent_at: datetime | None) -> float | None:
-    """Seconds, or a date counted against the reply's own Date, so that no clock matters."""
-    seconds = _number(value)
-    if seconds is not None:
-        return seconds
-    until = _date(value)
-    if until is None or sent_at is None:
-        return None
-    return max(0.0, (until - sent_at).total_seconds())
-
-
-def _date(value: str | None) -> datetime | None:
-    try:
-        at = parsedate_to_datetime(value or "")
-    except (ValueError, OverflowError):
-        return None
-    return at if at.tzinfo else at.replace(tzinfo=UTC)
-
-
-def _duration_s(value: Any) -> float | None:
-    """A protobuf Duration: `"34s"`, `"0.5s"`; None for anything that is no such wait."""
-    return _number(value[:-1]) if isinstance(value, str) and value.endswith("s") else None
-
-
-def _number(value: str | None) -> float | None:
-    try:
-        number = float(value or "")
-    except ValueError:
-        return None
-    return number if math.isfinite(number) and number >= 0 else None

@@ -42,6 +42,9 @@ def gateway(code: str, message: str = "no") -> dict[str, Any]:
             sends(http(429, b"", {"llm_provider-retry-after": "9"})), 9, id="a gateway's header"
         ),
         pytest.param(
+            sends(http(429, b"", {"Retry-After": "8", "retry-after": "3"})), 8, id="a header twice"
+        ),
+        pytest.param(
             refuses(429, Date=SENT_AT, retry_after=HALF_A_MINUTE_LATER), 30, id="Retry-After date"
         ),
         pytest.param(refuses(429, retry_info("11.25s")), 11.25, id="RetryInfo"),
@@ -50,6 +53,9 @@ def gateway(code: str, message: str = "no") -> dict[str, Any]:
         ),
         pytest.param(
             refuses(429, gateway("429", json.dumps(retry_info("21s")))), 21, id="RetryInfo in text"
+        ),
+        pytest.param(
+            refuses(429, gateway("", "Too fast. Please retry in 12.5s.")), 12.5, id="plain words"
         ),
         pytest.param(
             refuses(503, google(503, "UNAVAILABLE"), retry_after="6"), 6, id="503 with Retry-After"
