@@ -20,6 +20,7 @@ which budget a retry would come from. Messages say what happened, to what, and w
         ├── ServerRefused     busy, surely not executed           no     transport
         ├── ServerError       may have been executed              maybe  unsure
         ├── RateLimited       429 that passes                     no     rate_limit
+        │   └── Saturated     one that takes minutes to pass      no     rate_limit
         ├── QuotaExhausted    429 until tomorrow, or no quota     no     stops the run
         ├── BadRequest        the request is wrong                no     never
         ├── Unauthorized      the key is wrong                    no     stops the run
@@ -158,12 +159,16 @@ class AttemptError(BatchgenError):
     """One call failed.
 
     Class attributes give the rule; `billed` may be narrowed for a single case, where the answer
-    itself said so.
+    itself said so. `first_wait_s` is the longest wait before the first retry where the server
+    tells none; it doubles with each, up to `longest_wait_s`. Google's client and CometAPI's guide
+    both start at one second and stop growing at a minute.
     """
 
     outcome: ClassVar[Outcome]
     family: ClassVar[RetryFamily] = "never"
     stops_run: ClassVar[bool] = False
+    first_wait_s: ClassVar[float] = 1.0
+    longest_wait_s: ClassVar[float] = 60.0
     billed: Billed = "no"
 
     def __init__(
@@ -209,6 +214,7 @@ class Unreachable(AttemptError):
 
     outcome = Outcome.CONNECTION
     family = "transport"
+    first_wait_s = 0.2
 
 
 class TlsFailed(AttemptError):
@@ -273,6 +279,14 @@ class RateLimited(ServerRefused):
 
     outcome = Outcome.RATE_LIMITED
     family = "rate_limit"
+    first_wait_s = 2.0
+
+
+class Saturated(RateLimited):
+    """A limit that takes minutes to pass: of what may be spent in ten, or a gateway's channel."""
+
+    first_wait_s = 30.0
+    longest_wait_s = 600.0
 
 
 class QuotaExhausted(AttemptError):

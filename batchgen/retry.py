@@ -10,14 +10,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import TypeAlias, assert_never
 
-from batchgen.errors import AttemptError, RateLimited, RetryFamily, Unreachable
+from batchgen.errors import AttemptError, RetryFamily
 from batchgen.wording import counted
 
-# Google's client and CometAPI's guide both start at one second and stop growing at a minute.
-_BASE_S = 1.0
-_CAP_S = 60.0
-_CONNECT_BASE_S = 0.2
+# What is added at most to a wait that was told: a share of it, and a second.
 _HINT_JITTER = 0.1
+_HINT_SPREAD_S = 1.0
+_MAX_DOUBLINGS = 16
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -98,8 +97,8 @@ def decide(error: AttemptError, tries: Tries, policy: Retries, rng: random.Rando
     """Say what follows from a failed attempt.
 
     A wait that the server asked for is never shortened: jitter is added to it. Without one the
-    wait is full jitter, uniform between zero and a ceiling that doubles up to a minute, so that
-    workers spread out at the ceiling as well.
+    wait is full jitter, uniform between zero and a ceiling that doubles up to the longest wait of
+    its error, so that workers spread out at the ceiling as well.
     """
     if error.stops_run:
         return StopRun(error.message)
@@ -115,14 +114,13 @@ def decide(error: AttemptError, tries: Tries, policy: Retries, rng: random.Rando
                 f"given up: the service asks to wait {told_s:.0f} s, more than retries.max_wait"
             )
         # "Retry-After: 0" tells nothing; obeyed alone it would burn every retry within seconds.
-        spread_s = _BASE_S if told_s >= _BASE_S else _ceiling_s(error, used)
+        tells = told_s >= _HINT_SPREAD_S
+        spread_s = _HINT_SPREAD_S if tells else _ceiling_s(error, used)
         return Again(told_s + rng.uniform(0, _HINT_JITTER * told_s + spread_s))
     return Again(rng.uniform(0, _ceiling_s(error, used)))
 
 
 def _ceiling_s(error: AttemptError, used: int) -> float:
-    """The longest wait before retry number `used` + 1: doubling, up to a minute."""
-    never_connected = isinstance(error, Unreachable)
-    base_s = _CONNECT_BASE_S if never_connected else _BASE_S
-    doublings = min(used + (1 if isinstance(error, RateLimited) else 0), 16)
-    return min(_CAP_S, base_s * 2.0**doublings)
+    """The longest wait before retry number `used` + 1: doubling, up to the longest of its kind."""
+    doublings = min(used, _MAX_DOUBLINGS)
+    return min(error.longest_wait_s, error.first_wait_s * 2.0**doublings)

@@ -24,6 +24,7 @@ from batchgen.errors import (
     OutOfCredit,
     QuotaExhausted,
     RateLimited,
+    Saturated,
     ServerError,
     ServerRefused,
     Unauthorized,
@@ -65,6 +66,13 @@ _KEY_REASONS: Final = frozenset(
 )
 _ERROR_STATUS: Final = re.compile(r"[45][0-9]{2}")
 _NO_QUOTA: Final = re.compile(r"limit: 0(?!\.?\d)")
+# These limits have no code of their own, only words. A channel of new-api and its kin:
+_SATURATED: Final = re.compile(r"saturated|饱和", re.IGNORECASE)
+# Google's limit of what may be spent in ten minutes, not `ai.studio/spend`, to which others point.
+_SLOW_TO_PASS: Final = re.compile(
+    r"(?<![\w/])spend|upstream.{0,40}overloaded|overloaded.{0,40}\b(?:group|upstream|channel)",
+    re.IGNORECASE,
+)
 _STATUS_OF_NAME: Final = {
     "INVALID_ARGUMENT": 400,
     "FAILED_PRECONDITION": 400,
@@ -160,8 +168,11 @@ def _by_words(status: int, said: _Said, tells: str) -> AttemptError | None:
 
 
 def _by_status(status: int, said: _Said, tells: str, wait_s: float | None) -> AttemptError:
-    if status == 429 or (status == 503 and "RESOURCE_EXHAUSTED" in said.words):
-        return _limited(tells, said, wait_s)
+    is_saturated = bool(_SATURATED.search(said.everything))
+    if status == 429 or (status == 503 and (is_saturated or "RESOURCE_EXHAUSTED" in said.words)):
+        is_slow = is_saturated or _SLOW_TO_PASS.search(said.everything)
+        kind = Saturated if is_slow else RateLimited
+        return _used_up(tells, said) or kind(tells, wait_s=wait_s)
     if status == 403:
         return Forbidden(tells)
     is_explained = bool(said.words & _EXPLAINED.get(status, frozenset()))
@@ -174,14 +185,13 @@ def _by_status(status: int, said: _Said, tells: str, wait_s: float | None) -> At
     return BadReply(f"{tells}: no status that this API has")
 
 
-def _limited(tells: str, said: _Said, wait_s: float | None) -> AttemptError:
-    """A 429: a limit of the minute passes, a limit of the day does not, whatever RetryInfo says."""
-    by_the_day = any("PerDay" in quota for quota in said.quota_ids)
-    if by_the_day:
+def _used_up(tells: str, said: _Said) -> QuotaExhausted | None:
+    """A 429 that will not pass: of the day, whatever its RetryInfo says, or of no quota at all."""
+    if any("PerDay" in quota for quota in said.quota_ids):
         return QuotaExhausted(f"{tells} (the daily quota is used up until midnight Pacific)")
     if _NO_QUOTA.search(said.everything):
         return QuotaExhausted(f"{tells} (this account has no quota for this model)")
-    return RateLimited(tells, wait_s=wait_s)
+    return None
 
 
 def _redirected(status: int, headers: Mapping[str, str]) -> str:

@@ -97,6 +97,16 @@ async def test_a_429_is_retried_as_often_as_the_job_says(tmp_path: Path) -> None
     assert all(wait_s <= 60 for wait_s in ran.waits_s)
 
 
+async def test_a_saturated_channel_is_waited_for_longer_than_other_limits(job: Path) -> None:
+    saturated = refuses(429, gateway("", "当前分组上游负载已饱和，请稍后再试"))
+    with FaultServer(lambda asked: saturated if asked.nth <= 8 else servers.draws(asked)) as server:
+        ran = await run_job(job, server)
+    assert ran.told == [("rate_limited", "retry", "no")] * 8 + [("image", "done", "yes")]
+    ceilings_s = [30, 60, 120, 240, 480, 600, 600, 600]
+    assert all(s <= ceiling for s, ceiling in zip(ran.waits_s, ceilings_s, strict=True))
+    assert max(ran.waits_s) > 60
+
+
 @pytest.mark.parametrize(
     ("refusal", "billed"),
     [

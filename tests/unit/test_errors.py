@@ -18,6 +18,7 @@ from batchgen.errors import (
     OutputHeld,
     Problem,
     RateLimited,
+    Saturated,
     ServerRefused,
     StoreError,
     UsageError,
@@ -153,3 +154,13 @@ def test_exit_codes_are_those_of_the_interface(kind: type[BatchgenError], code: 
 def test_a_rate_limit_is_a_refusal_with_a_budget_of_its_own() -> None:
     assert isinstance(RateLimited("x"), ServerRefused)
     assert RateLimited("x").family == "rate_limit"
+
+
+def test_a_slow_refusal_is_a_rate_limit_that_is_waited_for_longer() -> None:
+    assert isinstance(Saturated("x"), RateLimited)
+    assert (Saturated.first_wait_s, Saturated.longest_wait_s) == (30, 600)
+
+
+@pytest.mark.parametrize("kind", CONCRETE)
+def test_the_first_wait_is_shorter_than_the_longest(kind: type[AttemptError]) -> None:
+    assert 0 < kind.first_wait_s < kind.longest_wait_s <= 600

@@ -22,10 +22,12 @@ from batchgen.errors import (
     OutOfCredit,
     QuotaExhausted,
     RateLimited,
+    Saturated,
     ServerError,
     ServerRefused,
     Unauthorized,
 )
+from batchgen.model import Outcome
 from batchgen.wire.fault import MAX_FAULT_BYTES, read_fault, request_id
 
 GOOGLE = "type.googleapis.com/google.rpc."
@@ -57,7 +59,12 @@ PER_MINUTE = "GenerateRequestsPerMinutePerProjectPerModel"
 PER_DAY = "GenerateRequestsPerDayPerProjectPerModel-FreeTier"
 MINUTE = google(429, "RESOURCE_EXHAUSTED", "q", quota(PER_MINUTE), retry_info("34s"))
 DAY = google(429, "RESOURCE_EXHAUSTED", "q", quota(PER_MINUTE, PER_DAY), retry_info("22s"))
-SPEND = google(429, "RESOURCE_EXHAUSTED", "Your project has exceeded its spending limit.")
+SPEND = google(
+    429,
+    "RESOURCE_EXHAUSTED",
+    "You exceeded your spend-based rate limit. Your spending rate has exceeded the allowed limit "
+    "for your account's billing history and tier.",
+)
 NO_QUOTA = google(
     429,
     "RESOURCE_EXHAUSTED",
@@ -94,7 +101,7 @@ def is_harmless(text: str) -> bool:
         (429, MINUTE, RateLimited, "no", 34.0),
         (429, [MINUTE], RateLimited, "no", 34.0),
         (429, DAY, QuotaExhausted, "no", None),
-        (429, SPEND, RateLimited, "no", None),
+        (429, SPEND, Saturated, "no", None),
         (429, NO_QUOTA, QuotaExhausted, "no", None),
         (429, google(429, "RESOURCE_EXHAUSTED", "limit: 0.5 a minute"), RateLimited, "no", None),
         (
@@ -145,7 +152,7 @@ def is_harmless(text: str) -> bool:
         (403, comet("quota", "pre_consume_token_quota_failed"), OutOfCredit, "no", None),
         (403, comet("no access", "access_denied"), Forbidden, "no", None),
         (429, comet("slow", "token_concurrency_limit_reached"), RateLimited, "no", None),
-        (429, CHINESE, RateLimited, "no", None),
+        (429, CHINESE, Saturated, "no", None),
         (400, comet("words", "sensitive_words_detected"), BadRequest, "no", None),
         (500, comet("x", "bad_response_body", "upstream_error"), ServerError, "maybe", None),
         # litellm
@@ -202,6 +209,56 @@ def test_a_refusal_is_what_status_and_body_say(
     assert getattr(error, "wait_s", None) == wait_s
     assert error.message
     assert "<" not in error.message
+
+
+@pytest.mark.parametrize(
+    ("status", "message"),
+    [
+        (429, "You have exceeded your spend-based rate limit. Please try again later."),
+        (429, "Your project has exceeded its spending limit."),
+        (429, "当前分组负载已饱和，请稍后再试，或升级账户以提升服务质量。"),
+        (429, "当前模型gpt-image-1.5上游已饱和, 请稍后再试! (request id: 2026abc)"),
+        (429, "The current group upstream load is saturated, please try again later."),
+        (429, "Upstream is overloaded"),
+        (429, "overloaded: all channels of group default"),
+        (503, "the upstream load is saturated, please try again later"),
+    ],
+)
+@pytest.mark.parametrize("is_quoted", [False, True])
+def test_a_limit_that_takes_minutes_to_pass_is_known_by_its_words(
+    status: int, message: str, *, is_quoted: bool
+) -> None:
+    body = comet(message)
+    if is_quoted:
+        body = {"error": {"message": "upstream said: " + json.dumps(body), "code": str(status)}}
+    error = read_fault(status, {}, json.dumps(body).encode())
+    assert type(error) is Saturated
+    assert (error.outcome, error.family, error.billed) == (Outcome.RATE_LIMITED, "rate_limit", "no")
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "kind"),
+    [
+        (429, google(429, "RESOURCE_EXHAUSTED", "your spending limit", quota(PER_DAY)), "Quota"),
+        (429, comet("Quota of the spend, limit: 0"), "Quota"),
+        (429, comet("Go to https://ai.studio/spend to see your usage"), "RateLimited"),
+        (429, comet("Your key is suspended for a minute"), "RateLimited"),
+        (429, comet("The model is overloaded. Please try again later."), "RateLimited"),
+        (503, OVERLOADED, "ServerRefused"),
+        (503, comet("The model is overloaded. Please try again later."), "ServerError"),
+        (503, comet("Upstream is overloaded"), "ServerError"),
+        (500, comet("the upstream load is saturated"), "ServerError"),
+    ],
+)
+def test_words_that_look_like_it_change_nothing_else(
+    status: int, body: dict[str, Any], kind: str
+) -> None:
+    assert read_fault(status, {}, json.dumps(body).encode()).kind.startswith(kind)
+
+
+def test_a_wait_that_is_told_counts_for_a_slow_refusal_too() -> None:
+    error = read_fault(429, {"Retry-After": "45"}, json.dumps(SPEND).encode())
+    assert (type(error), error.wait_s) == (Saturated, 45.0)
 
 
 @pytest.mark.parametrize("depth", [1, 2, 3])

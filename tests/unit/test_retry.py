@@ -29,6 +29,7 @@ from batchgen.errors import (
     QuotaExhausted,
     RateLimited,
     RetryFamily,
+    Saturated,
     ServerError,
     ServerRefused,
     TextOnly,
@@ -47,6 +48,7 @@ SOME_ERRORS: list[AttemptError] = [
     ConnectionDropped("x"),
     NoAnswer("x"),
     RateLimited("x"),
+    Saturated("x"),
     NoImage("x"),
     TextOnly("x"),
     BrokenImage("x"),
@@ -98,6 +100,8 @@ def after(**used: int) -> Tries:
         # too fast: twenty more
         (RateLimited("x"), after(rate_limit=19), Again),
         (RateLimited("x"), after(rate_limit=20), GiveUp),
+        (Saturated("x"), after(rate_limit=19), Again),
+        (Saturated("x"), after(rate_limit=20), GiveUp),
         # paid and without a picture: two more, or fewer where the reason says so
         (NoImage("x"), after(no_image=1), Again),
         (NoImage("x"), after(no_image=2), GiveUp),
@@ -151,7 +155,7 @@ def test_counting_a_retry_leaves_the_earlier_value_alone(error: AttemptError) ->
 @given(
     st.floats(1, 600),
     st.integers(0, 19),
-    st.sampled_from([RateLimited, ServerRefused]),
+    st.sampled_from([RateLimited, Saturated, ServerRefused]),
     st.randoms(use_true_random=False),
 )
 def test_never_sooner_than_told_and_not_much_later(
@@ -167,6 +171,16 @@ def test_a_wait_of_nothing_tells_nothing_and_the_own_backoff_goes_on() -> None:
     told_nothing = RateLimited("x", wait_s=0.0)
     longest = [decide(told_nothing, after(rate_limit=used), POLICY, Highest()) for used in range(8)]
     assert longest == [Again(s) for s in (2, 4, 8, 16, 32, 60, 60, 60)]
+
+
+def test_a_slow_refusal_that_tells_a_wait_is_waited_for_as_told_and_else_as_if_it_told_none() -> (
+    None
+):
+    tries = after(rate_limit=2)
+    assert decide(Saturated("x", wait_s=5.0), tries, POLICY, Lowest()) == Again(5)
+    assert decide(Saturated("x", wait_s=5.0), tries, POLICY, Highest()) == Again(6.5)
+    assert decide(Saturated("x", wait_s=0.0), tries, POLICY, Highest()) == Again(120)
+    assert isinstance(decide(Saturated("x", wait_s=601.0), tries, POLICY, Lowest()), GiveUp)
 
 
 @pytest.mark.parametrize("told_s", [600.001, 3600, 1e9])
@@ -185,12 +199,13 @@ def test_a_wait_longer_than_the_longest_allowed_is_given_up_and_not_shortened(
         (Unreachable("x"), [0.2, 0.4, 0.8, 1.6]),
         (ServerRefused("x"), [1, 2, 4, 8]),
         (RateLimited("x"), [2, 4, 8, 16, 32, *[60] * 15]),
+        (Saturated("x"), [30, 60, 120, 240, 480, *[600] * 15]),
         (ServerError("x"), [1]),
         (NoImage("x"), [1, 2]),
     ],
     ids=repr,
 )
-def test_the_longest_wait_doubles_up_to_a_minute(
+def test_the_longest_wait_doubles_up_to_a_minute_or_ten(
     error: AttemptError, longest_s: list[float]
 ) -> None:
     tries = Tries()
@@ -203,15 +218,20 @@ def test_the_longest_wait_doubles_up_to_a_minute(
     assert isinstance(decide(error, tries, POLICY, Highest()), GiveUp)
 
 
-def test_jitter_at_the_ceiling_is_uniform_over_the_whole_minute() -> None:
+@pytest.mark.parametrize(
+    ("error", "ceiling_s"), [(RateLimited("x"), 60), (Saturated("x"), 600)], ids=repr
+)
+def test_jitter_at_the_ceiling_is_uniform_over_all_of_it(
+    error: AttemptError, ceiling_s: float
+) -> None:
     rng = random.Random(7)
-    verdicts = [decide(RateLimited("x"), after(rate_limit=15), POLICY, rng) for _ in range(10_000)]
-    waits = [verdict.after_s for verdict in verdicts if isinstance(verdict, Again)]
-    assert len(waits) == 10_000
-    assert min(waits) < 0.1
-    assert 59.9 < max(waits) <= 60
-    assert statistics.mean(waits) == pytest.approx(30, abs=0.6)
-    per_bin = [sum(low <= wait < low + 6 for wait in waits) for low in range(0, 60, 6)]
+    verdicts = [decide(error, after(rate_limit=15), POLICY, rng) for _ in range(10_000)]
+    shares = [one.after_s / ceiling_s for one in verdicts if isinstance(one, Again)]
+    assert len(shares) == 10_000
+    assert min(shares) < 0.002
+    assert 0.998 < max(shares) <= 1
+    assert statistics.mean(shares) == pytest.approx(0.5, abs=0.01)
+    per_bin = [sum(low <= 10 * share < low + 1 for share in shares) for low in range(10)]
     assert all(850 < count < 1150 for count in per_bin)
 
 
@@ -219,3 +239,5 @@ def test_a_very_long_history_overflows_nothing() -> None:
     policy = Retries(rate_limit=10**9)
     verdict = decide(RateLimited("x"), after(rate_limit=10**6), policy, Highest())
     assert verdict == Again(60)
+    verdict = decide(Saturated("x"), after(rate_limit=10**6), policy, Highest())
+    assert verdict == Again(600)

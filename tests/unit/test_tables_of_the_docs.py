@@ -345,6 +345,10 @@ def refused(status: int, word: str | None = None, **details: Any) -> AttemptErro
     return read_fault(status, {}, json.dumps(body).encode())
 
 
+def worded(status: int, message: str) -> AttemptError:
+    return read_fault(status, {}, json.dumps({"error": {"message": message}}).encode())
+
+
 def caught(act: Callable[[], object]) -> AttemptError:
     with pytest.raises(AttemptError) as raised:
         act()
@@ -397,8 +401,12 @@ def refusals() -> Iterator[Case]:
             yield Case(refused(418, word), (f"`{word}`",))
     daily = {"violations": [{"quotaId": "GenerateRequestsPerDay"}]}
     yield Case(refused(429, "RESOURCE_EXHAUSTED", **daily), ("429", "PerDay"))
-    none = b'{"error": {"message": "limit: 0"}}'
-    yield Case(read_fault(429, {}, none), ("429", "limit: 0"))
+    yield Case(worded(429, "limit: 0"), ("429", "limit: 0"))
+    yield Case(worded(429, "Your spend-based rate limit"), ("429", "spend"))
+    for status in (429, 503):
+        for said in ("saturated", "饱和"):
+            yield Case(worded(status, f"upstream {said}"), (str(status), said))
+    yield Case(worded(429, "upstream overloaded"), ("429", "overloaded"))
     nameless = caught(partial(read_reply, b'{"error": {"message": "?"}}'))
     yield Case(nameless, ("a 200 with an `error`",))
     yield Case(BadRequest("nothing was sent"), ("`limits.max_body_mib`",))
