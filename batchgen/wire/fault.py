@@ -58,11 +58,30 @@ _OUR_FAULT: Final = frozenset(
         *("sensitive_words_detected", "prompt_blocked", "model_price_error"),
     }
 )
+# Those of google.api.ErrorReason that hold for whatever the key or its account sends.
 _KEY_REASONS: Final = frozenset(
     {
-        *("API_KEY_INVALID", "API_KEY_SERVICE_BLOCKED", "CONSUMER_SUSPENDED", "CONSUMER_INVALID"),
+        *("API_KEY_INVALID", "API_KEY_SERVICE_BLOCKED", "API_KEY_HTTP_REFERRER_BLOCKED"),
+        *("API_KEY_IP_ADDRESS_BLOCKED", "API_KEY_ANDROID_APP_BLOCKED", "API_KEY_IOS_APP_BLOCKED"),
+        *("SERVICE_DISABLED", "BILLING_DISABLED", "CONSUMER_SUSPENDED", "CONSUMER_INVALID"),
+        *("USER_PROJECT_DENIED", "ACCOUNT_STATE_INVALID", "CREDENTIALS_MISSING"),
+        *("ACCESS_TOKEN_EXPIRED", "ACCESS_TOKEN_SCOPE_INSUFFICIENT"),
+        "ACCESS_TOKEN_TYPE_UNSUPPORTED",
         "no_db_connection",  # litellm's answer to a wrong key
     }
+)
+# The same in words: some of Google's answers have no reason, and gateways drop what there is.
+_OF_THE_KEY: Final = re.compile(
+    r"\b(?:consumer|project|account|key|user)\b.{0,100}\bsuspended|reported as leaked"
+    r"|project has been denied access|unregistered callers|not been used in project"
+    r"|requests (?:to this api|from) .{1,200} are blocked|method requires billing",
+    re.IGNORECASE,
+)
+# What gateways of the one-api family say beside a 401 or 403, with no code or one that varies.
+_NO_CREDIT: Final = re.compile(
+    r"quota is not enough|insufficient (?:\w+ )?(?:balance|credit)"
+    r"|额度不足|额度已用尽|预扣费额度失败|余额不足",
+    re.IGNORECASE,
 )
 _ERROR_STATUS: Final = re.compile(r"[45][0-9]{2}")
 _NO_QUOTA: Final = re.compile(r"limit: 0(?!\.?\d)")
@@ -152,11 +171,12 @@ def _classify(
 
 
 def _by_words(status: int, said: _Said, tells: str) -> AttemptError | None:
-    """What a code in the body names outright, whatever the status beside it."""
+    """What the body names outright: by a code whatever the status, by words beside a 401 or 403."""
     words = said.words
-    if words & _OUT_OF_CREDIT or status == 402:
+    in_words = said.everything if status in (401, 403) else ""
+    if words & _OUT_OF_CREDIT or status == 402 or _NO_CREDIT.search(in_words):
         return OutOfCredit(f"{tells} (top up the account, then run again)")
-    if words & _KEY_REASONS or status == 401:
+    if words & _KEY_REASONS or status == 401 or _OF_THE_KEY.search(in_words):
         return Unauthorized(f"{tells} (check the key)")
     if words & _NO_ROUTE or status == 404:
         return ModelUnavailable(f"{tells} (check the model's name, or choose its successor)")

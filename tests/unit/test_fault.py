@@ -256,6 +256,80 @@ def test_words_that_look_like_it_change_nothing_else(
     assert read_fault(status, {}, json.dumps(body).encode()).kind.startswith(kind)
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("API_KEY_INVALID", "API_KEY_SERVICE_BLOCKED", "API_KEY_HTTP_REFERRER_BLOCKED"),
+        *("API_KEY_IP_ADDRESS_BLOCKED", "API_KEY_ANDROID_APP_BLOCKED", "API_KEY_IOS_APP_BLOCKED"),
+        *("SERVICE_DISABLED", "BILLING_DISABLED", "CONSUMER_SUSPENDED", "CONSUMER_INVALID"),
+        *("USER_PROJECT_DENIED", "ACCOUNT_STATE_INVALID", "CREDENTIALS_MISSING"),
+        *("ACCESS_TOKEN_EXPIRED", "ACCESS_TOKEN_SCOPE_INSUFFICIENT"),
+        "ACCESS_TOKEN_TYPE_UNSUPPORTED",
+    ],
+)
+@pytest.mark.parametrize("is_quoted", [False, True])
+def test_a_reason_that_holds_for_all_that_the_key_sends_stops_the_run(
+    name: str, *, is_quoted: bool
+) -> None:
+    body = google(403, "PERMISSION_DENIED", "no", reason(name))
+    if is_quoted:
+        body = comet(json.dumps(body))
+    assert type(read_fault(403, {}, json.dumps(body).encode())) is Unauthorized
+
+
+@pytest.mark.parametrize(
+    ("status", "message", "kind"),
+    [
+        (403, "Permission denied: Consumer 'api_key:[key]' has been suspended.", Unauthorized),
+        (403, "Consumer 'projects/123' has been suspended.", Unauthorized),
+        (403, "Your API key was reported as leaked. Please use another API key.", Unauthorized),
+        (403, "Your project has been denied access. Please contact support.", Unauthorized),
+        (
+            403,
+            "Method doesn't allow unregistered callers (callers without established identity).",
+            Unauthorized,
+        ),
+        (403, "Requests from referer <empty> are blocked.", Unauthorized),
+        (403, "Requests to this API x.googleapis.com method y are blocked.", Unauthorized),
+        (
+            403,
+            "Generative Language API has not been used in project 1 before or it is disabled.",
+            Unauthorized,
+        ),
+        (403, "This API method requires billing to be enabled.", Unauthorized),
+        (401, "该令牌已过期", Unauthorized),
+        (401, "该令牌额度已用尽", OutOfCredit),
+        (403, "该令牌额度已用尽 TokenStatusExhausted[sk-***]", OutOfCredit),
+        (403, "用户额度不足, 剩余额度: ¥-0.013362 (request id: 2026abc)", OutOfCredit),
+        (403, "预扣费额度失败, 用户剩余额度: $0.30, 需要预扣费额度: $0.80", OutOfCredit),
+        (403, "账户余额不足", OutOfCredit),
+        (403, "user quota is not enough", OutOfCredit),
+        (403, "token quota is not enough, token remain quota: $0.1", OutOfCredit),
+        (403, "Insufficient Balance", OutOfCredit),
+        (403, "Insufficient account balance", OutOfCredit),
+        (403, "insufficient credits", OutOfCredit),
+        # of one model, one item, or of nothing that is known
+        (403, "The caller does not have permission", Forbidden),
+        (403, "This token may not use model gemini-3-pro-image", Forbidden),
+        (403, "该令牌无权访问模型 gemini-3-pro-image", Forbidden),
+        (403, "The model gemini-3-pro-image has been suspended for this group", Forbidden),
+        (403, "insufficient permissions for the balance sheet", Forbidden),
+        (403, "Prompts to this model are blocked", Forbidden),
+        (403, "Your group is denied access to gemini-3-pro-image", Forbidden),
+        (403, "The model gemini-3-pro-image requires billing", Forbidden),
+        # words count beside a 401 and a 403 only
+        (400, "user quota is not enough", BadRequest),
+        (429, "Insufficient balance of tokens a minute", RateLimited),
+        (500, "Consumer 'api_key:[key]' has been suspended.", ServerError),
+    ],
+)
+def test_a_403_stops_the_run_where_it_speaks_of_the_key_or_its_credit(
+    status: int, message: str, kind: type[AttemptError]
+) -> None:
+    for body in (comet(message), comet(json.dumps(google(status, "PERMISSION_DENIED", message)))):
+        assert type(read_fault(status, {}, json.dumps(body).encode())) is kind
+
+
 def test_a_wait_that_is_told_counts_for_a_slow_refusal_too() -> None:
     error = read_fault(429, {"Retry-After": "45"}, json.dumps(SPEND).encode())
     assert (type(error), error.wait_s) == (Saturated, 45.0)

@@ -326,6 +326,16 @@ FINISH_REASONS = {
     *("UNEXPECTED_TOOL_CALL", "TOO_MANY_TOOL_CALLS", "MISSING_THOUGHT_SIGNATURE"),
     *("MALFORMED_RESPONSE", "ESCALATION", "PUP_LIMITED_DISABLED", "CONTINUATION", "MODEL_ARMOR"),
 }
+# What a 403 says of a key, and it or a 401 of its credit, where there is no code.
+OF_THE_KEY = (
+    *("key suspended", "reported as leaked", "project has been denied access"),
+    *("unregistered callers", "Requests … are blocked", "not been used in project"),
+    "method requires billing",
+)
+NO_CREDIT = (
+    *("quota is not enough", "insufficient balance", "insufficient credit"),
+    *("额度不足", "额度已用尽", "预扣费额度失败", "余额不足"),
+)
 THOUGHT = reply.ReplyImage(index=0, role="thought")
 
 
@@ -401,16 +411,24 @@ def refusals() -> Iterator[Case]:
             yield Case(refused(418, word), (f"`{word}`",))
     daily = {"violations": [{"quotaId": "GenerateRequestsPerDay"}]}
     yield Case(refused(429, "RESOURCE_EXHAUSTED", **daily), ("429", "PerDay"))
+    nameless = caught(partial(read_reply, b'{"error": {"message": "?"}}'))
+    yield Case(nameless, ("a 200 with an `error`",))
+    yield Case(BadRequest("nothing was sent"), ("`limits.max_body_mib`",))
+    yield Case(BadRequest("nothing was sent"), ("no room",))
+
+
+def refusals_in_words() -> Iterator[Case]:
+    for said in OF_THE_KEY:
+        yield Case(worded(403, said.replace("…", "from x")), ("403", said.removeprefix("key ")))
+    for status in (401, 403):
+        for said in NO_CREDIT:
+            yield Case(worded(status, said), (str(status), said))
     yield Case(worded(429, "limit: 0"), ("429", "limit: 0"))
     yield Case(worded(429, "Your spend-based rate limit"), ("429", "spend"))
     for status in (429, 503):
         for said in ("saturated", "饱和"):
             yield Case(worded(status, f"upstream {said}"), (str(status), said))
     yield Case(worded(429, "upstream overloaded"), ("429", "overloaded"))
-    nameless = caught(partial(read_reply, b'{"error": {"message": "?"}}'))
-    yield Case(nameless, ("a 200 with an `error`",))
-    yield Case(BadRequest("nothing was sent"), ("`limits.max_body_mib`",))
-    yield Case(BadRequest("nothing was sent"), ("no room",))
 
 
 def network() -> Iterator[Case]:
@@ -451,7 +469,7 @@ def of_our_own() -> Iterator[Case]:
 
 
 NO_PROXY: dict[str, Any] = {"proxy": None, "proxy_auth": None, "proxy_headers_hash": None}
-CASES = [*no_picture(), *refusals(), *network(), *of_our_own()]
+CASES = [*no_picture(), *refusals(), *refusals_in_words(), *network(), *of_our_own()]
 
 
 def rows_of(case: Case) -> list[Row]:
