@@ -83,6 +83,15 @@ LITELLM = {
     }
 }
 CHINESE = comet("当前分组上游负载已饱和，请稍后再试", "", "new_api_error")
+# As Google's own command line passes one on: the body as text, and another status name.
+QUOTED = {
+    "error": {
+        "message": json.dumps(MINUTE, indent=2) + "\n",
+        "code": 429,
+        "status": "Too Many Requests",
+    }
+}
+PROBLEM = {"type": "about:blank", "title": "Too Many Requests", "status": 429, "detail": "slow"}
 NO_CHANNEL = comet("No available channel for model X under group Y", "model_not_found")
 NO_DB = comet("No connected db.", "400", "no_db_connection")
 OVERLOADED = google(503, "UNAVAILABLE", "The model is overloaded. Please try again later.")
@@ -112,6 +121,8 @@ def is_harmless(text: str) -> bool:
             None,
         ),
         (503, google(503, "RESOURCE_EXHAUSTED"), RateLimited, "no", None),
+        (503, google(503, "RESOURCE_EXHAUSTED", "m", retry_info("5s")), RateLimited, "no", 5.0),
+        (503, google(503, "RESOURCE_EXHAUSTED", "m", quota(PER_DAY)), QuotaExhausted, "no", None),
         (402, google(402, "RESOURCE_EXHAUSTED"), OutOfCredit, "no", None),
         (400, google(400, "INVALID_ARGUMENT"), BadRequest, "no", None),
         (
@@ -140,7 +151,10 @@ def is_harmless(text: str) -> bool:
         (500, b"oops", ServerError, "maybe", None),
         (405, b"<html>405 Not Allowed</html>", NotTheApi, "no", None),
         (413, b"<html>413 Request Entity Too Large</html>", BadRequest, "no", None),
+        (502, google(502, "UNAVAILABLE"), ServerError, "maybe", None),
         (503, OVERLOADED, ServerRefused, "no", None),
+        (503, [OVERLOADED], ServerRefused, "no", None),
+        (503, comet(json.dumps(OVERLOADED)), ServerRefused, "no", None),
         (503, google(503, "UNAVAILABLE", "o", retry_info("2.5s")), ServerRefused, "no", 2.5),
         (504, google(504, "DEADLINE_EXCEEDED"), ServerError, "maybe", None),
         # CometAPI, and the gateways of its family
@@ -157,9 +171,13 @@ def is_harmless(text: str) -> bool:
         (500, comet("x", "bad_response_body", "upstream_error"), ServerError, "maybe", None),
         # litellm
         (429, LITELLM, RateLimited, "no", 34.0),
+        (429, QUOTED, RateLimited, "no", 34.0),
         (400, NO_DB, Unauthorized, "no", None),
         # Cloudflare and other web pages
+        (429, HTML, RateLimited, "no", None),
+        (500, HTML, ServerError, "maybe", None),
         (502, HTML, ServerError, "maybe", None),
+        (503, HTML, ServerError, "maybe", None),
         (524, HTML, ServerError, "maybe", None),
         (522, HTML, ServerError, "maybe", None),
         (520, b"", ServerError, "maybe", None),
@@ -193,6 +211,12 @@ def is_harmless(text: str) -> bool:
             None,
         ),
         (429, {"message": "m", "status": "RESOURCE_EXHAUSTED"}, RateLimited, "no", None),
+        (429, PROBLEM, RateLimited, "no", None),
+        (429, {"error": {"type": "rate_limit"}}, RateLimited, "no", None),
+        # the status is the fact, whatever number the body has
+        (400, google(429, "RESOURCE_EXHAUSTED"), BadRequest, "no", None),
+        (500, google(429, "RESOURCE_EXHAUSTED"), ServerError, "maybe", None),
+        (429, google(500, "INTERNAL"), RateLimited, "no", None),
         (204, b"", BadReply, "maybe", None),
         (206, b"", BadReply, "maybe", None),
         (299, b"{}", BadReply, "maybe", None),
@@ -328,6 +352,12 @@ def test_a_403_stops_the_run_where_it_speaks_of_the_key_or_its_credit(
 ) -> None:
     for body in (comet(message), comet(json.dumps(google(status, "PERMISSION_DENIED", message)))):
         assert type(read_fault(status, {}, json.dumps(body).encode())) is kind
+
+
+@pytest.mark.parametrize("body", [DAY, NO_QUOTA, [DAY], comet(json.dumps(DAY))], ids=str)
+def test_no_wait_that_is_told_makes_a_quota_of_the_day_come_back(body: Any) -> None:
+    told = {"Retry-After": "5", "retry-after-ms": "700"}
+    assert type(read_fault(429, told, json.dumps(body).encode())) is QuotaExhausted
 
 
 def test_a_wait_that_is_told_counts_for_a_slow_refusal_too() -> None:
