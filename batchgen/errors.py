@@ -11,6 +11,7 @@ which budget a retry would come from. Messages say what happened, to what, and w
     ├── StoreError            the disk failed                                   exit 12
     └── AttemptError          one call failed
         ├── Unreachable       never connected                     no     transport
+        │   └── UnknownHost   its name does not exist
         ├── TlsFailed         certificate or protocol             no     stops the run
         ├── ConnectionDropped gone before an answer               maybe  unsure
         ├── NoAnswer          no answer, or a stalled one         maybe  unsure
@@ -215,6 +216,10 @@ class Unreachable(AttemptError):
     outcome = Outcome.CONNECTION
     family = "transport"
     first_wait_s = 0.2
+
+
+class UnknownHost(Unreachable):
+    """There is no host of that name; nothing was sent, nothing billed, retried freely."""
 
 
 class TlsFailed(AttemptError):

@@ -32,6 +32,7 @@ from batchgen.errors import (
     ConnectionDropped,
     NoAnswer,
     TlsFailed,
+    UnknownHost,
     Unreachable,
     Unterminated,
     UsageError,
@@ -44,6 +45,8 @@ READ_BUFFER_BYTES: Final = 64 << 10
 _KEEPALIVE_S: Final = 3.5
 _TCP_KEEPIDLE_S: Final = 30
 _INFLATE_STEP_BYTES: Final = 256 << 10
+# Not EAI_AGAIN: that a name could not be looked up says nothing about it.
+_NO_SUCH_NAME: Final = {socket.EAI_NONAME, getattr(socket, "EAI_NODATA", socket.EAI_NONAME)}
 
 
 @dataclass(slots=True)
@@ -204,7 +207,7 @@ def translate(error: Exception, *, upload_began: bool) -> AttemptError:
         case aiohttp.ConnectionTimeoutError():
             return Unreachable("no connection within the time allowed")
         case aiohttp.ClientConnectorError():
-            return Unreachable(f"cannot connect to {error.host}: {_short(error.os_error)}")
+            return _unconnected(error)
         case aiohttp.InvalidURL():
             # Its message is the address, and a proxy's has a password in it.
             return Unreachable("the address of the service or of the proxy cannot be used")
@@ -291,6 +294,13 @@ def _inflater(encoding: str) -> _Inflater | None:
         case other:
             name = other if other in {"br", "zstd", "compress"} else "an unknown one"
             raise BadReply(f"an answer in a compression that nobody asked for ({name})")
+
+
+def _unconnected(error: aiohttp.ClientConnectorError) -> Unreachable:
+    reason = error.os_error
+    if isinstance(reason, socket.gaierror) and reason.errno in _NO_SUCH_NAME:
+        return UnknownHost(f"cannot find {error.host}: check base_url and the network")
+    return Unreachable(f"cannot connect to {error.host}: {_short(reason)}")
 
 
 def _short(error: BaseException) -> str:

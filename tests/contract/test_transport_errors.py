@@ -3,6 +3,7 @@
 import asyncio
 import inspect
 import pickle
+import socket
 import ssl
 from collections.abc import Iterator
 
@@ -18,6 +19,7 @@ from batchgen.errors import (
     ConnectionDropped,
     NoAnswer,
     TlsFailed,
+    UnknownHost,
     Unreachable,
 )
 from batchgen.model import Outcome
@@ -90,13 +92,22 @@ def test_every_exception_gets_a_name_and_shows_no_key(
         )
 
 
+def name_error(number: int) -> aiohttp.ClientConnectorDNSError:
+    return aiohttp.ClientConnectorDNSError(CONNECTION, socket.gaierror(number, "in words"))
+
+
 @pytest.mark.parametrize(
     ("error", "upload_began", "expected"),
     [
         (aiohttp.ClientConnectorCertificateError(CONNECTION, CERTIFICATE), False, TlsFailed),
         (aiohttp.ClientConnectorSSLError(CONNECTION, OSError(1, "tls")), False, TlsFailed),
         (aiohttp.ClientConnectorError(CONNECTION, OSError(111, "refused")), False, Unreachable),
+        (name_error(socket.EAI_NONAME), False, UnknownHost),
+        (name_error(getattr(socket, "EAI_NODATA", socket.EAI_NONAME)), False, UnknownHost),
+        (name_error(socket.EAI_AGAIN), False, Unreachable),
+        # A resolver of another make has numbers of its own.
         (aiohttp.ClientConnectorDNSError(CONNECTION, OSError(-2, "unknown")), False, Unreachable),
+        (aiohttp.ClientConnectorDNSError(CONNECTION, OSError(None, "odd")), False, Unreachable),
         (aiohttp.ConnectionTimeoutError(), False, Unreachable),
         (TimeoutError(), False, Unreachable),
         (TimeoutError(), True, NoAnswer),
@@ -115,6 +126,12 @@ def test_each_failure_is_told_as_what_it_may_have_cost(
     expected: type[AttemptError],
 ) -> None:
     assert type(translate(error, upload_began=upload_began)) is expected
+
+
+def test_a_host_that_does_not_exist_is_named_with_what_to_check() -> None:
+    told = translate(name_error(socket.EAI_NONAME), upload_began=False)
+    assert told.message == "cannot find api.example: check base_url and the network"
+    assert (told.kind, told.billed, told.family) == ("UnknownHost", "no", "transport")
 
 
 def test_an_address_that_aiohttp_refuses_is_not_repeated() -> None:

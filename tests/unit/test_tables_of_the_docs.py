@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import json
 import re
+import socket
 from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
@@ -434,11 +435,11 @@ def refusals_in_words() -> Iterator[Case]:
 def network() -> Iterator[Case]:
     host = aiohttp.client_reqrep.ConnectionKey("h", 1, is_ssl=True, ssl=True, **NO_PROXY)
     refusal = aiohttp.ClientConnectorError(host, OSError(111, "refused"))
-    unknown = aiohttp.ClientConnectorDNSError(host, OSError(-2, "unknown"))
+    unknown = aiohttp.ClientConnectorDNSError(host, socket.gaierror(socket.EAI_NONAME, "unknown"))
     tls = aiohttp.ClientConnectorSSLError(host, OSError(1, "tls"))
     closed = aiohttp.ServerDisconnectedError()
     yield Case(translate(refusal, upload_began=False), ("refused",))
-    yield Case(translate(unknown, upload_began=False), ("an unknown name",))
+    yield Case(translate(unknown, upload_began=False), ("no host of that name",))
     yield Case(translate(TimeoutError(), upload_began=False), ("`timeouts.connect`",))
     yield Case(translate(tls, upload_began=False), ("TLS",))
     yield Case(translate(closed, upload_began=True), ("closed",))
