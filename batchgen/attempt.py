@@ -10,6 +10,7 @@ attempt(item, n)        a value in every case; cancelled, it says so
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -70,6 +71,7 @@ class _Answer:
     parts: list[PartImage] = field(default_factory=list)
     response: Response | None = None
     request_id: str | None = None
+    notes: list[str] = field(default_factory=list)
 
     def known(self, now_s: float) -> dict[str, Any]:
         """What the ledger should know of it, whole or not."""
@@ -186,7 +188,7 @@ class Caller:
         error.message = self.settler.secrets.redact(error.message)
         known = answer.known(self.clock.monotonic_s())
         known["request_id"] = error.request_id or answer.request_id
-        known["note"] = call.note or msgspec.UNSET
+        known["note"] = _noted(call, answer) or msgspec.UNSET
         leftovers = await to_the_end(self._drop(answer))
         end = self.settler.failed(call.sent, call.item, error, known)
         return CallEnd(call.item, end.line, error, leftovers, is_unsettled=True)
@@ -213,8 +215,9 @@ class Caller:
     async def _receive(self, answer: _Answer, stream: ReplyStream, call: _Call) -> None:
         """Send the request and stream the answer; returns only if the answer is a whole 200."""
         path = endpoint_path(call.item.model)
-        chunks = call.body.chunks(read_reference)
-        async with self.transport.post(path, call.body.length_bytes, chunks) as response:
+        chunks = partial(call.body.chunks, read_reference)
+        length_bytes, note = call.body.length_bytes, answer.notes.append
+        async with self.transport.post(path, length_bytes, chunks, note) as response:
             answer.response = response
             # Before any of it is shortened, which could cut a key in two.
             secrets = self.settler.secrets
@@ -241,7 +244,7 @@ class Caller:
             item=call.item,
             skeleton=skeleton,
             is_intact=not stream.is_shortened and skeleton.encode() == received,
-            note=call.note,
+            note=_noted(call, answer),
             images=tuple(
                 ReceivedImage(
                     part=image.path.name,
@@ -286,6 +289,11 @@ def _too_many(item: Item, turn: NextTurn) -> BadRequest | None:
         f"nothing was sent: turn {turn.number} would be {turn.note}, and beside that picture there "
         f"is room for {MAX_REFERENCES - 1} references, not {n_references}: leave one out"
     )
+
+
+def _noted(call: _Call, answer: _Answer) -> str | None:
+    """What the ledger should say of how the request was made."""
+    return "; ".join(filter(None, (call.note, *answer.notes))) or None
 
 
 def _named(reference: Reference) -> str:

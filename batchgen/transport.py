@@ -5,7 +5,8 @@ this border. What is decided here, each for a reason that cost somebody money or
 
 - redirects are never followed: a redirect to another host would carry `x-goog-api-key` along;
 - idle connections are closed before servers close them (5 s is common), because a POST that meets
-  a closing connection may or may not have been executed;
+  a closing connection may or may not have been executed; one that meets it all the same, unheard,
+  is sent once more on a connection of its own;
 - no netrc and no environment magic; a proxy is what the caller names;
 - compression is not asked for; one that comes all the same is undone here and its end is checked,
   which aiohttp does not do;
@@ -16,13 +17,15 @@ import asyncio
 import socket
 import ssl
 import zlib
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, Self
 
 import aiohttp
+from aiohttp.client_proto import ResponseHandler
 from yarl import URL
 
 from batchgen.errors import (
@@ -42,6 +45,10 @@ from batchgen.timeouts import Timeouts
 
 MAX_ANSWER_BYTES: Final = 512 << 20
 READ_BUFFER_BYTES: Final = 64 << 10
+# A server that closed an idle connection tells so at once; one that is lost later may have been
+# drawing. The round trip is what it takes, and that of a satellite is 0.6 s.
+IDLE_CLOSED_WITHIN_S: Final = 1.0
+SENT_AGAIN: Final = "sent again on a new connection: the idle one had been closed"
 _KEEPALIVE_S: Final = 3.5
 _TCP_KEEPIDLE_S: Final = 30
 _INFLATE_STEP_BYTES: Final = 256 << 10
@@ -97,36 +104,48 @@ class Transport:
         }
 
     async def __aenter__(self) -> Self:
-        """Open the session inside the running loop."""
-        self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(
-                limit=0,
-                keepalive_timeout=_KEEPALIVE_S,
-                ssl=self._tls,
-                socket_factory=_keepalive_socket,
+        """Open the sessions inside the running loop."""
+        self._session = self._opened(keepalive_timeout=_KEEPALIVE_S)
+        # What is sent again must not meet the next idle connection that was closed.
+        self._unpooled = self._opened(force_close=True)
+        return self
+
+    def _opened(self, **pooling: Any) -> aiohttp.ClientSession:
+        return aiohttp.ClientSession(
+            connector=_Connector(
+                limit=0, ssl=self._tls, socket_factory=_keepalive_socket, **pooling
             ),
+            response_class=_Answer,
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=self._timeouts.connect),
             auto_decompress=False,
             trust_env=False,
             cookie_jar=aiohttp.DummyCookieJar(),
             read_bufsize=READ_BUFFER_BYTES,
         )
-        return self
 
     async def __aexit__(self, *exc: object) -> None:
         """Close every connection."""
         await self._session.close()
+        await self._unpooled.close()
 
     @asynccontextmanager
     async def post(
-        self, path: str, length_bytes: int, chunks: AsyncIterator[bytes]
+        self,
+        path: str,
+        length_bytes: int,
+        chunks: Callable[[], AsyncIterator[bytes]],
+        note: Callable[[str], None],
     ) -> AsyncIterator[Response]:
         """Send one request and hand out its answer, whatever its status.
+
+        Sent again, within the same deadline, is only what met an idle connection that the server
+        had closed: that is taken as not executed.
 
         Args:
             path: Below the base URL, percent-encoded.
             length_bytes: The exact length of the body.
-            chunks: The body, encoded as it is sent.
+            chunks: Begins the body, encoded as it is sent; again, if it is sent again.
+            note: Is told what must be known of how it was sent.
 
         Raises:
             Unreachable, TlsFailed: Nothing was sent; not billed.
@@ -134,16 +153,11 @@ class Transport:
             ConnectionDropped, NoAnswer, BadReply: May be billed.
             AttemptError: Whatever `chunks` raises passes through.
         """
-        upload = _Upload(chunks)
+        url = URL(self._base_url + path, encoded=True)
+        request = _Request(url, length_bytes, chunks, note)
         try:
             async with asyncio.timeout(self._timeouts.attempt):
-                async with self._session.post(
-                    URL(self._base_url + path, encoded=True),
-                    data=upload.chunks(),
-                    headers={**self._headers, "Content-Length": str(length_bytes)},
-                    allow_redirects=False,
-                    proxy=self._proxy,
-                ) as answer:
+                async with await self._answered(request) as answer:
                     response = Response(answer.status, _by_name(answer.headers))
                     body = self._body(answer, response)
                     response.body = body
@@ -154,13 +168,36 @@ class Transport:
         except AttemptError:
             raise
         except asyncio.CancelledError as cancelled:
-            if upload.began:
+            if request.upload.began:
                 raise
             raise Cancelled("given up before it was sent", billed="no") from cancelled
         except (TimeoutError, aiohttp.ClientError, OSError) as error:
+            upload = request.upload
             if upload.error is not None:
                 raise upload.error from error
             raise translate(error, upload_began=upload.began) from error
+
+    async def _answered(self, request: "_Request") -> aiohttp.ClientResponse:
+        """Send it until an answer begins: twice at most."""
+        try:
+            return await self._sent(request, self._session)
+        except _IdleClosedError as closed:
+            if not request.upload.was_cut_at_once:
+                raise closed.lost from None
+        request.note(SENT_AGAIN)
+        request.upload = _Upload(request.chunks())
+        return await self._sent(request, self._unpooled)
+
+    async def _sent(
+        self, request: "_Request", session: aiohttp.ClientSession
+    ) -> aiohttp.ClientResponse:
+        return await session.post(
+            request.url,
+            data=request.upload.chunks(),
+            headers={**self._headers, "Content-Length": str(request.length_bytes)},
+            allow_redirects=False,
+            proxy=self._proxy,
+        )
 
     async def _body(
         self, answer: aiohttp.ClientResponse, response: Response
@@ -228,21 +265,96 @@ def translate(error: Exception, *, upload_began: bool) -> AttemptError:
 
 
 class _Upload:
-    """The request body on its way: whether it began, and what stopped it from our side."""
+    """The request body on its way: when it began, and what stopped it from our side."""
 
     def __init__(self, chunks: AsyncIterator[bytes]) -> None:
         self._chunks = chunks
-        self.began = False
+        self._began_s: float | None = None
         self.error: AttemptError | None = None
+
+    @property
+    def began(self) -> bool:
+        return self._began_s is not None
+
+    @property
+    def was_cut_at_once(self) -> bool:
+        """Whether so little time has passed, now that it was cut by the other side."""
+        if self.error is not None:
+            return False
+        now_s = asyncio.get_running_loop().time()
+        return now_s - (self._began_s or now_s) < IDLE_CLOSED_WITHIN_S
 
     async def chunks(self) -> AsyncIterator[bytes]:
         try:
             async for chunk in self._chunks:
-                self.began = True
+                if self._began_s is None:
+                    self._began_s = asyncio.get_running_loop().time()
                 yield chunk
         except AttemptError as error:
             # aiohttp wraps what a body raises; keep the original to raise it again.
             self.error = error
+            raise
+
+
+@dataclass(slots=True)
+class _Request:
+    """What is sent, and how far the latest try of that came."""
+
+    url: URL
+    length_bytes: int
+    chunks: Callable[[], AsyncIterator[bytes]]
+    note: Callable[[str], None]
+    upload: _Upload = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.upload = _Upload(self.chunks())
+
+
+class _IdleClosedError(aiohttp.ClientConnectionError):
+    """A connection that had served before was lost without a byte of an answer to this request."""
+
+    def __init__(self, lost: Exception) -> None:
+        super().__init__()
+        self.lost = lost
+
+
+class _Connection(ResponseHandler):
+    """Knows how many requests it was used for, and whether it heard anything since the latest.
+
+    A connection that is taken up by other means than `_Connector` is never an idle one that was
+    closed: nothing is sent again without knowing.
+    """
+
+    n_requests = 0
+    is_silent = True
+
+    def set_response_params(self, *args: Any, **kwargs: Any) -> None:
+        """Expect the answer to the next request, which aiohttp says in this way."""
+        self.n_requests += 1
+        self.is_silent = True
+        super().set_response_params(*args, **kwargs)
+
+    def data_received(self, data: bytes) -> None:
+        self.is_silent = False
+        super().data_received(data)
+
+
+class _Connector(aiohttp.TCPConnector):
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        loop = asyncio.get_running_loop()
+        self._factory = partial(_Connection, loop=loop)  # type: ignore[assignment] # a subclass
+
+
+class _Answer(aiohttp.ClientResponse):
+    async def start(self, connection: aiohttp.connector.Connection) -> aiohttp.ClientResponse:
+        """Wait for the head, and tell apart how the connection is lost before that."""
+        used = connection.protocol
+        try:
+            return await super().start(connection)
+        except (aiohttp.ServerDisconnectedError, OSError) as lost:
+            if isinstance(used, _Connection) and used.n_requests > 1 and used.is_silent:
+                raise _IdleClosedError(lost) from lost
             raise
 
 

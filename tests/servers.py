@@ -149,7 +149,7 @@ class FaultServer:
             with self._lock:
                 self.answered[asked.prompt] += 1
         if end is End.RESET:
-            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            _resets(connection)
         elif end is not End.WHOLE:
             _hang_up(connection)
         return end is End.WHOLE
@@ -177,6 +177,35 @@ class HastyServer(FaultServer):
     def _exchange(self, connection: socket.socket) -> bool:
         connection.recv(1000)
         self._answer(connection)
+        return False
+
+
+class IdleClosingServer(FaultServer):
+    """Answers once on each connection, keeps it open, and drops it when the next request comes.
+
+    `drop` is what it does with that connection then, after the first bytes of the request;
+    `requests` and `log` lack what was dropped, as nobody has read it.
+    """
+
+    def __init__(self, drop: Answer, script: Script | None = None, **kept: Any) -> None:
+        super().__init__(script or draws, **kept)
+        self.n_dropped = 0
+        self._drop = drop
+        self._used: set[socket.socket] = set()
+
+    def _exchange(self, connection: socket.socket) -> bool:
+        if connection not in self._used:
+            self._used.add(connection)
+            return super()._exchange(connection)
+        if not connection.recv(10):
+            return False  # the client has closed it
+        with self._lock:
+            self.n_dropped += 1
+        if self._drop(connection) is End.RESET:
+            _resets(connection)
+        else:
+            # To its end, for a socket that is closed with something unread is reset.
+            _hang_up_kindly(connection)
         return False
 
 
@@ -216,6 +245,17 @@ def _prompt(body: bytes) -> str:
 def _hang_up(connection: socket.socket) -> None:
     with suppress(OSError):
         connection.shutdown(socket.SHUT_RDWR)
+
+
+def _hang_up_kindly(connection: socket.socket) -> None:
+    connection.shutdown(socket.SHUT_WR)
+    while connection.recv(_RECEIVE_BYTES):
+        pass
+
+
+def _resets(connection: socket.socket) -> None:
+    """Whatever closes it will send an RST."""
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
 
 # --- answers: what is written to the connection ------------------------------------------------
