@@ -204,8 +204,9 @@ class Transport:
     ) -> AsyncGenerator[bytes, None]:
         inflate = _inflater(answer.headers.get("Content-Encoding", ""))
         n_inflated_bytes = 0
+        rate = _Rate(self._timeouts)
         try:
-            while chunk := await self._next_chunk(answer):
+            while chunk := await self._next_chunk(answer, rate):
                 response.n_bytes += len(chunk)
                 _check_size(response.n_bytes)
                 for piece in inflate(chunk) if inflate else (chunk,):
@@ -218,13 +219,19 @@ class Transport:
         if inflate:
             inflate.check_end()
 
-    async def _next_chunk(self, answer: aiohttp.ClientResponse) -> bytes:
+    async def _next_chunk(self, answer: aiohttp.ClientResponse, rate: "_Rate") -> bytes:
         """What arrives next, empty at the end. Only the network's time counts, not the disk's."""
+        if not answer.content.at_eof():
+            rate.check()  # now that the chunk before is read, which may have made the answer whole
+        clock = asyncio.get_running_loop()
+        began_s = clock.time()
         try:
             async with asyncio.timeout(self._timeouts.idle):
-                return await answer.content.readany()
+                chunk = await answer.content.readany()
         except TimeoutError as error:
             raise NoAnswer(f"the answer stalled for {self._timeouts.idle:g} s") from error
+        rate.count(chunk, clock.time() - began_s)
+        return chunk
 
 
 def translate(error: Exception, *, upload_began: bool) -> AttemptError:
@@ -294,6 +301,44 @@ class _Upload:
             # aiohttp wraps what a body raises; keep the original to raise it again.
             self.error = error
             raise
+
+
+class _Rate:
+    """Whether an answer that has begun still comes fast enough, by the time it was waited for.
+
+    Judged as bytes arrive: how long there may be none at all is for `timeouts.idle` to say, which
+    a job sets.
+    """
+
+    def __init__(self, timeouts: Timeouts) -> None:
+        self._least_bytes_s = timeouts.min_rate_bytes_s
+        self._over_s = timeouts.min_rate_over_s
+        self._has_begun = False
+        self._start()
+
+    def _start(self) -> None:
+        self._n_bytes = 0
+        self._waited_s = 0.0
+
+    def count(self, chunk: bytes, waited_s: float) -> None:
+        """Take in a chunk, and how long it was waited for."""
+        if not self._has_begun:
+            # Gateways keep a connection awake with white space while the image is being made.
+            self._has_begun = not chunk.isspace()
+            return
+        self._n_bytes += len(chunk)
+        # One pause alone is no verdict: what follows it may come fast.
+        self._waited_s += min(waited_s, self._over_s / 2)
+        if self._n_bytes >= self._least_bytes_s * self._over_s:
+            self._start()
+
+    def check(self) -> None:
+        """Raise NoAnswer, which may be billed, if the least that must come took too long."""
+        if self._waited_s >= self._over_s:
+            raise NoAnswer(
+                f"the answer came at less than {self._least_bytes_s / 1024:g} KiB/s "
+                f"for {self._over_s:g} s"
+            )
 
 
 @dataclass(slots=True)

@@ -212,4 +212,5 @@ def _timeouts(check: Checker, value: Any, steps: Steps) -> Timeouts:
         for name, one in fields.items()
         if one is not None
     }
-    return Timeouts(**{name: number for name, number in read.items() if number is not None})
+    given = {name: number for name, number in read.items() if number is not None}
+    return Timeouts(**given)  # type: ignore[arg-type]

@@ -446,6 +446,9 @@ def network() -> Iterator[Case]:
     yield Case(translate(ConnectionResetError(), upload_began=True), ("reset",))
     yield Case(translate(TimeoutError(), upload_began=True), ("`timeouts.attempt`",))
     yield Case(NoAnswer("stalled"), ("`timeouts.idle`",))
+    slow = Timeouts()
+    rate = f"{slow.min_rate_bytes_s // 1024} KiB/s of it for {slow.min_rate_over_s:g} s"
+    yield Case(NoAnswer("dripped"), (rate,))
     yield Case(Unterminated("cut"), ("frame",))
     for body, word in ((b'{"a": ', "cut"), (b"", "empty"), (b"3", "no object"), (b"{}{}", "two")):
         yield Case(caught(partial(read_reply, body)), (word,))
