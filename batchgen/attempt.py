@@ -1,21 +1,24 @@
 """One call, from the durable announcement to the ended answer.
 
-attempt(item, n)        a value in every case; cancelled, it says so
-  └── _prepared         which turn it is, and what is sent with it: files on disk
-  └── _paced            waits for the pace, then announces: `sent` is durable before it leaves
-        └── _exchange   transport.post -> wire.stream -> part files
-              └── settle.Settler, once the answer is whole; not to be cancelled any more
+attempt(item, n)            a value in every case; cancelled, it says so
+  ├── _opened               what is sent with it: files on disk
+  └── _paid                 sets money aside for it, and gives back what it did not cost
+        └── _paced          waits for the limits, then announces: `sent` is durable before it leaves
+              └── _exchange transport.post -> wire.stream -> part files
+                    └── settle.Settler, once the answer is whole; not to be cancelled any more
 """
 
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from decimal import Decimal
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
 import msgspec
 
+from batchgen.budget import Purse
 from batchgen.clock import Clock
 from batchgen.conversation import Conversations, NextTurn
 from batchgen.cost import PriceBook
@@ -25,11 +28,12 @@ from batchgen.errors import (
     BatchgenError,
     Cancelled,
     MissingReference,
+    ModelUnavailable,
     NoAnswer,
     Unterminated,
 )
 from batchgen.known_models import KnownModels
-from batchgen.limits import Limiter
+from batchgen.limits import Call, Demand, Limiter
 from batchgen.model import MAX_REFERENCES, Item, Reference, ReferenceFile
 from batchgen.pool import Stop, to_the_end
 from batchgen.references import (
@@ -91,6 +95,7 @@ class Caller:
     run_id: str
     transport: Transport
     limiter: Limiter
+    purse: Purse
     stop: Stop
     ledger: Ledger
     writer: Writer
@@ -119,7 +124,7 @@ class Caller:
         body = _body(item, turn, files)
         if (fault := self._too_large(body)) is not None:
             return self._unsent(item, turn, fault)
-        return await self._paced(item, n, turn, body)
+        return await self._paid(item, n, turn, body)
 
     def _unsent(self, item: Item, turn: NextTurn, error: AttemptError) -> CallEnd:
         return self.settler.failed(self._announcement(item, turn, 0), item, error, {})
@@ -152,31 +157,76 @@ class Caller:
                 return MissingReference(f"reference {_named(reference)} {unusable}")
         return files
 
-    async def _paced(self, item: Item, n: int, turn: NextTurn, body: RequestBody) -> CallEnd:
+    async def _paid(self, item: Item, n: int, turn: NextTurn, body: RequestBody) -> CallEnd:
+        est_usd = self.book.estimate(item, at=self.clock.stamp(), turn=turn.number)
+        try:
+            is_paid = await self.purse.reserve(est_usd)
+        except asyncio.CancelledError:
+            is_paid = False
+        if not is_paid:
+            return CallEnd(item, None, _given_up())
+        spent_usd: Decimal | None = None
+        try:
+            demand = Demand(self.book.input_tokens(item, turn=turn.number), est_usd)
+            end = await self._paced(item, n, turn, body, demand)
+            spent_usd = _spent_usd(end)
+            return end
+        finally:
+            self.purse.settle(est_usd, spent_usd)
+
+    async def _paced(
+        self, item: Item, n: int, turn: NextTurn, body: RequestBody, demand: Demand
+    ) -> CallEnd:
         sent: Sent | None = None
         try:
-            async with self.limiter.paced(item.model, self.stop.cuts_short) as may_leave:
-                if not may_leave:
-                    return CallEnd(item, None, _given_up())
-                sent = self._announcement(item, turn, n)
+            async with self.limiter.departure(
+                item.model, demand, item_id=item.id, attempt=n, stopping=self.stop
+            ) as call:
+                if call is None:
+                    return self._held_back(item, turn)
+                sent = self._announcement(item, turn, n, demand.usd)
                 await self.ledger.append(sent)
-                return await self._exchange(_Call(sent, item, body, turn.note))
+                end = await self._exchange(_Call(sent, item, body, turn.note))
+                self._heard(call, end)
+                return end
         except asyncio.CancelledError:
             if sent is None:
                 return CallEnd(item, None, _given_up())
             return self.settler.failed(sent, item, _given_up(), {})
 
-    def _announcement(self, item: Item, turn: NextTurn, n: int) -> Sent:
-        at = self.clock.stamp()
+    def _held_back(self, item: Item, turn: NextTurn) -> CallEnd:
+        """What becomes of a call that may not leave: its model is gone, or the run stops."""
+        out = self.limiter.out(item.model)
+        if out is None or not out.fails:
+            return CallEnd(item, None, _given_up())
+        return self._unsent(item, turn, ModelUnavailable(f"nothing was sent: {out.reason}"))
+
+    def _heard(self, call: Call, end: CallEnd) -> None:
+        """Let the limits learn from a call before the next one leaves."""
+        self.limiter.heard(call, end.error)
+        line = end.line
+        if line is None:
+            return
+        tokens = line.tokens
+        self.limiter.settle(
+            call,
+            tokens=None if tokens is None else tokens.input_text + tokens.input_image,
+            n_images=len(line.images),
+            usd=line.cost_usd,
+        )
+
+    def _announcement(
+        self, item: Item, turn: NextTurn, n: int, est_usd: Decimal | None = None
+    ) -> Sent:
         return Sent(
             run_id=self.run_id,
             item=item.id,
             key=turn.key,
             turn=turn.number,
             attempt=n,
-            at=at,
+            at=self.clock.stamp(),
             model=item.model,
-            est_usd=self.book.estimate(item, at=at, turn=turn.number),
+            est_usd=est_usd,
         )
 
     async def _exchange(self, call: _Call) -> CallEnd:
@@ -300,6 +350,13 @@ def _named(reference: Reference) -> str:
     if reference.item is not None:
         return f"item:{reference.item}"
     return shown_url(reference.url) if reference.url is not None else str(reference.path)
+
+
+def _spent_usd(end: CallEnd) -> Decimal | None:
+    """What a call counts with in a budget; None if nobody knows, which counts as its estimate."""
+    if end.line is None or end.line.billed == "no":
+        return Decimal(0)
+    return end.line.cost_usd
 
 
 def _given_up() -> Cancelled:

@@ -98,6 +98,13 @@ class PriceBook:
             size=asked.size,
         )
 
+    @staticmethod
+    def input_tokens(item: Item, *, turn: int | None = None) -> int:
+        """About how many tokens a call of an item sends, as a limit of tokens counts them."""
+        asked = _raw(item.request) if item.request is not None else _written(item, turn)
+        reference_tokens = KnownModels.shipped().token_counts(item.model).reference
+        return _text_tokens(asked.n_chars) + asked.n_images * reference_tokens
+
     def find(self, *models: str | None, at: str) -> Price | None:
         """The price that the first of these names that has one had at a moment.
 
@@ -189,12 +196,16 @@ def estimate(
     if price is None:
         return None
     tokens = Tokens(
-        input_text=-(-n_prompt_chars // _CHARS_PER_TOKEN),
+        input_text=_text_tokens(n_prompt_chars),
         input_image=n_references * price.reference_tokens,
         output_text=_TEXT_ALLOWANCE_TOKENS,
         output_image=price.tokens_an_image(size),
     )
     return price_tokens(tokens, "inferred", price).usd
+
+
+def _text_tokens(n_chars: int) -> int:
+    return -(-n_chars // _CHARS_PER_TOKEN)
 
 
 class _Load(NamedTuple):

@@ -1,15 +1,19 @@
 """What a process exits with: of all that happened in a run, what ranks highest. Pure."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
 from batchgen.errors import BatchgenError
 
 EXIT_BY_SIGNAL: Final = {"sigint": 130, "sigterm": 143}
+EXIT_LEFT: Final = 5
+EXIT_STOPPED: Final = 7
 _BUG: Final = 1
 _SOME_FAILED: Final = 4
-EXIT_LEFT: Final = 5
-_STOPPED: Final = 7
+# The highest first: a bug, a signal with items left, the disk, what running again would not mend,
+# cost, time, what a later run mends, failures.
+_RANKS: Final = (_BUG, 130, 143, 12, EXIT_STOPPED, 8, 10, EXIT_LEFT, _SOME_FAILED)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -23,6 +27,8 @@ class Ending:
         failed: What kept the run from going on, a disk that failed for one.
         is_stopped: An answer said that no item could do better.
         is_given_up: Somebody asked the run to stop.
+        stop_code: What the reason for stopping means, if it says so itself.
+        out_codes: What it means that models were given up.
     """
 
     n_failed: int = 0
@@ -32,18 +38,29 @@ class Ending:
     failed: BatchgenError | None = None
     is_stopped: bool = False
     is_given_up: bool = False
+    stop_code: int | None = None
+    out_codes: frozenset[int] = frozenset()
 
 
 def exit_code(ending: Ending) -> int:
-    """Rank what happened: bug, signal with items left, failure, stop, items left, items failed."""
+    """Rank what happened; 0 if nothing did."""
+    codes = set(_codes(ending))
+    ranked = (*_RANKS, *sorted(codes - set(_RANKS)))
+    return next((code for code in ranked if code in codes), 0)
+
+
+def _codes(ending: Ending) -> Iterator[int]:
     if ending.met_bug:
-        return _BUG
-    if ending.signal is not None and ending.n_pending:
-        return EXIT_BY_SIGNAL[ending.signal]
+        yield _BUG
     if ending.failed is not None:
-        return ending.failed.exit_code
+        yield ending.failed.exit_code
     if ending.is_stopped:
-        return _STOPPED
-    if ending.is_given_up and ending.n_pending:
-        return EXIT_LEFT
-    return _SOME_FAILED if ending.n_failed or ending.n_pending else 0
+        yield EXIT_STOPPED
+    if ending.n_failed or ending.n_pending:
+        yield _SOME_FAILED
+        yield from ending.out_codes
+    if ending.n_pending:
+        if ending.signal is not None:
+            yield EXIT_BY_SIGNAL[ending.signal]
+        if ending.is_given_up:
+            yield EXIT_LEFT if ending.stop_code is None else ending.stop_code

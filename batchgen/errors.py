@@ -12,6 +12,7 @@ which budget a retry would come from. Messages say what happened, to what, and w
     └── AttemptError          one call failed
         ├── Unreachable       never connected                     no     transport
         │   └── UnknownHost   its name does not exist
+        ├── ProxyRefused      the proxy does not let it through   no     stops the run
         ├── TlsFailed         certificate or protocol             no     stops the run
         ├── ConnectionDropped gone before an answer               maybe  unsure
         ├── NoAnswer          no answer, or a stalled one         maybe  unsure
@@ -167,7 +168,7 @@ class AttemptError(BatchgenError):
 
     outcome: ClassVar[Outcome]
     family: ClassVar[RetryFamily] = "never"
-    stops_run: ClassVar[bool] = False
+    stops_run: bool = False
     first_wait_s: ClassVar[float] = 1.0
     longest_wait_s: ClassVar[float] = 60.0
     billed: Billed = "no"
@@ -220,6 +221,13 @@ class Unreachable(AttemptError):
 
 class UnknownHost(Unreachable):
     """There is no host of that name; nothing was sent, nothing billed, retried freely."""
+
+
+class ProxyRefused(AttemptError):
+    """The proxy does not let this run through; nothing was sent, and the run stops."""
+
+    outcome = Outcome.CONNECTION
+    stops_run = True
 
 
 class TlsFailed(AttemptError):

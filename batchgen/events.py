@@ -15,6 +15,7 @@ class RunBegan:
     Attributes:
         n_items: Items of the job; `n_reused` of them are done already, `n_settled` failed for
             good in an earlier run.
+        concurrency: The most calls that may be under way at once.
         planned_usd: The estimate for what is left; None if some price is unknown.
     """
 
@@ -59,10 +60,28 @@ class Stopping:
 
 
 @dataclass(frozen=True, slots=True)
-class Ticked:
-    """A second has gone by with `n_in_flight` calls under way."""
+class Cooling:
+    """Nothing leaves to a model for so many seconds, and why: `after a 429`."""
 
-    n_in_flight: int
+    model: str
+    for_s: float
+    why: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Ticked:
+    """A second has gone by.
+
+    Attributes:
+        n_in_flight: Calls under way, of `limit` that may be by now.
+        n_retrying: Items that wait for their next attempt.
+        cooling: The models to which nothing leaves for a while.
+    """
+
+    n_in_flight: int = 0
+    limit: int = 0
+    n_retrying: int = 0
+    cooling: tuple[Cooling, ...] = ()
 
 
 Event: TypeAlias = RunBegan | Warned | AttemptEnded | ItemEnded | Stopping | Ticked

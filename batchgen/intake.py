@@ -30,17 +30,18 @@ class Intake:
     go_on: Callable[[], None]
     _urls: set[str] = field(default_factory=set)
 
-    def read(self, *, model: str | None) -> None:
+    def read(self, *, model: str | None, needs_prices: bool = False) -> None:
         """Read and check the whole job.
 
         Args:
             model: Wins over the job's default, not over an item's own.
+            needs_prices: Each model must have a price.
 
         Raises:
             JobError: Something is wrong with the job.
             StoreError: The disk could not take the draft.
         """
-        items = self.manifest.items(self.references, model=model)
+        items = self.manifest.items(self.references, model=model, needs_prices=needs_prices)
         write_items(self.draft, self._noting_urls(items))
         self.manifest.raise_problems()
 

@@ -1,12 +1,18 @@
 """What the caller of a run decides, and what becomes of it beside what the job says."""
 
+import math
+from dataclasses import replace
+from decimal import Decimal
 from pathlib import Path
-from typing import Final, Literal, TypedDict
+from typing import Any, Final, TypedDict
 
+from batchgen.budget import Budget, seconds_until
+from batchgen.clock import Clock
 from batchgen.errors import UsageError
-from batchgen.limits import AUTO_CONCURRENCY, max_in_flight
+from batchgen.limits import Concurrency, Limits, max_in_flight, read_concurrency
 from batchgen.plan import Redo
 from batchgen.selection import Selection
+from batchgen.wording import read_duration
 
 FAILED: Final = "failed.jsonl"
 
@@ -21,8 +27,17 @@ class RunOptions(TypedDict, total=False):
     """The address alone; key and auth stay the provider's."""
     model: str | None
     """For items that name none; wins over the job's default."""
-    concurrency: int | Literal["auto"] | None
+    concurrency: int | str | None
+    """A number, `auto`, or `MIN-MAX`."""
     rpm: float | None
+    tpm: float | None
+    ipm: float | None
+    rpd: int | None
+    max_cost_usd: float | Decimal | None
+    max_duration: float | str | None
+    """Seconds, or a time such as `5h` or `1h30m`."""
+    deadline: str | None
+    """`HH:MM` on clocks here: no new attempts after the next time that they show it."""
     api_key_file: str | Path | None
     """Holds the key, instead of the environment."""
     ca_file: str | Path | None
@@ -54,28 +69,83 @@ def check_options(options: RunOptions) -> None:
     if unknown := sorted(set(options) - set(RunOptions.__annotations__)):
         known = ", ".join(RunOptions.__annotations__)
         raise TypeError(f"unknown options {', '.join(unknown)}; expected some of {known}")
-    concurrency, rpm, limit = (options.get("concurrency"), options.get("rpm"), options.get("limit"))
-    if concurrency is not None and concurrency != "auto" and concurrency < 1:
-        raise UsageError(f"concurrency {concurrency}: expected auto or a number of at least 1")
+    read_limits(Limits(), options)
+    read_budget(Budget(), options, Clock())
+    limit = options.get("limit")
     if limit is not None and limit < 1:
         raise UsageError(f"limit {limit}: expected a number of at least 1")
-    if rpm is not None and rpm <= 0:
-        raise UsageError(f"rpm {rpm}: expected a number above 0")
 
 
-def choose_concurrency(option: int | Literal["auto"] | None, job: int | None) -> int:
-    """What was asked for, if the system gives that many open files; `auto` takes what it can.
+def read_limits(job: Limits, options: RunOptions) -> Limits:
+    """The job's limits, with those that the caller set in their place.
+
+    Raises:
+        UsageError: A value that an option does not take.
+    """
+    limits = job
+    if (asked := options.get("concurrency")) is not None:
+        concurrency = read_concurrency(str(asked))
+        if concurrency is None:
+            raise UsageError(
+                f"concurrency {asked}: expected auto, a number of at least 1, or MIN-MAX"
+            )
+        limits = replace(limits, concurrency=concurrency)
+    rates = {name: _above_0(name, options.get(name)) for name in ("rpm", "tpm", "ipm", "rpd")}
+    rpd = rates["rpd"]
+    if rpd is not None and not rpd.is_integer():
+        raise UsageError(f"rpd {rpd}: expected a whole number")
+    return replace(
+        limits,
+        rpm=limits.rpm if rates["rpm"] is None else rates["rpm"],
+        tpm=limits.tpm if rates["tpm"] is None else rates["tpm"],
+        ipm=limits.ipm if rates["ipm"] is None else rates["ipm"],
+        rpd=limits.rpd if rpd is None else int(rpd),
+    )
+
+
+def _above_0(name: str, value: Any) -> float | None:
+    if value is None:
+        return None
+    if not isinstance(value, int | float) or not (math.isfinite(value) and value > 0):
+        raise UsageError(f"{name} {value}: expected a number above 0")
+    return float(value)
+
+
+def read_budget(job: Budget, options: RunOptions, clock: Clock) -> Budget:
+    """The job's budget, with what the caller set in its place; the earlier of two ends counts.
+
+    Raises:
+        UsageError: A value that an option does not take.
+    """
+    budget = job
+    if (cost := options.get("max_cost_usd")) is not None:
+        if not cost >= 0:
+            raise UsageError(f"max_cost_usd {cost}: expected a number of at least 0")
+        budget = replace(budget, max_cost_usd=Decimal(str(cost)))
+    if (asked := options.get("max_duration")) is not None:
+        seconds = read_duration(asked) if isinstance(asked, str) else float(asked)
+        if seconds is None or not seconds >= 0:
+            raise UsageError(
+                f"max_duration {asked}: expected seconds, or a time such as 30m or 1h30m"
+            )
+        budget = replace(budget, max_duration_s=seconds)
+    if (deadline := options.get("deadline")) is not None:
+        left_s = seconds_until(deadline, clock.now())
+        if budget.max_duration_s is None or left_s < budget.max_duration_s:
+            budget = replace(budget, max_duration_s=left_s)
+    return budget
+
+
+def bearable(asked: Concurrency) -> Concurrency:
+    """What was asked for, if the system gives that many open files; a search takes what it can.
 
     Raises:
         UsageError: More requests at once than open files allow.
     """
-    asked = job if option is None else option
-    bearable = max_in_flight()
-    if asked is None or asked == "auto":
-        return min(AUTO_CONCURRENCY, bearable)
-    if asked > bearable:
+    most = max_in_flight()
+    if asked.lowest > most or (asked.start == asked.highest > most):
         raise UsageError(
-            f"concurrency {asked} needs more open files than this process may have: "
-            f"at most {bearable}, or raise the limit (ulimit -n)"
+            f"concurrency {asked.highest} needs more open files than this process may have: "
+            f"at most {most}, or raise the limit (ulimit -n)"
         )
-    return asked
+    return asked.within(most)

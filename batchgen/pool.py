@@ -1,27 +1,28 @@
-"""A bounded pool: takes a slot, then an item, and sees the item through its retries.
+"""A bounded pool: takes a seat, then an item, and sees the item through its retries.
 
     run(take)                  yields each item's end
-      └── _drive(take)         takes a slot before it takes an item; waits for ends if none is ready
-            └── _finish(item)  never raises; what breaks ends the run, not its neighbours
-                  └── _with_retries(item)      asks retry.decide; a waiting retry holds no slot
-                        └── _call(item, n)     one attempt and its record, cancelled or not
+      └── _drive(take)         takes a seat before it takes an item; waits for ends if none is ready
+            └── _finish(case)  never raises; what breaks ends the run, not its neighbours
+                  └── _with_retries(case)      asks retry.decide; a waiting retry holds no seat
+                        └── _call(case)        one attempt and its record, cancelled or not
                               └── journey.attempt, journey.record      injected
 
 The pool knows neither HTTP nor disk. A million items are never a million tasks, nor a million
 waiting retries: no item is taken while `limiter.max_open` are open, and one stays open until its
-end has been taken from `run`.
+end has been taken from `run`. An item that has to wait for long is parked: it is not open any more,
+and comes back when its time has come and no other item is ready.
 """
 
 import asyncio
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Generic, Protocol, TypeAlias, TypeVar, assert_never
 
 from batchgen.clock import Clock
 from batchgen.errors import AttemptError, BatchgenError, Cancelled, SkippedDependency
-from batchgen.limits import Limiter
+from batchgen.limits import Limiter, Seat
 from batchgen.model import Decision, Item
 from batchgen.retry import Again, GiveUp, Retries, StopRun, Tries, Verdict, decide
 
@@ -71,19 +72,44 @@ class _Called(Generic[FinishedT]):
     goes_on: bool
 
 
+@dataclass(slots=True)
+class _Case(Generic[FinishedT]):
+    """An item on its way: what was tried, and from when on it may be tried again."""
+
+    item: Item
+    seat: Seat
+    tries: Tries = field(default_factory=Tries)
+    n: int = 0
+    ready_s: float = 0.0
+    end: FinishedT | None = None
+
+
 class Stop:
-    """Why a run stops early. The first reason stands."""
+    """Why a run stops early. The first reason stands.
+
+    Attributes:
+        reason: A sentence.
+        cause: What was raised, if anything was.
+        exit_code: What the reason means for whoever started the run, if it says so itself.
+    """
 
     def __init__(self) -> None:
         """Start with no reason to stop."""
         self._asked = asyncio.Event()
         self.reason: str | None = None
         self.cause: BaseException | None = None
+        self.exit_code: int | None = None
 
-    def ask(self, reason: str, cause: BaseException | None = None) -> None:
+    def ask(
+        self,
+        reason: str,
+        cause: BaseException | None = None,
+        *,
+        exit_code: int | None = None,
+    ) -> None:
         """Ask for no new attempts; those under way may finish."""
         if not self.asked:
-            self.reason, self.cause = reason, cause
+            self.reason, self.cause, self.exit_code = reason, cause, exit_code
         self._asked.set()
 
     @property
@@ -125,12 +151,19 @@ class Pool(Generic[AttemptedT, FinishedT]):
         self._stop = stop
         self._clock = clock
         self._rng = rng
-        self._room = asyncio.Semaphore(limiter.max_open)
         self._ends: asyncio.Queue[FinishedT | None] = asyncio.Queue()
         self._under_way: set[asyncio.Task[None]] = set()
-        self._one_ended = asyncio.Event()
+        self._parked: list[_Case[FinishedT]] = []
+        self._n_open = 0
+        self._n_retrying = 0
+        self._changed = asyncio.Event()
         self._driver: asyncio.Task[None] | None = None
         self._defect: Exception | None = None
+
+    @property
+    def n_waiting(self) -> int:
+        """How many items wait for their next attempt."""
+        return self._n_retrying + len(self._parked)
 
     async def run(self, take: Take) -> AsyncIterator[FinishedT]:
         """Yield each item's end, in order of completion.
@@ -147,7 +180,7 @@ class Pool(Generic[AttemptedT, FinishedT]):
         try:
             while (end := await self._ends.get()) is not None:
                 yield end
-                self._room.release()
+                self._closed()
         finally:
             await self.close()
         if self._defect is not None:
@@ -179,36 +212,66 @@ class Pool(Generic[AttemptedT, FinishedT]):
 
     async def _drive(self, take: Take) -> None:
         async with asyncio.TaskGroup() as group:
-            while (item := await self._next(take)) is not None:
-                task = group.create_task(self._finish(item))
+            while (case := await self._next(take)) is not None:
+                self._n_open += 1
+                task = group.create_task(self._finish(case))
                 self._under_way.add(task)
                 task.add_done_callback(self._left)
+        for case in self._parked:
+            if case.end is not None:
+                self._ends.put_nowait(case.end)
 
     def _left(self, task: asyncio.Task[None]) -> None:
         self._under_way.discard(task)
-        self._one_ended.set()
+        self._changed.set()
 
-    async def _next(self, take: Take) -> Item | None:
-        """Wait for room, a slot and an item that is ready; None if there will be none any more.
+    def _closed(self) -> None:
+        """An item is not open any more."""
+        self._n_open -= 1
+        self._changed.set()
 
-        No slot is held while nothing is ready: what is under way may need it for a retry.
+    async def _next(self, take: Take) -> _Case[FinishedT] | None:
+        """Wait for room, a seat and an item that is ready; None if there will be none any more.
+
+        No seat is held while nothing is ready: what is under way may need it for a retry.
         """
-        await self._room.acquire()
-        while await self._has_slot():
-            self._one_ended.clear()
-            if (item := self._taken(take)) is not None:
-                return item
-            self._limiter.free_slot()
-            if not self._under_way or await self._stop.cuts_short(self._wait_for_an_end()):
-                break
-        return None
+        while True:
+            self._changed.clear()
+            if self._n_open >= self._limiter.max_open:
+                if await self._stop.cuts_short(self._change()):
+                    return None
+                continue
+            seat = await self._seat()
+            if seat is None:
+                return None
+            self._changed.clear()
+            if (case := self._ready(take, seat)) is not None:
+                return case
+            self._limiter.free_seat(seat)
+            if not self._under_way and not self._parked:
+                return None
+            if await self._stop.cuts_short(self._change(self._soonest_s())):
+                return None
 
-    async def _has_slot(self) -> bool:
-        """Wait for a slot for one more item; False once the run stops."""
-        await self._limiter.take_slot()
+    async def _seat(self) -> Seat | None:
+        """Wait for a seat for one more item; None once the run stops."""
+        seat = await self._limiter.take_seat()
         if self._stop.asked:
-            self._limiter.free_slot()
-        return not self._stop.asked
+            self._limiter.free_seat(seat)
+            return None
+        return seat
+
+    def _ready(self, take: Take, seat: Seat) -> _Case[FinishedT] | None:
+        """The next item that is ready: a fresh one, else one that was parked for long enough."""
+        if (item := self._taken(take)) is not None:
+            return _Case(item, seat)
+        now_s = self._clock.monotonic_s()
+        for number, case in enumerate(self._parked):
+            if case.ready_s <= now_s:
+                del self._parked[number]
+                case.seat = seat
+                return case
+        return None
 
     def _taken(self, take: Take) -> Item | None:
         """The next item, if one is ready and can be read."""
@@ -218,17 +281,36 @@ class Pool(Generic[AttemptedT, FinishedT]):
             self._broke(defect)
             return None
 
-    async def _wait_for_an_end(self) -> None:
-        await self._one_ended.wait()
+    def _soonest_s(self) -> float | None:
+        """Seconds until the first parked item is ready; None if there is none."""
+        now_s = self._clock.monotonic_s()
+        return min((case.ready_s - now_s for case in self._parked), default=None)
 
-    async def _finish(self, item: Item) -> None:
+    async def _change(self, within_s: float | None = None) -> None:
+        """Wait until an item has ended, or been parked, but no longer than so many seconds."""
+        if within_s is None:
+            await self._changed.wait()
+            return
+        changed = asyncio.ensure_future(self._changed.wait())
+        slept = asyncio.ensure_future(self._clock.sleep(within_s))
         try:
-            end = await self._with_retries(item)
+            await asyncio.wait({changed, slept}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            changed.cancel()
+            slept.cancel()
+
+    async def _finish(self, case: _Case[FinishedT]) -> None:
+        try:
+            end = await self._with_retries(case)
         except Exception as defect:  # noqa: BLE001 - raised again by run, when all have ended
             self._broke(defect)
-            self._room.release()
+            self._closed()
         else:
-            self._ends.put_nowait(end)
+            if end is None:
+                self._parked.append(case)
+                self._closed()
+            else:
+                self._ends.put_nowait(end)
 
     def _broke(self, defect: Exception) -> None:
         """Keep the first defect, even where the run was already stopping for another reason."""
@@ -236,35 +318,49 @@ class Pool(Generic[AttemptedT, FinishedT]):
         told = str(defect) if isinstance(defect, BatchgenError) else repr(defect)
         self._stop.ask(told, defect)
 
-    async def _with_retries(self, item: Item) -> FinishedT:
-        """Call until the item is done, given up, or the run stops; the first slot is held.
+    async def _with_retries(self, case: _Case[FinishedT]) -> FinishedT | None:
+        """Call until the item is done, given up, parked (None), or the run stops.
 
-        Each turn of a conversation has retries of its own, and takes a slot of its own.
+        The first seat is held. Each turn of a conversation has retries of its own, and takes a
+        seat of its own.
         """
-        tries, n = Tries(), 0
         while True:
-            n += 1
+            case.n += 1
+            self._limiter.assign(case.seat, case.item.model)
             try:
-                called = await self._call(item, n, tries)
+                called = await self._call(case)
             finally:
-                self._limiter.free_slot()
-            end = called.end
-            if called.goes_on:
-                tries, n = Tries(), 0
-            elif called.error is None or not isinstance(called.verdict, Again):
-                return end
-            else:
-                tries = tries.after(called.error)
-                if await self._stop.cuts_short(self._clock.sleep(called.verdict.after_s)):
-                    return end
-            await self._limiter.take_slot()
-            if self._stop.asked:
-                self._limiter.free_slot()
-                return end
+                self._limiter.free_seat(case.seat)
+            case.end = called.end
+            match called.verdict:
+                case _ if called.goes_on:
+                    case.tries, case.n = Tries(), 0
+                case Again() as again if called.error is not None:
+                    if again.is_charged:
+                        case.tries = case.tries.after(called.error)
+                    if again.is_parked:
+                        case.ready_s = self._clock.monotonic_s() + again.after_s
+                        return None
+                    if await self._waits(again.after_s):
+                        return called.end
+                case _:
+                    return called.end
+            seat = await self._seat()
+            if seat is None:
+                return called.end
+            case.seat = seat
 
-    async def _call(self, item: Item, n: int, tries: Tries) -> _Called[FinishedT]:
+    async def _waits(self, wait_s: float) -> bool:
+        """Wait for the next attempt; True if the run stops."""
+        self._n_retrying += 1
+        try:
+            return await self._stop.cuts_short(self._clock.sleep(wait_s))
+        finally:
+            self._n_retrying -= 1
+
+    async def _call(self, case: _Case[FinishedT]) -> _Called[FinishedT]:
         """Make one attempt and write it down, even when it is cancelled meanwhile."""
-        call = asyncio.create_task(self._journey.attempt(item, n))
+        call = asyncio.create_task(self._journey.attempt(case.item, case.n))
         cancelled = False
         try:
             attempted = await asyncio.shield(call)
@@ -273,7 +369,7 @@ class Pool(Generic[AttemptedT, FinishedT]):
             attempted = await call
             cancelled = True
         error = attempted.error
-        verdict = None if error is None else decide(error, tries, self._retries, self._rng)
+        verdict = None if error is None else self._decide(error, case)
         why = verdict.why if isinstance(verdict, GiveUp) else None
         decision = self._decision(error, verdict)
         end = await to_the_end(self._journey.record(attempted, decision, why))
@@ -281,6 +377,10 @@ class Pool(Generic[AttemptedT, FinishedT]):
             raise asyncio.CancelledError
         goes_on = error is None and self._journey.goes_on(attempted)
         return _Called(error, verdict, end, goes_on)
+
+    def _decide(self, error: AttemptError, case: _Case[FinishedT]) -> Verdict:
+        is_shared = self._limiter.is_shared(case.item.model)
+        return decide(error, case.tries, self._retries, self._rng, is_shared=is_shared)
 
     def _decision(self, error: AttemptError | None, verdict: Verdict | None) -> Decision:
         """The ledger's word for a verdict; a run that must stop is told to."""

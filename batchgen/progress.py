@@ -73,6 +73,7 @@ class Tally:
     n_failed: int = 0
     cost_usd: Decimal = Decimal(0)
     n_unknown: int = 0
+    now: Ticked = Ticked()
     _started_s: float = 0.0
     _ends_s: deque[float] = field(default_factory=lambda: deque(maxlen=_RECENT_ENDS))
 
@@ -93,6 +94,8 @@ class Tally:
                 self.n_done += result.status == "done"
                 self.n_failed += result.status in {"failed", "skipped"}
                 self._ends_s.append(self.monotonic_s())
+            case Ticked():
+                self.now = event
             case _:
                 pass
 
@@ -116,6 +119,7 @@ class Tally:
     def words(self) -> str:
         """The state in a few words."""
         words = [f"{self.n_failed} failed", bill(self.cost_usd, self.n_unknown)]
+        words += traffic(self.now)
         if (per_min := self.per_min) is not None:
             words.append(f"{per_min:.1f}/min")
         if (eta_s := self.eta_s) is not None:
@@ -240,6 +244,18 @@ def _observer(style: Literal["bar", "plain", "none"], stream: PatientStream) -> 
             return NullObserver()
 
 
+def traffic(now: Ticked) -> list[str]:
+    """What is on the road: `running 12/16`, `cooling down 38s after a 429 on MODEL`, `retrying 3`.
+
+    Nothing while nothing is known.
+    """
+    words = [f"running {now.n_in_flight}/{now.limit}"] if now.limit else []
+    words += [
+        f"cooling down {one.for_s:.0f}s {one.why} on {printable(one.model)}" for one in now.cooling
+    ]
+    return words + ([f"retrying {now.n_retrying}"] if now.n_retrying else [])
+
+
 def opening(event: RunBegan) -> str:
     """The first line: what is going to happen."""
     left = event.n_items - event.n_reused - event.n_settled
@@ -250,7 +266,7 @@ def opening(event: RunBegan) -> str:
         told += f" ({event.n_settled} failed for good before)"
     cost = "cost unknown" if event.planned_usd is None else f"about {usd(event.planned_usd)}"
     planned = f", {cost}" if left else ""
-    return f"{told}, {event.concurrency} at once, {event.provider}{planned}"
+    return f"{told}, at most {event.concurrency} at once, {event.provider}{planned}"
 
 
 def stopping(event: Stopping) -> str:

@@ -15,8 +15,8 @@ from batchgen.store.receipts import load_receipt, part_name
 _MAX_TOLD = 10
 
 
-def read_past(layout: Layout, warn: Callable[[str], None]) -> History:
-    """Read the ledger of a directory that this process holds.
+def read_past(layout: Layout, warn: Callable[[str], None], *, since: str | None = None) -> History:
+    """Read the ledger of a directory that this process holds; see `read_history` for `since`.
 
     A torn last line, as a power cut leaves one, is moved aside; a line that does not parse is
     passed over. Both are told.
@@ -28,7 +28,7 @@ def read_past(layout: Layout, warn: Callable[[str], None]) -> History:
     for path in paths:
         if (aside := move_torn_tail(path)) is not None:
             warn(f"{path.name} ended in a torn line, which is now in {aside.name}")
-    history = read_history(paths)
+    history = read_history(paths, since=since)
     for place in history.unreadable[:_MAX_TOLD]:
         warn(f"the ledger has a line that cannot be read: {place}")
     return history

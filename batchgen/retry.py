@@ -28,7 +28,10 @@ class Retries:
         unsure: Retries of calls that may have been executed, and so may be paid twice.
         rate_limit: Retries after a 429.
         no_image: Retries of paid answers without a picture.
-        max_wait: Seconds; an item that is told to wait longer is given up for this run.
+        max_wait: Seconds; an item that is told to wait longer goes to the end of the queue, and no
+            wait that nobody asked for is longer.
+        patience: Seconds; for so long a service may be away, or refuse everything, before the run
+            stops and leaves the rest to be done.
     """
 
     transport: int = 4
@@ -36,6 +39,7 @@ class Retries:
     rate_limit: int = 20
     no_image: int = 2
     max_wait: float = 600.0
+    patience: float = 1800.0
 
     def budget(self, error: AttemptError) -> int:
         """How many retries an error of this kind may use in all."""
@@ -60,9 +64,16 @@ class Retries:
 
 @dataclass(frozen=True, slots=True)
 class Again:
-    """Try the item again after so many seconds."""
+    """Try the item again after so many seconds.
+
+    Attributes:
+        is_charged: Whether the retry comes from the item's budget.
+        is_parked: Whether the item goes to the end of the queue meanwhile.
+    """
 
     after_s: float
+    is_charged: bool = True
+    is_parked: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,31 +104,44 @@ class Tries:
         return replace(self, used={**self.used, error.family: self.used.get(error.family, 0) + 1})
 
 
-def decide(error: AttemptError, tries: Tries, policy: Retries, rng: random.Random) -> Verdict:
+def decide(
+    error: AttemptError,
+    tries: Tries,
+    policy: Retries,
+    rng: random.Random,
+    *,
+    is_shared: bool = False,
+) -> Verdict:
     """Say what follows from a failed attempt.
 
     A wait that the server asked for is never shortened: jitter is added to it. Without one the
     wait is full jitter, uniform between zero and a ceiling that doubles up to the longest wait of
     its error, so that workers spread out at the ceiling as well.
+
+    Args:
+        error: Why it failed.
+        tries: The retries that the item has used so far.
+        policy: How many there are.
+        rng: For the jitter.
+        is_shared: Everybody sees this failure. Then it is not the item's, and what was surely not
+            executed costs it nothing: when to ask again is for the limiter to say.
     """
     if error.stops_run:
         return StopRun(error.message)
+    is_charged = not (is_shared and error.family == "transport")
     used = tries.used.get(error.family, 0)
     budget = policy.budget(error)
-    if used >= budget:
+    if is_charged and used >= budget:
         retries = counted(used, "retry", "retries")
         return GiveUp(f"given up after {retries}" if used else None)
+    ceiling_s = min(_ceiling_s(error, used), policy.max_wait)
     told_s = error.wait_s
-    if told_s is not None:
-        if told_s > policy.max_wait:
-            return GiveUp(
-                f"given up: the service asks to wait {told_s:.0f} s, more than retries.max_wait"
-            )
-        # "Retry-After: 0" tells nothing; obeyed alone it would burn every retry within seconds.
-        tells = told_s >= _HINT_SPREAD_S
-        spread_s = _HINT_SPREAD_S if tells else _ceiling_s(error, used)
-        return Again(told_s + rng.uniform(0, _HINT_JITTER * told_s + spread_s))
-    return Again(rng.uniform(0, _ceiling_s(error, used)))
+    if told_s is None:
+        return Again(rng.uniform(0, ceiling_s), is_charged)
+    # "Retry-After: 0" tells nothing; obeyed alone it would burn every retry within seconds.
+    spread_s = _HINT_SPREAD_S if told_s >= _HINT_SPREAD_S else ceiling_s
+    after_s = told_s + rng.uniform(0, _HINT_JITTER * told_s + spread_s)
+    return Again(after_s, is_charged, is_parked=told_s > policy.max_wait)
 
 
 def _ceiling_s(error: AttemptError, used: int) -> float:

@@ -10,7 +10,8 @@ import asyncio
 import random
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import AsyncExitStack, suppress
-from dataclasses import replace
+from dataclasses import asdict, replace
+from datetime import datetime, timedelta
 from decimal import Decimal
 from functools import partial
 from pathlib import Path
@@ -22,6 +23,15 @@ from batchgen._version import __version__
 from batchgen.acceptance import why_final_differs
 from batchgen.access import as_written, choose_provider, find_key, find_proxy, secret_values
 from batchgen.attempt import Caller
+from batchgen.breakers import FirstRefusals
+from batchgen.budget import (
+    EXIT_OVER_COST,
+    EXIT_OVER_TIME,
+    EXIT_TOO_MANY_FAILURES,
+    Budget,
+    Purse,
+    day_of,
+)
 from batchgen.clock import Clock, stamp
 from batchgen.conversation import Conversations
 from batchgen.cost import PriceBook
@@ -31,6 +41,8 @@ from batchgen.errors import (
     MAX_SHOWN_PROBLEMS,
     AttemptError,
     BatchgenError,
+    Cancelled,
+    ModelUnavailable,
     SkippedDependency,
     Stopped,
     StoreError,
@@ -38,12 +50,20 @@ from batchgen.errors import (
     store_errors,
 )
 from batchgen.events import AttemptEnded, Event, ItemEnded, RunBegan, Stopping, Ticked, Warned
+from batchgen.forecast import Forecast, forecast
 from batchgen.intake import Intake
-from batchgen.limits import Limiter, Limits
+from batchgen.limits import Demand, Limiter, Limits, Out
 from batchgen.manifest import Manifest, open_manifest
 from batchgen.manifest.settings import Settings
 from batchgen.model import Decision, Item, Outcome, Result, Status
-from batchgen.options import RunOptions, check_options, choose_concurrency, choose_output
+from batchgen.options import (
+    RunOptions,
+    bearable,
+    check_options,
+    choose_output,
+    read_budget,
+    read_limits,
+)
 from batchgen.plan import Agenda, Redo, Settled, Skip, Todo, find_overwriting
 from batchgen.pool import Journey, Pool, Stop
 from batchgen.provider import Provider
@@ -64,12 +84,12 @@ from batchgen.store.ledger import (
     Ledger,
     Run,
     Sent,
-    turn_names,
 )
 from batchgen.store.lock import OutputLock
 from batchgen.store.parts import Writer
 from batchgen.timeouts import Timeouts
 from batchgen.transport import Transport, tls_context
+from batchgen.wording import duration
 
 if TYPE_CHECKING:
     from batchgen.references.fetch import Fetcher
@@ -102,6 +122,7 @@ class Runner:
     _ledger: Ledger
     _pool: Pool[CallEnd, Result]
     _agenda: Agenda
+    _forecast: Forecast
 
     def __init__(
         self,
@@ -136,6 +157,9 @@ class Runner:
         self._signal: str | None = None
         self._met_bug = False
         self._skipped: dict[str, str] = {}  # what is about to be, with what it builds on
+        self._outs: dict[str, Out] = {}  # the models to which nothing goes any more
+        self._n_failed = 0
+        self._first_refusals = FirstRefusals()
 
     async def __aenter__(self) -> Self:
         """Read, check, lock, recover and plan; see the class for what is raised."""
@@ -149,13 +173,9 @@ class Runner:
         )
         key = find_key(provider, options.get("api_key_file"))
         self._proxy = find_proxy(provider, options.get("proxy"))
-        limits = manifest.settings.limits
-        self._limiter = Limiter(
-            Limits(
-                concurrency=choose_concurrency(options.get("concurrency"), limits.concurrency),
-                rpm=options.get("rpm") or limits.rpm,
-            )
-        )
+        limits = read_limits(manifest.settings.limits, options)
+        self._limits = replace(limits, concurrency=bearable(limits.concurrency))
+        self._budget = read_budget(manifest.settings.budget, options, self._clock)
         self._secrets = Secrets(secret_values(provider, key, self._proxy))
         parent = choose_output(options.get("output"), self._job, manifest.name)
         self._layout = Layout(parent / manifest.name)
@@ -203,20 +223,26 @@ class Runner:
 
     async def results(self) -> AsyncIterator[Result]:
         """Make what is to be made; yield each item as it ends, in order of completion."""
-        ticking = asyncio.create_task(self._tick())
+        beside = [asyncio.create_task(self._tick()), asyncio.create_task(self._end_in_time())]
         try:
             async for result in self._pool.run(self._take):
                 yield result
             self._tell_waiting()
         finally:
-            ticking.cancel()
+            for task in beside:
+                task.cancel()
 
-    def request_stop(self, reason: str) -> None:
-        """Start no new attempts; `results` ends when those under way have ended."""
+    def request_stop(self, reason: str, *, exit_code: int | None = None) -> None:
+        """Start no new attempts; `results` ends when those under way have ended.
+
+        Args:
+            reason: A sentence, or `sigint`, or `sigterm`.
+            exit_code: What the run ends with if items are left; 5 unless told.
+        """
         if reason in EXIT_BY_SIGNAL:
             self._signal = self._signal or reason
         self._tell_stopping(reason)
-        self.stop.ask(reason)
+        self.stop.ask(reason, exit_code=exit_code)
 
     def cancel(self) -> None:
         """Give up what is under way; it is recorded as cancelled, and may have been billed."""
@@ -258,7 +284,11 @@ class Runner:
         draft = self.directory / f".items.{self.run_id}.tmp"
         stack.callback(lambda: draft.unlink(missing_ok=True))
         intake = Intake(manifest, self._references, draft, self._go_on)
-        await asyncio.to_thread(intake.read, model=self._options.get("model"))
+        await asyncio.to_thread(
+            intake.read,
+            model=self._options.get("model"),
+            needs_prices=self._budget.needs_prices,
+        )
         told = manifest.problems.warnings[:MAX_SHOWN_PROBLEMS]
         for warning in told:
             self._tell(Warned(str(warning)))
@@ -307,17 +337,21 @@ class Runner:
         self._settler = Settler(
             self._layout, self._book, provider.name, self._secrets, settings.acceptance
         )
-        self._history = read_past(self._layout, lambda told: self._tell(Warned(f"warning: {told}")))
+        self._history = read_past(
+            self._layout, self._warn, since=_since(self._limits, self._budget, self._began_at)
+        )
         self._refuse_to_overwrite()
         self._ledger = await stack.enter_async_context(
             Ledger(self._layout.segment(self.run_id), self._secrets)
         )
         await self._ledger.append(self._run_line(manifest, provider))
         await self._recover(settings.retries)
+        self._open_limits(settings.retries)
         self._caller = Caller(
             run_id=self.run_id,
             transport=await stack.enter_async_context(transport),
             limiter=self._limiter,
+            purse=self._purse,
             stop=self.stop,
             ledger=self._ledger,
             writer=await stack.enter_async_context(Writer()),
@@ -341,6 +375,31 @@ class Runner:
         self._parents = read_parents(self._layout.items)
         self._agenda = self._new_agenda()
         self._announce(manifest, provider)
+
+    def _open_limits(self, retries: Retries) -> None:
+        """Open what holds requests back; what left in earlier runs counts."""
+        self._limiter = Limiter(
+            self._limits,
+            clock=self._clock,
+            rng=self._rng,
+            patience_s=retries.patience,
+            longest_pause_s=retries.max_wait,
+            on_out=self._give_up_model,
+        )
+        today, spent_usd = day_of(self._began_at), Decimal(0)
+        for past in sorted(self._history.recent, key=lambda past: past.at):
+            at = datetime.fromisoformat(past.at)
+            self._limiter.recall(past.model, at, Demand(past.input_tokens, past.usd))
+            if day_of(at) == today:
+                spent_usd += past.usd or 0
+        self._history.since = None
+        self._history.recent.clear()
+        self._purse = Purse(
+            self._budget,
+            self._clock,
+            partial(self.request_stop, exit_code=EXIT_OVER_COST),
+            spent_usd,
+        )
 
     def _refuse_to_overwrite(self) -> None:
         found = find_overwriting(self._items, self._history, self._layout)
@@ -385,27 +444,21 @@ class Runner:
         )
 
     def _announce(self, manifest: Manifest, provider: Provider) -> None:
-        """Tell what is going to happen: one pass over the plan, which keeps nothing."""
-        n_reused = n_settled = n_todo = 0
-        planned: Decimal | None = Decimal(0)
-        for step in self._new_agenda().foreseen():
-            match step:
-                case Settled(_, last):
-                    n_reused += last.outcome is Outcome.IMAGE
-                    n_settled += last.outcome is not Outcome.IMAGE
-                case Skip():
-                    n_settled += 1
-                case Todo(item) if self._limit is None or n_todo < self._limit:
-                    n_todo += 1
-                    expected = self._expected_usd(item)
-                    planned = None if planned is None or expected is None else planned + expected
-                case Todo():
-                    pass  # for another run
-        self.planned_usd = planned
+        """Tell what is going to happen."""
+        told = self._forecast = forecast(
+            self._new_agenda().foreseen(),
+            self._history,
+            self._book,
+            at=self._clock.stamp(),
+            limit=self._limit,
+            is_anew=self._redo.done,
+        )
+        self.planned_usd = told.planned_usd
         # With a limit, what failed for good is left alone like what lies beyond it.
-        self._n_selected = n_reused + n_todo + (0 if self._limit is not None else n_settled)
+        n_settled = 0 if self._limit is not None else told.n_settled
+        self._n_selected = told.n_reused + told.n_todo + n_settled
         if not self._n_selected:
-            self._tell(Warned("warning: nothing of the job is selected"))
+            self._warn("nothing of the job is selected")
         self._tell(
             RunBegan(
                 run_id=self.run_id,
@@ -413,25 +466,12 @@ class Runner:
                 directory=self.directory,
                 provider=provider.name,
                 n_items=self._n_selected,
-                n_reused=n_reused,
-                n_settled=n_settled,
-                concurrency=self._limiter.concurrency,
-                planned_usd=planned,
+                n_reused=told.n_reused,
+                n_settled=told.n_settled,
+                concurrency=self._limits.concurrency.highest,
+                planned_usd=told.planned_usd,
             )
         )
-
-    def _expected_usd(self, item: Item) -> Decimal | None:
-        """What the turns of an item that are not done should cost; None if a price is unknown."""
-        at = self._clock.stamp()
-        past = [self._history.items.get(name) for name in turn_names(item)]
-        todo = [
-            turn
-            for turn, made in enumerate(past, 1)
-            if made is None or made.last.decision != "done" or self._redo.done or turn == len(past)
-        ]
-        calls = [self._book.estimate(item, at=at, turn=turn) for turn in todo]
-        known = [usd for usd in calls if usd is not None]
-        return sum(known, Decimal(0)) if len(known) == len(calls) else None
 
     # --- while it goes on ---------------------------------------------------------------------
 
@@ -439,6 +479,8 @@ class Runner:
         """The next item of the agenda to see through; None if there is none now."""
         while self._has_more_to_take and (step := self._agenda.next()) is not None:
             match step:
+                case Todo(item) if self._is_left(item):
+                    pass
                 case Todo(item):
                     self._n_taken += 1
                     return item
@@ -454,15 +496,40 @@ class Runner:
     def _has_more_to_take(self) -> bool:
         return self._limit is None or self._n_taken < self._limit
 
+    def _is_left(self, item: Item) -> bool:
+        """Whether an item stays to be done, because its model is not asked any more."""
+        out = self._outs.get(item.model)
+        return out is not None and not out.fails
+
     async def _attempt(self, item: Item, n: int) -> CallEnd:
         """Make call number n of an item, unless it builds on one that has no picture."""
         parent = self._skipped.pop(item.id, None)
-        if parent is None:
-            return await self._caller.attempt(item, n)
-        error = SkippedDependency(
-            f"nothing was sent: it builds on {parent}, which is not done; "
-            f"a later run makes it once {parent} is done"
-        )
+        if parent is not None:
+            return self._unsent(
+                item,
+                SkippedDependency(
+                    f"nothing was sent: it builds on {parent}, which is not done; "
+                    f"a later run makes it once {parent} is done"
+                ),
+            )
+        if (out := self._outs.get(item.model)) is not None and out.fails:
+            return self._gone(item, out)
+        end = await self._caller.attempt(item, n)
+        if end.error is not None:
+            self._first_refusals.refused(item.id, end.error)
+        else:
+            self._first_refusals.passed()
+        return end
+
+    def _gone(self, item: Item, out: Out) -> CallEnd:
+        """An item whose model is gone: told once, and not again each night."""
+        error = ModelUnavailable(f"nothing was sent: {out.reason}")
+        past = self._history.standing(item)
+        if past is not None and past.status == "failed" and past.last.outcome is error.outcome:
+            return CallEnd(item, None, error)
+        return self._unsent(item, error)
+
+    def _unsent(self, item: Item, error: AttemptError) -> CallEnd:
         never_sent = Sent(
             run_id=self.run_id,
             item=item.id,
@@ -482,10 +549,32 @@ class Runner:
             self._tell_stopping(end.error.message)
         result = result_of(item, self._history.standing(item))
         has_ended = decision == "stop" or result.status != "pending"
-        if end.line is not None and has_ended:
+        if has_ended and not (end.line is None and isinstance(end.error, Cancelled)):
             self._agenda.ended(result)
             self._tell(ItemEnded(result))
+            self._count_failure(result)
         return result
+
+    def _count_failure(self, result: Result) -> None:
+        """Stop the run when more items have failed than may."""
+        self._n_failed += result.status == "failed"
+        allowed = self._budget.max_failures
+        if allowed is not None and self._n_failed > allowed.of(self._forecast.n_todo):
+            self.request_stop(
+                f"{self._n_failed} items have failed, and budget.max_failures is {allowed}: "
+                "see what they have in common before you run it again",
+                exit_code=EXIT_TOO_MANY_FAILURES,
+            )
+
+    def _give_up_model(self, model: str, out: Out) -> None:
+        """Nothing goes to a model any more; without work for another one, the run ends."""
+        self._outs[model] = out
+        others = self._forecast.todo_by_model.keys() - self._outs.keys()
+        if others or out.fails:
+            what = "its items fail" if out.fails else "its items are left for another run"
+            self._warn(f"{out.reason}; {what}")
+        else:
+            self.request_stop(out.reason, exit_code=out.exit_code)
 
     async def _write(self, end: CallEnd, decision: Decision, why: str | None) -> None:
         """Make an attempt durable, then clear away what it leaves. Nothing sent, nothing written.
@@ -509,11 +598,9 @@ class Runner:
         self._tell(AttemptEnded(line))
         if not self._told_wrong_size and (differs := why_final_differs(end.item, line.images)):
             self._told_wrong_size = True
-            self._tell(
-                Warned(
-                    f"warning: {line.item}: {differs}; it is taken as it is, and so are others "
-                    "like it, unless output.on_wrong_size says otherwise"
-                )
+            self._warn(
+                f"{line.item}: {differs}; it is taken as it is, and so are others "
+                "like it, unless output.on_wrong_size says otherwise"
             )
 
     def _tell_waiting(self) -> None:
@@ -525,11 +612,8 @@ class Runner:
             item, missing = first
             n_others = sum(1 for _ in waiting)
             wait = f"it and {n_others} more wait" if n_others else "it waits"
-            self._tell(
-                Warned(
-                    f"warning: {item.id} builds on {missing}, which is not done and not part of "
-                    f"this run: {wait}"
-                )
+            self._warn(
+                f"{item.id} builds on {missing}, which is not done and not part of this run: {wait}"
             )
 
     def _tell_stopping(self, reason: str) -> None:
@@ -538,17 +622,44 @@ class Runner:
             self._told_stopping = True
             self._tell(Stopping(reason, self._limiter.n_in_flight if self._entered else 0))
 
+    def _warn(self, told: str) -> None:
+        self._tell(Warned(f"warning: {told}"))
+
     async def _tick(self) -> None:
         """Tell once a second that time goes by: a picture takes long, and nothing else happens."""
+        limiter = self._limiter
         while True:
             await asyncio.sleep(_TICK_S)
-            self._tell(Ticked(self._limiter.n_in_flight))
+            self._tell(
+                Ticked(
+                    n_in_flight=limiter.n_in_flight,
+                    limit=limiter.concurrency,
+                    n_retrying=self._pool.n_waiting,
+                    cooling=limiter.cooling,
+                )
+            )
+
+    async def _end_in_time(self) -> None:
+        """Stop the run when its time is over; what is under way may end."""
+        longest_s = self._budget.max_duration_s
+        if longest_s is None:
+            return
+        elapsed_s = self._clock.monotonic_s() - self._began_s
+        await self._clock.sleep(max(0.0, longest_s - elapsed_s))
+        self.request_stop(
+            f"the time is over: budget.max_duration or --deadline, after {duration(longest_s)}",
+            exit_code=EXIT_OVER_TIME,
+        )
 
     # --- the end ------------------------------------------------------------------------------
 
     def _end(self, code: int) -> End:
         limiter = self._limiter
-        concurrency: dict[str, Any] = {"peak": limiter.peak, "final": limiter.concurrency}
+        concurrency: dict[str, Any] = {
+            "peak": limiter.peak,
+            "final": limiter.concurrency,
+            "history": [asdict(step) for step in limiter.history],
+        }
         return End(
             run_id=self.run_id,
             at=self._clock.stamp(),
@@ -581,8 +692,16 @@ class Runner:
                 failed=failed if isinstance(failed, BatchgenError) else None,
                 is_stopped=isinstance(self.stop.cause, AttemptError),
                 is_given_up=self.stop.asked,
+                stop_code=self.stop.exit_code,
+                out_codes=self._out_codes(),
             )
         )
+
+    def _out_codes(self) -> frozenset[int]:
+        """What given-up models mean; gone ones count if there was work for no other."""
+        others = self._forecast.todo_by_model.keys() - self._outs.keys()
+        outs = self._outs.values()
+        return frozenset(out.exit_code for out in outs if not (out.fails and others))
 
     def _statuses(self) -> dict[Status, int]:
         counts: dict[Status, int] = {"done": 0, "failed": 0, "skipped": 0, "pending": 0}
@@ -600,6 +719,16 @@ class Runner:
 def _without_names(settings: Settings) -> dict[str, Any]:
     """The head of a job for items in which each reference stands for itself."""
     return {name: value for name, value in settings.written.items() if name != "references"}
+
+
+def _since(limits: Limits, budget: Budget, now: datetime) -> str | None:
+    """From when on requests of earlier runs count for limits and budgets; None if none do."""
+    if limits.rpd is not None or budget.max_cost_usd_per_day is not None:
+        return stamp(now - timedelta(hours=25))
+    if limits.usd_per_10min is not None:
+        return stamp(now - timedelta(minutes=11))
+    is_paced = any(limit is not None for limit in (limits.rpm, limits.tpm, limits.ipm))
+    return stamp(now - timedelta(minutes=2)) if is_paced else None
 
 
 def _remove_if_empty(directory: Path) -> None:

@@ -34,6 +34,7 @@ from batchgen.errors import (
     Cancelled,
     ConnectionDropped,
     NoAnswer,
+    ProxyRefused,
     TlsFailed,
     UnknownHost,
     Unreachable,
@@ -247,7 +248,7 @@ def translate(error: Exception, *, upload_began: bool) -> AttemptError:
         case ssl.SSLError() if not upload_began:
             return TlsFailed(f"the TLS connection failed: {_short(error)}")
         case aiohttp.ClientHttpProxyError():
-            return Unreachable(f"the proxy refused the connection (HTTP {error.status})")
+            return _by_proxy(error.status)
         case aiohttp.ConnectionTimeoutError():
             return Unreachable("no connection within the time allowed")
         case aiohttp.ClientConnectorError():
@@ -451,6 +452,13 @@ def _inflater(encoding: str) -> _Inflater | None:
         case other:
             name = other if other in {"br", "zstd", "compress"} else "an unknown one"
             raise BadReply(f"an answer in a compression that nobody asked for ({name})")
+
+
+def _by_proxy(status: int) -> AttemptError:
+    """What the answer to CONNECT means: it is ours to mend, or it may pass."""
+    if 400 <= status < 500:  # noqa: PLR2004
+        return ProxyRefused(f"the proxy refused the connection (HTTP {status})")
+    return Unreachable(f"the proxy could not connect (HTTP {status})")
 
 
 def _unconnected(error: aiohttp.ClientConnectorError) -> Unreachable:

@@ -1,9 +1,14 @@
 """Figures as a person reads them, the same everywhere."""
 
+import re
 from decimal import Decimal
 
 _CENT = Decimal("0.01")
 _MINUTE_S = 60
+_UNITS_S = {"d": 86_400, "h": 3600, "m": 60, "s": 1}
+_DURATION = re.compile(
+    " ?".join(rf"(?:(?P<{unit}>[0-9]+(?:\.[0-9]+)?){unit})?" for unit in _UNITS_S)
+)
 
 
 def usd(amount: Decimal | None) -> str:
@@ -30,6 +35,18 @@ def duration(seconds: float | None) -> str:
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}h{minutes:02d}m" if hours else f"{minutes}m{rest:02d}s"
+
+
+def read_duration(text: str) -> float | None:
+    """Seconds of `90`, `90s`, `30m`, `1h30m`, `2d`; None for what is no such time."""
+    text = text.strip()
+    if text.isascii() and text.isdigit():
+        return float(text)
+    found = _DURATION.fullmatch(text)
+    if found is None or not text:
+        return None
+    parts = found.groupdict(default="0")
+    return sum(float(parts[unit]) * seconds for unit, seconds in _UNITS_S.items())
 
 
 def counted(n: int, what: str, plural: str | None = None) -> str:

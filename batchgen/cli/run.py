@@ -9,7 +9,7 @@ from click.core import ParameterSource
 
 from batchgen.cli.streams import print_json, say
 from batchgen.sanitize import printable
-from batchgen.wording import bill, duration, usd
+from batchgen.wording import bill, counted, duration, read_duration, usd
 
 if TYPE_CHECKING:
     from batchgen.progress import Style
@@ -24,13 +24,23 @@ _SWITCH: Final = {
 
 def _concurrency(
     _context: click.Context, _option: click.Parameter, value: str | None
-) -> int | str | None:
-    """`auto` or a whole number of at least 1."""
-    if value is None or value == "auto":
-        return value
-    if not value.isdigit() or int(value) < 1:
-        raise click.BadParameter("expected auto or a whole number of at least 1")
-    return int(value)
+) -> str | None:
+    """`auto`, a whole number of at least 1, or MIN-MAX."""
+    from batchgen.limits import read_concurrency
+
+    if value is not None and read_concurrency(value) is None:
+        raise click.BadParameter("expected auto, a whole number of at least 1, or MIN-MAX")
+    return value
+
+
+def _duration(_context: click.Context, _option: click.Parameter, value: str | None) -> float | None:
+    """Seconds, or a time such as 5h."""
+    if value is None:
+        return None
+    seconds = read_duration(value)
+    if seconds is None:
+        raise click.BadParameter("expected seconds, or a time such as 30m or 1h30m")
+    return seconds
 
 
 def _redo_outcomes(
@@ -79,8 +89,35 @@ def _tags(
 @click.option("--provider", help="cometapi, google or emulator, instead of the job's.")
 @click.option("--base-url", help="Another address; key and auth stay the provider's.")
 @click.option("--model", help="For items that name none themselves; wins over defaults.model.")
-@click.option("--concurrency", callback=_concurrency, help="Requests in flight: auto or a number.")
+@click.option(
+    "--concurrency",
+    callback=_concurrency,
+    metavar="auto|N|MIN-MAX",
+    help="Requests in flight; auto finds out how many the service takes.",
+)
 @click.option("--rpm", type=click.FloatRange(min=0.01), help="Requests a minute for each model.")
+@click.option("--tpm", type=click.FloatRange(min=1), help="Input tokens a minute for each model.")
+@click.option("--ipm", type=click.FloatRange(min=0.01), help="Images a minute for each model.")
+@click.option(
+    "--rpd",
+    type=click.IntRange(min=1),
+    help="Requests a day for each model, earlier runs included; a day ends at midnight Pacific.",
+)
+@click.option(
+    *("--max-cost", "max_cost_usd"),
+    type=click.FloatRange(min=0),
+    metavar="USD",
+    help="No request leaves that might make the run cost more.",
+)
+@click.option(
+    "--max-duration",
+    callback=_duration,
+    metavar="TIME",
+    help="No new requests after 90s, 30m, 5h …; what is under way may end.",
+)
+@click.option(
+    "--deadline", metavar="HH:MM", help="No new requests after this time of day, here and next."
+)
 @click.option(
     "--retry-failed",
     is_flag=False,
@@ -159,9 +196,13 @@ def run(  # noqa: PLR0913 - one parameter a flag
     (blocked, bad_request, wrong_size) and what builds on them: --retry-failed sends those too.
     --force sends also what is done, and it is paid again.
 
+    The first request goes alone. The service's own limits are found out and kept to; a service
+    that is away is waited for (retries.patience in the job).
+
     Exit codes: 0 all done, 1 a bug, 2 wrong usage or no key, 3 errors in the job, 4 some items
-    failed, 7 stopped and running again will not help, 11 the directory is in use, 12 the disk
-    failed, 130 and 143 stopped by a signal with items left.
+    failed, 5 stopped and a later run will help, 7 stopped and running again will not help, 8 the
+    cost budget is used up, 10 the time is over, 11 the directory is in use, 12 the disk failed,
+    130 and 143 stopped by a signal with items left.
     """
     from batchgen.executors.local import run_local
     from batchgen.plan import Redo
@@ -190,7 +231,9 @@ def run(  # noqa: PLR0913 - one parameter a flag
 
 
 def _print_end(summary: "Summary", directory: Path, planned_usd: Decimal | None) -> None:
-    """Why it stopped early, what failed, where things are, and the last line."""
+    """What came of the calls, what failed and why it stopped early, where things are, the end."""
+    for line in outcome_table(summary):
+        say(line)
     for group in summary.failures[:5]:
         cause = f"{group.outcome} × {group.count}, for example {group.item}: {group.example}"
         say(printable(cause, 400))
@@ -204,6 +247,25 @@ def _print_end(summary: "Summary", directory: Path, planned_usd: Decimal | None)
         if (directory / name).exists():  # a disk that failed may not have taken it
             say(f"{what:8}  {directory / name}")
     say(closing(summary, directory, planned_usd))
+
+
+def outcome_table(summary: "Summary") -> list[str]:
+    """How many calls came to what, and what they cost: `rate_limited    3 calls, 2%`."""
+    by_outcome = sorted(summary.attempts.by_outcome.items(), key=lambda pair: -pair[1])
+    total = summary.attempts.total
+    if not total:
+        return []
+    width = max(len(outcome) for outcome, _ in by_outcome)
+    shown = [
+        f"{outcome:{width}}  {counted(n, 'call'):>12}  {n / total:6.1%}"
+        for outcome, n in by_outcome
+    ]
+    if summary.maybe_billed.count:
+        shown.append(
+            f"{counted(summary.maybe_billed.count, 'call')} may have been billed without a "
+            f"picture, up to {usd(summary.cost_maybe_usd)}"
+        )
+    return shown
 
 
 def closing(summary: "Summary", directory: Path, planned_usd: Decimal | None) -> str:

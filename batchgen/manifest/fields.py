@@ -16,6 +16,7 @@ from typing import Any, Final, Protocol, TypeVar
 
 from batchgen.errors import MAX_SHOWN_PROBLEMS
 from batchgen.manifest.nodes import Place, Steps
+from batchgen.wording import read_duration
 
 WordT = TypeVar("WordT", bound=str)
 
@@ -203,6 +204,18 @@ class Checker:
         else:
             return number
         return None
+
+    def duration(self, value: Any, steps: Steps) -> float | None:
+        """Check a time such as `5h`, `30m`, `1h30m` or a number of seconds; in seconds."""
+        seconds = _number(value)
+        if seconds is None and isinstance(value, str):
+            seconds = read_duration(value)
+        if seconds is None or seconds < 0:
+            self.wrong(
+                steps, f"expected seconds, or a time such as 30m or 1h30m, found {shown(value)}"
+            )
+            return None
+        return seconds
 
     def switch(self, value: Any, steps: Steps) -> bool | None:
         """Check true or false."""

@@ -1,6 +1,6 @@
 """One item of a job: from what was written, in YAML, JSON or a table, to an `Item`."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -66,6 +66,7 @@ class ItemReader:
         files: Finds the reference files, and what is known of them.
         on: The day by which a model's end is judged.
         max_body_bytes: A request may not be larger; None for no bound.
+        is_priced: Whether a model has a price, where each must have one.
     """
 
     defaults: Mapping[str, Any]
@@ -74,6 +75,7 @@ class ItemReader:
     files: Files
     on: date
     max_body_bytes: int | None = None
+    is_priced: Callable[[str], bool] | None = None
 
     def read(self, check: Checker, written: Any) -> ReadItem | None:
         """Read one item, its defaults merged in and its content key worked out.
@@ -104,6 +106,13 @@ class ItemReader:
         places = _reference_places(asked)
         item = self._located(check, self._composed(identity, values, asked, copy), places)
         if item is None or self._is_too_large(check, item, places):
+            return None
+        if self.is_priced is not None and not self.is_priced(item.model):
+            check.wrong(
+                ("model",),
+                f"'{item.model}' has no price, and a budget cannot be kept without one: leave "
+                "out budget.max_cost_usd, or choose a model with a price",
+            )
             return None
         for mismatch in KnownModels.shipped().mismatches(item, on=self.on):
             check.warn((mismatch.field,), mismatch.message)

@@ -10,13 +10,15 @@ found by a second reading, and only where the first one left eight-byte marks th
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from datetime import UTC, date, datetime
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import msgspec
 
+from batchgen.cost import PriceBook
 from batchgen.errors import MAX_SHOWN_PROBLEMS
 from batchgen.manifest.comparison import Comparison, Entry, Marks
 from batchgen.manifest.expand import EXPANSION, BadRow, Draft, Expansion
@@ -71,7 +73,12 @@ class Manifest:
         return self.settings.name or self.path.stem
 
     def items(
-        self, references: References, *, model: str | None = None, on: date | None = None
+        self,
+        references: References,
+        *,
+        model: str | None = None,
+        on: date | None = None,
+        needs_prices: bool = False,
     ) -> Iterator[Item]:
         """Yield the good items in order, and gather the problems of all.
 
@@ -79,8 +86,11 @@ class Manifest:
             references: Examines the files that are named.
             model: Wins over the job's default, not over an item's own.
             on: The day by which a model's end is judged; today, unless told.
+            needs_prices: Each model must have a price, even if the job itself has no budget.
         """
         reader = self._reader(references, model, on or datetime.now(UTC).date())
+        if needs_prices or self.settings.budget.needs_prices:
+            reader = replace(reader, is_priced=_is_priced(reader.on))
         self._examine_head(reader)
         marks = Marks()
         self.n_items = 0
@@ -237,6 +247,11 @@ def open_manifest(path: Path) -> Manifest:
     manifest = Manifest(open_source(path, problems), problems)
     manifest.check_name()
     return manifest
+
+
+def _is_priced(on: date) -> Callable[[str], bool]:
+    book = PriceBook.shipped()
+    return cache(lambda model: book.find(model, at=on.isoformat()) is not None)
 
 
 def _checker(problems: Problems) -> Checker:

@@ -2,12 +2,14 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from decimal import Decimal
 from typing import Any, Final
 from urllib.parse import urlsplit
 
 from batchgen.acceptance import ON_WRONG_SIZE, Acceptance
+from batchgen.budget import Allowance, Budget
 from batchgen.errors import UsageError
-from batchgen.limits import Limits
+from batchgen.limits import AUTO, Concurrency, Limits, read_concurrency
 from batchgen.manifest.fields import Checker, nearest, shown
 from batchgen.manifest.items import read_settings
 from batchgen.manifest.nodes import Steps
@@ -21,12 +23,13 @@ from batchgen.timeouts import Timeouts
 
 HEAD: Final = (
     *("name", "provider", "references", "defaults", "limits", "retries", "timeouts"),
-    "output",
+    *("budget", "output"),
 )
-LATER_HEAD: Final = frozenset({"budget", "prices", "notify"})
+LATER_HEAD: Final = frozenset({"prices", "notify"})
 # What circulates as the service's own bound for images inside a request.
 DEFAULT_MAX_BODY_MIB: Final = 100
-_LATER_LIMITS: Final = frozenset({"tpm", "ipm", "rpd", "usd_per_10min"})
+_LIMITS: Final = ("concurrency", "rpm", "tpm", "ipm", "rpd", "usd_per_10min", "max_body_mib")
+_BUDGET: Final = ("max_cost_usd", "max_cost_usd_per_day", "max_duration", "max_failures")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -46,6 +49,7 @@ class Settings:
     defaults: Mapping[str, Any] = field(default_factory=dict)
     limits: Limits = Limits()
     retries: Retries = Retries()
+    budget: Budget = Budget()
     timeouts: Timeouts = Timeouts()
     references: Mapping[str, Reference] = field(default_factory=dict)
     max_body_bytes: int | None = DEFAULT_MAX_BODY_MIB << 20
@@ -76,6 +80,7 @@ def read_head(check: Checker, written: Any, steps: Steps = ()) -> Settings:
         max_body_bytes=_max_body_bytes(check, fields.get("limits"), (*steps, "limits")),
         limits=_limits(check, fields.get("limits"), (*steps, "limits")),
         retries=_retries(check, fields.get("retries"), (*steps, "retries")),
+        budget=_budget(check, fields.get("budget"), (*steps, "budget")),
         timeouts=_timeouts(check, fields.get("timeouts"), (*steps, "timeouts")),
         output_name=output_name,
         acceptance=acceptance,
@@ -169,39 +174,83 @@ def _provider(check: Checker, value: Any, steps: Steps) -> Provider:
 
 
 def _limits(check: Checker, value: Any, steps: Steps) -> Limits:
-    known = ("concurrency", "rpm", "max_body_mib")
-    fields = check.mapping(value, steps, known, _LATER_LIMITS)
-    rpm = fields.get("rpm")
+    fields = check.mapping(value, steps, _LIMITS)
+    given = {name: one for name, one in fields.items() if one is not None}
+
+    def number(name: str, *, least: float, whole: bool = False) -> float | None:
+        if name not in given:
+            return None
+        return check.number(given[name], (*steps, name), least=least, whole=whole)
+
+    rpd = number("rpd", least=1, whole=True)
     return Limits(
-        concurrency=read_concurrency(check, fields.get("concurrency"), (*steps, "concurrency")),
-        rpm=None if rpm is None else check.number(rpm, (*steps, "rpm"), least=0.01),
+        concurrency=_concurrency(check, given.get("concurrency"), (*steps, "concurrency")),
+        rpm=number("rpm", least=0.01),
+        tpm=number("tpm", least=1),
+        ipm=number("ipm", least=0.01),
+        rpd=None if rpd is None else int(rpd),
+        usd_per_10min=_usd(check, given.get("usd_per_10min"), (*steps, "usd_per_10min")),
     )
 
 
-def read_concurrency(check: Checker, value: Any, steps: Steps) -> int | None:
-    """Read `auto` (None) or a number of requests in flight."""
-    if value is None or value == "auto":
+def _concurrency(check: Checker, value: Any, steps: Steps) -> Concurrency:
+    """Read `auto`, a number of requests in flight, or MIN-MAX."""
+    if value is None:
+        return AUTO
+    is_number = isinstance(value, int) and not isinstance(value, bool)
+    read = read_concurrency(str(value)) if is_number or isinstance(value, str) else None
+    if read is None:
+        check.wrong(
+            steps, f"expected auto, a whole number of at least 1, or MIN-MAX, found {shown(value)}"
+        )
+    return read or AUTO
+
+
+def _usd(check: Checker, value: Any, steps: Steps) -> Decimal | None:
+    """Read an amount of money, exactly as it is written."""
+    if value is None or check.number(value, steps, least=0) is None:
         return None
-    if isinstance(value, str) and value.count("-") == 1 and value.replace("-", "").isdigit():
-        check.wrong(steps, "MIN-MAX is not supported by this version yet; write a number or auto")
-        return None
-    number = check.number(value, steps, least=1, whole=True)
-    return None if number is None else int(number)
+    return Decimal(str(value).strip())
+
+
+def _budget(check: Checker, value: Any, steps: Steps) -> Budget:
+    fields = check.mapping(value, steps, _BUDGET, {"confirm_above_usd"})
+    duration = fields.get("max_duration")
+    failures = fields.get("max_failures")
+    daily = fields.get("max_cost_usd_per_day")
+    return Budget(
+        max_cost_usd=_usd(check, fields.get("max_cost_usd"), (*steps, "max_cost_usd")),
+        max_cost_usd_per_day=_usd(check, daily, (*steps, "max_cost_usd_per_day")),
+        max_duration_s=(
+            None if duration is None else check.duration(duration, (*steps, "max_duration"))
+        ),
+        max_failures=(
+            None if failures is None else _failures(check, failures, (*steps, "max_failures"))
+        ),
+    )
+
+
+def _failures(check: Checker, value: Any, steps: Steps) -> Allowance | None:
+    """Read a number of items, or a share of them such as `10%`."""
+    if isinstance(value, str) and value.strip().endswith("%"):
+        share = check.number(value.strip()[:-1], steps, most=100)
+        return None if share is None else Allowance(share, is_share=True)
+    number = check.number(value, steps, whole=True)
+    return None if number is None else Allowance(number)
 
 
 def _retries(check: Checker, value: Any, steps: Steps) -> Retries:
     counts = ("transport", "unsure", "rate_limit", "no_image")
-    fields = check.mapping(value, steps, (*counts, "max_wait"), {"patience"})
-    read = {
-        name: check.number(one, (*steps, name), whole=name in counts)
-        for name, one in fields.items()
-        if one is not None
-    }
-    given = {
-        name: int(number) if name in counts else number
-        for name, number in read.items()
-        if number is not None
-    }
+    waits = ("max_wait", "patience")
+    fields = check.mapping(value, steps, (*counts, *waits))
+    given: dict[str, float] = {}
+    for name, one in fields.items():
+        if one is None:
+            continue
+        at = (*steps, name)
+        number = check.duration(one, at) if name in waits else check.number(one, at, whole=True)
+        if number is not None:
+            given[name] = number if name in waits else int(number)
     return Retries(**given)  # type: ignore[arg-type]
 
 

@@ -43,6 +43,8 @@ def _lines(summary: Summary) -> Iterator[str]:
         yield f"| pictures of another ratio or size than asked for | {summary.wrong_size} |"
     latency = summary.latency_s
     yield f"| a picture takes (p50, p95) | {duration(latency.p50)}, {duration(latency.p95)} |"
+    found = summary.concurrency
+    yield f"| calls in flight (most, allowed at the end) | {found.peak}, {found.final} |"
     yield from _failures(summary)
     yield from _searches(summary)
 

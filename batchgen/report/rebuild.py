@@ -277,7 +277,11 @@ def _summary(reading: _Reading, run: Run, items: ItemTotals) -> Summary:
         cost_by_tag={name: sorted_costs(costs) for name, costs in totals.by_tag.items()},
         latency_s=totals.latency_s,
         throughput_per_min=round(totals.images * 60 / wall_s, 2) if wall_s else None,
-        concurrency=Concurrency(peak=concurrency.get("peak", 0), final=concurrency.get("final", 0)),
+        concurrency=Concurrency(
+            peak=concurrency.get("peak", 0),
+            final=concurrency.get("final", 0),
+            history=concurrency.get("history", []),
+        ),
         failures=items.groups,
         maybe_billed=MaybeBilled(count=totals.n_maybe, attempts=totals.maybe),
         searches=totals.searches,

@@ -45,10 +45,16 @@ class Latency(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Concurrency(msgspec.Struct, frozen=True, kw_only=True):
-    """The most calls in flight at once, and how many were allowed at the end."""
+    """The most calls in flight at once, how many were allowed at the end, and what led there.
+
+    Attributes:
+        history: Each change of the limits, in order: `at_s` into the run, `model`, `limit` of
+            calls in flight, `per_min` if a pace was found, and `why`.
+    """
 
     peak: int = 0
     final: int = 0
+    history: list[dict[str, Any]] = []
 
 
 class FailureGroup(msgspec.Struct, frozen=True, kw_only=True):

@@ -234,6 +234,20 @@ class Standing:
     cost_usd: Decimal | None
 
 
+@dataclass(frozen=True, slots=True)
+class Departed:
+    """A request that left in an earlier run, and what it took of the limits.
+
+    Attributes:
+        usd: What it cost, or may have; None if that is not known.
+    """
+
+    at: str
+    model: str
+    input_tokens: int
+    usd: Decimal | None
+
+
 @dataclass(slots=True)
 class History:
     """All segments of a directory, read in the order of their runs.
@@ -244,6 +258,7 @@ class History:
         writers: Who wrote a final picture last, by its path: id and content key.
         unreadable: Places (`NAME:LINE`) of lines that are no ledger line.
         n_attempts: Of all items.
+        since: From this stamp on, requests are listed in `recent`; None lists none.
     """
 
     items: dict[tuple[str, str], ItemHistory] = field(default_factory=dict)
@@ -253,6 +268,8 @@ class History:
     writers: dict[str, tuple[str, str]] = field(default_factory=dict)
     unreadable: list[str] = field(default_factory=list)
     n_attempts: int = 0
+    since: str | None = None
+    recent: list[Departed] = field(default_factory=list)
 
     def apply(self, line: Line) -> None:
         """Take one line, in the order of the ledger."""
@@ -293,6 +310,8 @@ class History:
             history = self.items[name] = ItemHistory(attempt)
         history.add(attempt, self.n_attempts)
         self.n_attempts += 1
+        if self.since is not None and attempt.attempt and attempt.at >= self.since:
+            self.recent.append(_departed(attempt))
         if (picture := final_image(attempt.images)) is not None:
             self.writers[picture.path] = name
 
@@ -314,6 +333,12 @@ class History:
             if self.writers.get(image.path, name) != name:
                 return False
         return True
+
+
+def _departed(attempt: Attempt) -> Departed:
+    tokens = attempt.tokens
+    n_input = 0 if tokens is None else tokens.input_text + tokens.input_image
+    return Departed(attempt.at, attempt.model, n_input, attempt.cost_usd)
 
 
 def turn_names(item: Item) -> list[tuple[str, str]]:
@@ -351,13 +376,17 @@ def segments(directory: Path) -> list[Path]:
     return sorted(directory.glob("*.jsonl"))
 
 
-def read_history(paths: Iterable[Path]) -> History:
+def read_history(paths: Iterable[Path], *, since: str | None = None) -> History:
     """Read segments into one history.
+
+    Args:
+        paths: The segments, oldest first.
+        since: From this stamp on, requests are listed one by one.
 
     Raises:
         StoreError: A line is of a newer version of batchgen, or a segment cannot be read.
     """
-    history = History()
+    history = History(since=since)
     for path in paths:
         for line in read_lines(path, history.unreadable):
             history.apply(line)

@@ -22,6 +22,7 @@ from batchgen.errors import (
     ModelUnavailable,
     NotTheApi,
     OutOfCredit,
+    ProxyRefused,
     QuotaExhausted,
     RateLimited,
     Saturated,
@@ -92,6 +93,11 @@ _SLOW_TO_PASS: Final = re.compile(
     r"(?<![\w/])spend|upstream.{0,40}overloaded|overloaded.{0,40}\b(?:group|upstream|channel)",
     re.IGNORECASE,
 )
+# Nothing but the message tells these apart from a limit that passes: docs/adr/0010.
+_DEPLETED: Final = re.compile(r"credits? (?:are|is) depleted", re.IGNORECASE)
+_MONTHLY_CAP: Final = re.compile(r"monthly spending cap", re.IGNORECASE)
+# No item is the cause of these: method, length, type and headers are the same for all.
+_OF_NO_ITEM: Final = frozenset({405, 411, 415, 431})
 _STATUS_OF_NAME: Final = {
     "INVALID_ARGUMENT": 400,
     "FAILED_PRECONDITION": 400,
@@ -174,7 +180,8 @@ def _by_words(status: int, said: _Said, tells: str) -> AttemptError | None:
     """What the body names outright: by a code whatever the status, by words beside a 401 or 403."""
     words = said.words
     in_words = said.everything if status in (401, 403) else ""
-    if words & _OUT_OF_CREDIT or status == 402 or _NO_CREDIT.search(in_words):
+    is_depleted = status == 429 and bool(_DEPLETED.search(said.everything))
+    if words & _OUT_OF_CREDIT or status == 402 or is_depleted or _NO_CREDIT.search(in_words):
         return OutOfCredit(f"{tells} (top up the account, then run again)")
     if words & _KEY_REASONS or status == 401 or _OF_THE_KEY.search(in_words):
         return Unauthorized(f"{tells} (check the key)")
@@ -200,8 +207,12 @@ def _by_status(status: int, said: _Said, tells: str, wait_s: float | None) -> At
         return ServerError(tells, wait_s=wait_s)
     if status in _NOT_EXECUTED or status >= 500:
         return ServerRefused(tells, wait_s=wait_s)
+    if status == 407:
+        return ProxyRefused(f"{tells} (the proxy wants a password)")
     if status >= 400:
-        return BadRequest(tells)
+        refused = BadRequest(tells)
+        refused.stops_run = status in _OF_NO_ITEM
+        return refused
     return BadReply(f"{tells}: no status that this API has")
 
 
@@ -209,6 +220,8 @@ def _used_up(tells: str, said: _Said) -> QuotaExhausted | None:
     """A 429 that will not pass: of the day, whatever its RetryInfo says, or of no quota at all."""
     if any("PerDay" in quota for quota in said.quota_ids):
         return QuotaExhausted(f"{tells} (the daily quota is used up until midnight Pacific)")
+    if _MONTHLY_CAP.search(said.everything):
+        return QuotaExhausted(f"{tells} (raise the cap of the project, or wait for its month)")
     if _NO_QUOTA.search(said.everything):
         return QuotaExhausted(f"{tells} (this account has no quota for this model)")
     return None

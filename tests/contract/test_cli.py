@@ -37,7 +37,9 @@ def test_flags_are_read_from_the_environment(
         BATCHGEN_JSON="yes",
     )
     assert done.code == 0, done.err
-    assert done.json["concurrency"] == {"peak": 1, "final": 1}
+    found = done.json["concurrency"]
+    assert (found["peak"], found["final"]) == (1, 1)
+    assert [step["why"] for step in found["history"]] == ["start"]
     assert ledgers.summary(tmp_path / "elsewhere/job")["images"] == 2
     assert "warning" not in done.err
 

@@ -54,7 +54,7 @@ def test_run_blocks_until_everything_is_made(tmp_path: Path) -> None:
 
 
 async def test_results_come_in_order_of_completion(tmp_path: Path) -> None:
-    job = write_job(tmp_path / "job.jsonl", ["slow", "fast"])
+    job = write_job(tmp_path / "job.jsonl", ["first", "slow", "fast"])
     released = threading.Event()
 
     def script(asked: servers.Asked) -> servers.Answer:
@@ -66,10 +66,11 @@ async def test_results_come_in_order_of_completion(tmp_path: Path) -> None:
         async with batchgen.Runner(job, output=tmp_path, base_url=server.url) as runner:
             async for result in runner.results():
                 ids.append(result.id)
-                released.set()
-    assert ids == ["fast", "slow"]
-    assert runner.summary.items.done == 2
-    assert list(ledgers.results(tmp_path / "job")) == ["slow", "fast"]
+                if result.id == "fast":
+                    released.set()
+    assert ids == ["first", "fast", "slow"]
+    assert runner.summary.items.done == 3
+    assert list(ledgers.results(tmp_path / "job")) == ["first", "slow", "fast"]
 
 
 async def test_leaving_early_records_what_was_under_way(tmp_path: Path) -> None:
@@ -152,17 +153,19 @@ def test_a_second_run_in_the_same_directory_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("n_turns", [1, 2, 3, 5, 8])
 async def test_cancelling_again_and_again_loses_no_record(n_turns: int, tmp_path: Path) -> None:
     job = write_job(tmp_path / "job.jsonl", "abcdef", limits={"concurrency": 3})
-    with FaultServer(lambda _: servers.stalls()) as server:
+    with FaultServer(
+        lambda asked: servers.draws(asked) if asked.prompt == "a" else servers.stalls()
+    ) as server:
         async with batchgen.Runner(job, output=tmp_path, base_url=server.url) as runner:
             waiting = asyncio.create_task(_all(runner))
-            await asyncio.to_thread(until, lambda: server.n_requests == 3, "three requests")
+            await asyncio.to_thread(until, lambda: server.n_requests == 4, "four requests")
             for _ in range(4):
                 runner.cancel()
                 for _ in range(n_turns):
                     await asyncio.sleep(0)
             await waiting
     ledgers.check_directory(tmp_path / "job")
-    assert runner.summary.attempts.by_outcome == {"cancelled": 3}
+    assert runner.summary.attempts.by_outcome == {"image": 1, "cancelled": 3}
 
 
 async def _all(runner: batchgen.Runner) -> None:

@@ -18,6 +18,7 @@ from batchgen.errors import (
     BadReply,
     ConnectionDropped,
     NoAnswer,
+    ProxyRefused,
     TlsFailed,
     UnknownHost,
     Unreachable,
@@ -116,7 +117,7 @@ def name_error(number: int) -> aiohttp.ClientConnectorDNSError:
         (aiohttp.ClientOSError(104, "reset"), True, ConnectionDropped),
         (ConnectionResetError(104, "reset"), True, ConnectionDropped),
         (aiohttp.ClientResponseError(REQUEST, (), status=400), True, BadReply),
-        (aiohttp.ClientHttpProxyError(REQUEST, (), status=407), False, Unreachable),
+        (aiohttp.ClientHttpProxyError(REQUEST, (), status=407), False, ProxyRefused),
         (aiohttp.InvalidURL("http://u:pw@[bad"), False, Unreachable),
     ],
 )

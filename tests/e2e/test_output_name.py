@@ -95,7 +95,8 @@ def test_what_failed_is_made_into_the_folders_of_its_job(
     emulated: EmulatorProcess, job: Path, tmp_path: Path
 ) -> None:
     faults = tmp_path / "faults.yaml"
-    faults.write_text("- {prompt: 'A shoe*', requests: 1-9, status: 400, body: google}\n")
+    # Refusals of all items from the start would stop the run.
+    faults.write_text("- {prompt: 'A shoe*', finish_reason: IMAGE_SAFETY}\n")
     with commands.emulator("--latency", "0", "--faults", str(faults)) as faulty:
         assert run(job, faulty).code == 4
     directory = job.parent / "output/shop"

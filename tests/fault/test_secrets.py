@@ -102,10 +102,13 @@ async def test_a_key_that_is_quoted_back_is_in_no_file_and_no_event(
 def test_a_key_that_is_quoted_back_is_on_no_screen(tmp_path: Path) -> None:
     names = {f"item-{n}": answer for n, answer in enumerate(SAID.values())}
     once = {"unsure": 0, "no_image": 0, "transport": 0}
-    job = write_job(tmp_path / "job.jsonl", names, retries=once, limits={"concurrency": len(names)})
+    ids = ["first", *names]  # one request shows that all is right, before the others follow
+    job = write_job(tmp_path / "job.jsonl", ids, retries=once, limits={"concurrency": len(names)})
     together = threading.Barrier(len(names))  # some of these answers stop the run
 
     def script(asked: servers.Asked) -> Answer:
+        if asked.prompt == "first":
+            return servers.draws(asked)
         together.wait(30)
         return names[asked.prompt]
 
@@ -116,7 +119,7 @@ def test_a_key_that_is_quoted_back_is_on_no_screen(tmp_path: Path) -> None:
             PYTHONASYNCIODEBUG="1",
             PYTHONDEVMODE="1",
         )
-    assert server.n_requests == len(names)
+    assert server.n_requests == len(ids)
     assert done.code == 7
     assert "item-3" in done.err
     assert not leaks((done.out + done.err).encode())

@@ -4,54 +4,58 @@ from __future__ import annotations
 
 import asyncio
 import random
-from bisect import bisect_left
+from datetime import timedelta
+from decimal import Decimal
 
 import pytest
 from aiolimiter import AsyncLimiter
 
-from batchgen.limits import AUTO_CONCURRENCY, Limiter, Limits
+from batchgen.errors import RateLimited
+from batchgen.limits import AUTO, Concurrency, Demand, Limiter, Limits, read_concurrency
 from tests import virtual_time
+from tests.services import Load, at_most, fullest
 
 
-def departures(rpm: float, count: int, concurrency: int, latency_s: float) -> list[float]:
-    """When each of so many requests left."""
-    rng = random.Random(3)
-    left_at: list[float] = []
-
-    async def main() -> None:
-        limiter = Limiter(Limits(concurrency=concurrency, rpm=rpm))
-
-        async def worker() -> None:
-            while len(left_at) + limiter_waiting[0] < count:
-                limiter_waiting[0] += 1
-                await limiter.take_slot()
-                async with limiter.paced("m"):
-                    limiter_waiting[0] -= 1
-                    left_at.append(virtual_time.now_s())
-                    await asyncio.sleep(rng.uniform(0, 2 * latency_s))
-                limiter.free_slot()
-
-        limiter_waiting = [0]
-        await asyncio.gather(*(worker() for _ in range(concurrency)))
-
-    virtual_time.run(main())
-    return left_at
+def limiter_of(**limits: object) -> Limiter:
+    return Limiter(Limits(**limits), clock=virtual_time.clock())  # type: ignore[arg-type]
 
 
-def fullest_window(times: list[float], window_s: float) -> int:
-    """The most departures in any half-open window of this length; the first window included."""
-    return max(bisect_left(times, start + window_s) - n for n, start in enumerate(times))
+# --- what the job says --------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("rpm", [1, 7, 60, 1000])
-def test_no_minute_holds_more_than_the_limit_and_nearly_all_of_it_is_used(rpm: int) -> None:
-    count = 3000 if rpm >= 60 else 50 * rpm
-    times = departures(rpm, count, concurrency=max(4, rpm // 4), latency_s=10)
-    assert len(times) == count
-    assert times == sorted(times)
-    assert fullest_window(times, 60) <= rpm
-    used = (count - 1) / ((times[-1] - times[0]) / 60)
+@pytest.mark.parametrize(
+    ("written", "bounds"),
+    [
+        ("auto", AUTO),
+        ("1", (1, 1, 1)),
+        (" 32 ", (1, 32, 32)),
+        ("2-16", (2, 2, 16)),
+        ("8-8", (8, 8, 8)),
+        *[(bad, None) for bad in ("0", "-4", "4-", "9-3", "0-3", "1-2-3", "", "x", "²", "1.5")],
+    ],
+)
+def test_a_concurrency_is_auto_a_number_or_two_bounds(
+    written: str, bounds: Concurrency | tuple[int, int, int] | None
+) -> None:
+    expected = Concurrency(*bounds) if isinstance(bounds, tuple) else bounds
+    assert read_concurrency(written) == expected
+
+
+# --- a configured rate --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("rpm", "n"), [(1, 50), (7, 350), (60, 3000), (1000, 10_000), (6000, 10_000)]
+)
+def test_no_minute_holds_more_than_the_limit_and_nearly_all_of_it_is_used(rpm: int, n: int) -> None:
+    load = Load(Limits(concurrency=at_most(64), rpm=rpm), n=n, latency_s=(0.0, 0.4))
+    load.run()
+    times = load.taken_s
+    assert len(times) == n
+    # The first request goes alone; the pace is looked at from the second on.
+    used = (n - 2) / ((times[-1] - times[1]) / 60)
     assert used >= 0.97 * rpm
+    assert fullest(times, 60) <= rpm
 
 
 def test_a_bucket_of_a_minutes_worth_would_let_it_through_nearly_twice() -> None:
@@ -64,62 +68,165 @@ def test_a_bucket_of_a_minutes_worth_would_let_it_through_nearly_twice() -> None
             left_at.append(virtual_time.now_s())
 
     virtual_time.run(main())
-    assert fullest_window(left_at, 60) >= 119
+    assert fullest(left_at, 60) >= 119
 
 
-def test_the_first_requests_do_not_leave_in_a_burst() -> None:
-    times = departures(60, 60, concurrency=60, latency_s=1)
-    assert fullest_window(times, 1) == 1
-    assert fullest_window(times, 10) <= 10
-
-
-def test_after_a_pause_requests_do_not_leave_in_a_burst() -> None:
+def test_requests_leave_one_by_one_at_the_start_and_after_a_pause() -> None:
     async def main() -> list[float]:
-        limiter = Limiter(Limits(concurrency=50, rpm=60))
+        limiter = limiter_of(concurrency=at_most(50), rpm=60)
         left_at = []
-        for pause_s in (0, 600, *[0] * 40):
+        for pause_s in (*[0] * 40, 600, *[0] * 40):
             await asyncio.sleep(pause_s)
-            async with limiter.paced("m"):
+            async with limiter.departure("m") as call:
+                assert call is not None
                 left_at.append(virtual_time.now_s())
+                limiter.heard(call, None)
         return left_at
 
-    assert fullest_window(virtual_time.run(main()), 60) <= 60
+    left_at = virtual_time.run(main())
+    assert fullest(left_at, 1) == 1
+    assert fullest(left_at, 60) <= 60
 
 
-def test_each_model_has_a_pace_of_its_own() -> None:
+def test_each_model_has_a_rate_of_its_own() -> None:
     async def main() -> float:
-        limiter = Limiter(Limits(rpm=6))
+        limiter = limiter_of(rpm=6)
         for model in ("a", "b", "c"):
-            async with limiter.paced(model):
+            async with limiter.departure(model):
                 pass
         return virtual_time.now_s()
 
     assert virtual_time.run(main()) < 1
 
 
-def test_without_a_rate_nothing_is_paced() -> None:
-    assert departures(10**9, 200, concurrency=8, latency_s=0)[-1] < 1
+def test_what_left_in_an_earlier_run_counts() -> None:
+    async def main() -> tuple[float, float]:
+        limiter = limiter_of(rpm=3)
+        now = virtual_time.clock().now()
+        for age_s in (50, 30, 10):
+            limiter.recall("m", now - timedelta(seconds=age_s), Demand())
+        left_at = []
+        for _ in range(2):
+            async with limiter.departure("m") as call:
+                assert call is not None
+                left_at.append(virtual_time.now_s())
+                limiter.heard(call, None)
+        return left_at[0], left_at[1]
 
-    async def main() -> float:
-        limiter = Limiter(Limits())
-        for _ in range(1000):
-            async with limiter.paced("m"):
-                pass
-        return virtual_time.now_s()
-
-    assert virtual_time.run(main()) < 0.1
+    first_s, second_s = virtual_time.run(main())
+    assert 10 <= first_s <= 11
+    assert 30 <= second_s <= 32
 
 
-def test_slots_are_handed_out_in_order_of_arrival() -> None:
+def test_tokens_are_reserved_before_and_settled_after() -> None:
+    async def main() -> list[float]:
+        limiter = limiter_of(concurrency=at_most(9), tpm=1000)
+        left_at = []
+        for told, really in ((600, 200), (700, 700), (100, 100), (900, 900)):
+            async with limiter.departure("m", Demand(told)) as call:
+                assert call is not None
+                left_at.append(virtual_time.now_s())
+                limiter.heard(call, None)
+                limiter.settle(call, tokens=really, n_images=1, usd=None)
+        return left_at
+
+    # 200 + 700 + 100 fit into one minute, although 600 + 700 would not have.
+    assert [round(at_s) for at_s in virtual_time.run(main())] == [0, 0, 0, 61]
+
+
+def test_a_large_request_is_not_overtaken_for_ever_by_small_ones() -> None:
+    async def main() -> dict[int, float]:
+        limiter = limiter_of(concurrency=at_most(99), tpm=1000)
+        left_at: dict[int, float] = {}
+
+        async def call(number: int, tokens: int) -> None:
+            async with limiter.departure("m", Demand(tokens)) as one:
+                assert one is not None
+                left_at[number] = virtual_time.now_s()
+                limiter.heard(one, None)
+
+        await call(0, 100)
+        sizes = [100, 100, 900, *[100] * 30]
+        await asyncio.gather(*(call(n, size) for n, size in enumerate(sizes, 1)))
+        return left_at
+
+    left_at = virtual_time.run(main())
+    assert left_at[3] <= 61
+    assert all(left_at[n] >= left_at[3] for n in range(4, 34))
+
+
+def test_what_is_larger_than_a_whole_limit_leaves_when_nothing_else_has() -> None:
+    async def main() -> list[float]:
+        limiter = limiter_of(tpm=1000)
+        left_at = []
+        for tokens in (300, 5000, 300):
+            async with limiter.departure("m", Demand(tokens)) as call:
+                assert call is not None
+                left_at.append(virtual_time.now_s())
+                limiter.heard(call, None)
+        return left_at
+
+    assert [round(at_s) for at_s in virtual_time.run(main())] == [0, 61, 121]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_no_minute_holds_more_tokens_images_or_money_than_the_job_allows(seed: int) -> None:
+    rng = random.Random(seed)
+    sizes = [rng.randint(1, 4000) for _ in range(600)]
+    limits = Limits(concurrency=at_most(32), tpm=20_000, ipm=25, usd_per_10min=Decimal(15))
+    load = Load(
+        limits,
+        n=600,
+        latency_s=(0, 20),
+        demand=lambda n: Demand(sizes[n], Decimal(sizes[n]) / 10_000),
+    )
+    load.run()
+    order = list(reversed(range(600)))
+    sent = [(at_s, sizes[n]) for at_s, n in zip(load.taken_s, order, strict=True)]
+    for span_s, most, amount in ((60, 20_000, 1.0), (600, 15, 1 / 10_000)):
+        for number, (at_s, _) in enumerate(sent):
+            inside = [size for when_s, size in sent[number:] if when_s < at_s + span_s]
+            assert sum(inside) * amount <= most + 1e-6
+    assert fullest(load.taken_s, 60) <= 25
+
+
+def test_the_requests_of_a_day_are_counted_over_runs_and_come_back_at_midnight_pacific() -> None:
+    async def main() -> tuple[bool, float, bool]:
+        clock = virtual_time.clock()  # 03:00 UTC, which is 19:00 the day before in California
+        patient = Limiter(Limits(rpd=3), clock=clock)
+        hasty = Limiter(Limits(rpd=3), clock=clock, patience_s=1800)
+        for limiter in (patient, hasty):
+            limiter.recall("m", clock.now() - timedelta(hours=26), Demand())
+            for _ in range(2):
+                limiter.recall("m", clock.now() - timedelta(hours=1), Demand())
+            async with limiter.departure("m") as call:
+                assert call is not None
+                limiter.heard(call, None)
+        async with hasty.departure("m") as call:
+            is_out = call is None
+        out = hasty.out("m")
+        async with patient.departure("m") as call:
+            return is_out, virtual_time.now_s(), out is not None and out.exit_code == 7
+
+    is_out, left_s, is_quota = virtual_time.run(main())
+    assert is_out
+    assert is_quota
+    assert left_s == pytest.approx(5 * 3600, abs=1)
+
+
+# --- seats and departures -----------------------------------------------------------------------
+
+
+def test_seats_are_handed_out_in_order_of_arrival() -> None:
     async def main() -> list[int]:
-        limiter = Limiter(Limits(concurrency=2))
+        limiter = limiter_of(concurrency=at_most(2))
         got: list[int] = []
 
         async def worker(number: int) -> None:
-            await limiter.take_slot()
+            seat = await limiter.take_seat()
             got.append(number)
             await asyncio.sleep(1)
-            limiter.free_slot()
+            limiter.free_seat(seat)
 
         await asyncio.gather(*(worker(number) for number in range(20)))
         return got
@@ -127,12 +234,41 @@ def test_slots_are_handed_out_in_order_of_arrival() -> None:
     assert virtual_time.run(main()) == list(range(20))
 
 
-def test_a_call_that_is_cancelled_while_it_is_paced_costs_no_place() -> None:
+def test_the_first_request_goes_alone_and_the_others_follow_once_it_shows_that_all_is_right() -> (
+    None
+):
+    load = Load(Limits(concurrency=at_most(8)), n=40, latency_s=(10, 10), n_workers=8)
+    limiter = load.run()
+    assert [round(at_s) for at_s in load.taken_s[:9]] == [0, *[10] * 8]
+    assert limiter.peak == 8
+
+
+def test_each_model_has_a_first_request_of_its_own() -> None:
+    async def main() -> dict[str, list[float]]:
+        limiter = limiter_of(concurrency=at_most(8))
+        left_at: dict[str, list[float]] = {"a": [], "b": []}
+
+        async def call(model: str) -> None:
+            async with limiter.departure(model) as one:
+                assert one is not None
+                left_at[model].append(virtual_time.now_s())
+                await asyncio.sleep(10)
+                limiter.heard(one, None)
+
+        await asyncio.gather(*(call(model) for model in "aaabbb"))
+        return left_at
+
+    left_at = virtual_time.run(main())
+    assert [round(at_s) for at_s in left_at["a"]] == [0, 10, 10]
+    assert [round(at_s) for at_s in left_at["b"]] == [10, 20, 20]
+
+
+def test_a_call_that_is_cancelled_while_it_waits_costs_no_place() -> None:
     async def main() -> tuple[int, float]:
-        limiter = Limiter(Limits(concurrency=3, rpm=6))
+        limiter = limiter_of(concurrency=at_most(3), rpm=6)
 
         async def call() -> None:
-            async with limiter.paced("m"):
+            async with limiter.departure("m"):
                 await asyncio.sleep(100)
 
         calls = [asyncio.create_task(call()) for _ in range(3)]
@@ -140,7 +276,7 @@ def test_a_call_that_is_cancelled_while_it_is_paced_costs_no_place() -> None:
         for one in calls:
             one.cancel()
         await asyncio.wait(calls)
-        async with limiter.paced("m"):
+        async with limiter.departure("m"):
             return limiter.n_in_flight, virtual_time.now_s()
 
     n_in_flight, left_at = virtual_time.run(main())
@@ -148,24 +284,34 @@ def test_a_call_that_is_cancelled_while_it_is_paced_costs_no_place() -> None:
     assert left_at == pytest.approx(10 / 0.99, abs=0.1)
 
 
-def test_the_peak_and_the_bound_on_open_items_are_known() -> None:
-    async def main() -> Limiter:
-        limiter = Limiter(Limits(concurrency=5))
+def test_a_model_that_cools_holds_up_no_other() -> None:
+    async def main() -> dict[str, list[float]]:
+        limiter = limiter_of(concurrency=at_most(2))
+        left_at: dict[str, list[float]] = {"a": [], "b": []}
 
-        async def call() -> None:
-            async with limiter.paced("m"):
+        async def call(model: str) -> None:
+            seat = await limiter.take_seat()
+            limiter.assign(seat, model)
+            async with limiter.departure(model) as one:
+                assert one is not None
+                left_at[model].append(virtual_time.now_s())
                 await asyncio.sleep(1)
+                is_first = model == "a" and len(left_at["a"]) == 2
+                limiter.heard(one, RateLimited("x", wait_s=500) if is_first else None)
+            limiter.free_seat(seat)
 
-        await asyncio.gather(call(), call(), call())
-        return limiter
+        await call("a")
+        await call("a")
+        await asyncio.gather(*(call(model) for model in "aaaabbbb"))
+        return left_at
 
-    limiter = virtual_time.run(main())
+    left_at = virtual_time.run(main())
+    assert max(left_at["b"]) < 10
+    assert min(left_at["a"][2:]) >= 501
+
+
+def test_the_peak_and_the_bound_on_open_items_are_known() -> None:
+    load = Load(Limits(concurrency=at_most(5)), n=4, n_workers=3)
+    limiter = load.run()
     assert (limiter.n_in_flight, limiter.peak, limiter.max_open) == (0, 3, 36)
     assert "0/5" in repr(limiter)
-
-
-def test_auto_is_a_number() -> None:
-    async def main() -> int:
-        return Limiter(Limits()).concurrency
-
-    assert virtual_time.run(main()) == AUTO_CONCURRENCY

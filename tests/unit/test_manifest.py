@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from batchgen.limits import Concurrency
 from batchgen.manifest import Manifest, open_manifest
 from batchgen.model import Item, content_key
 from batchgen.references import ReferenceLibrary
@@ -87,7 +88,7 @@ items:
     settings = manifest.settings
     assert (manifest.name, settings.provider.base_url) == ("spring", "https://host.example")
     assert (settings.provider.key_env, settings.provider.auth) == (("MY_KEY",), "bearer")
-    assert (settings.limits.concurrency, settings.limits.rpm) == (3, 7.5)
+    assert (settings.limits.concurrency, settings.limits.rpm) == (Concurrency.at_most(3), 7.5)
     assert (settings.retries.transport, settings.retries.unsure) == (1, 0)
     assert (settings.retries.rate_limit, settings.retries.no_image) == (2, 3)
     assert settings.retries.max_wait == 4

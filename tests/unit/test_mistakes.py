@@ -524,7 +524,7 @@ BROKEN = {
         Broken(
             ITEMS + "- {id: a, prompt: p}\nlimits: {concurrency: 0, rpm: .inf, max_body_mib: 0}\n",
             [
-                "job.yaml:4:23: limits.concurrency: expected a whole number of at least 1, found '0'",
+                "job.yaml:4:23: limits.concurrency: expected auto, a whole number of at least 1, or MIN-MAX, found '0'",
                 "job.yaml:4:31: limits.rpm: expected a number, found '.inf'",
                 "job.yaml:4:51: limits.max_body_mib: expected a number of at least 0.001, found '0'",
             ],
@@ -1687,13 +1687,10 @@ BROKEN = {
     ],
     "what no version reads yet": [
         Broken(
-            ITEMS
-            + "- {id: a, prompt: p}\nbudget: {max_cost_usd: 1}\nlimits: {tpm: 5, concurrency: 2-8}\nretries: {patience: 30m}\n",
+            ITEMS + "- {id: a, prompt: p}\nbudget: {confirm_above_usd: 1}\nnotify: {on: always}\n",
             [
-                "job.yaml:4:1: budget: this version of batchgen does not support it yet",
-                "job.yaml:5:10: limits.tpm: this version of batchgen does not support it yet",
-                "job.yaml:5:31: limits.concurrency: MIN-MAX is not supported by this version yet; write a number or auto",
-                "job.yaml:6:11: retries.patience: this version of batchgen does not support it yet",
+                "job.yaml:4:10: budget.confirm_above_usd: this version of batchgen does not support it yet",
+                "job.yaml:5:1: notify: this version of batchgen does not support it yet",
             ],
         ),
     ],

@@ -23,7 +23,7 @@ from batchgen.errors import (
     StoreError,
     Unreachable,
 )
-from batchgen.limits import Limiter, Limits
+from batchgen.limits import Concurrency, Limiter, Limits
 from batchgen.model import Decision, Item
 from batchgen.pool import Journey, Pool, Stop, Take, to_the_end
 from batchgen.retry import Retries
@@ -67,7 +67,9 @@ class World:
 
     def start(self) -> None:
         self.stop = Stop()
-        self.limiter = Limiter(Limits(concurrency=self.concurrency))
+        self.limiter = Limiter(
+            Limits(concurrency=Concurrency.at_most(self.concurrency)), clock=virtual_time.clock()
+        )
         self.pool: Pool[Called, Called] = Pool(
             Journey(self.attempt, self.record),
             limiter=self.limiter,

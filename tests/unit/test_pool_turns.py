@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from batchgen.errors import AttemptError, BadRequest, Unreachable
-from batchgen.limits import Limiter, Limits
+from batchgen.limits import Concurrency, Limiter, Limits
 from batchgen.model import Decision, Item
 from batchgen.pool import Journey, Pool, Stop
 from batchgen.retry import Retries
@@ -59,7 +59,9 @@ class World:
 
     async def main(self) -> float:
         self.stop = Stop()
-        self.limiter = Limiter(Limits(concurrency=2))
+        self.limiter = Limiter(
+            Limits(concurrency=Concurrency.at_most(2)), clock=virtual_time.clock()
+        )
         pool: Pool[Called, Called] = Pool(
             Journey(self.attempt, self.record, self.goes_on),
             limiter=self.limiter,

@@ -25,7 +25,7 @@ BEGAN = RunBegan(
 
 
 OPENING = (
-    "spring: 59 of 100 to make (40 done already) (1 failed for good before), 8 at once, "
+    "spring: 59 of 100 to make (40 done already) (1 failed for good before), at most 8 at once, "
     "cometapi, about $2.50"
 )
 
@@ -185,5 +185,6 @@ def test_a_line_comes_every_thirty_seconds_while_nothing_ends() -> None:
     watch(BEGAN)
     for _ in range(65):
         clock.now_s += 1
-        watch(Ticked(8))
-    assert stream.getvalue().splitlines()[1:] == ["40/100 done · 1 failed · $0.00"] * 2
+        watch(Ticked(n_in_flight=8, limit=8))
+    line = "40/100 done · 1 failed · $0.00 · running 8/8"
+    assert stream.getvalue().splitlines()[1:] == [line] * 2

@@ -17,8 +17,8 @@ def test_every_public_name_is_there_and_listed() -> None:
 
 
 def test_an_option_that_would_not_be_kept_is_refused_and_not_ignored() -> None:
-    with pytest.raises(TypeError, match="unknown options max_cost_usd; expected some of output"):
-        batchgen.run("jobs/catalog.yaml", max_cost_usd=5)  # type: ignore[call-arg]
+    with pytest.raises(TypeError, match="unknown options max_usd; expected some of output"):
+        batchgen.run("jobs/catalog.yaml", max_usd=5)  # type: ignore[call-arg]
 
 
 def test_importing_batchgen_does_not_import_aiohttp() -> None:

@@ -180,14 +180,16 @@ def test_a_slow_refusal_that_tells_a_wait_is_waited_for_as_told_and_else_as_if_i
     assert decide(Saturated("x", wait_s=5.0), tries, POLICY, Lowest()) == Again(5)
     assert decide(Saturated("x", wait_s=5.0), tries, POLICY, Highest()) == Again(6.5)
     assert decide(Saturated("x", wait_s=0.0), tries, POLICY, Highest()) == Again(120)
-    assert isinstance(decide(Saturated("x", wait_s=601.0), tries, POLICY, Lowest()), GiveUp)
+    parked = Again(601.0, is_parked=True)
+    assert decide(Saturated("x", wait_s=601.0), tries, POLICY, Lowest()) == parked
 
 
 @pytest.mark.parametrize("told_s", [600.001, 3600, 1e9])
-def test_a_wait_longer_than_the_longest_allowed_is_given_up_and_not_shortened(
+def test_an_item_that_is_told_to_wait_too_long_is_parked_and_its_wait_not_shortened(
     told_s: float,
 ) -> None:
-    assert isinstance(decide(RateLimited("x", wait_s=told_s), Tries(), POLICY, Lowest()), GiveUp)
+    verdict = decide(RateLimited("x", wait_s=told_s), Tries(), POLICY, Lowest())
+    assert verdict == Again(told_s, is_parked=True)
     patient = Retries(max_wait=told_s)
     verdict = decide(RateLimited("x", wait_s=told_s), Tries(), patient, Lowest())
     assert verdict == Again(told_s)
@@ -241,3 +243,19 @@ def test_a_very_long_history_overflows_nothing() -> None:
     assert verdict == Again(60)
     verdict = decide(Saturated("x"), after(rate_limit=10**6), policy, Highest())
     assert verdict == Again(600)
+
+
+def test_no_wait_that_nobody_asked_for_is_longer_than_the_longest_allowed() -> None:
+    hasty = Retries(max_wait=5, rate_limit=20)
+    longest = [decide(RateLimited("x"), after(rate_limit=n), hasty, Highest()) for n in range(5)]
+    assert longest == [Again(s) for s in (2, 4, 5, 5, 5)]
+
+
+def test_what_everybody_sees_costs_an_item_nothing_if_it_was_surely_not_executed() -> None:
+    used_up = after(transport=4, unsure=1)
+    shared = decide(ServerRefused("x"), used_up, POLICY, Highest(), is_shared=True)
+    assert shared == Again(16, is_charged=False)
+    assert isinstance(decide(ServerRefused("x"), used_up, POLICY, Highest()), GiveUp)
+    # What may have been executed may be paid again, whoever is to blame.
+    unsure = decide(NoAnswer("x"), used_up, POLICY, Highest(), is_shared=True)
+    assert isinstance(unsure, GiveUp)

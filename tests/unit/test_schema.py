@@ -21,6 +21,7 @@ from batchgen.model import ASPECT_RATIOS, IMAGE_SIZES, MODALITIES, SEARCH_KINDS,
 from batchgen.references import ReferenceLibrary
 from batchgen.retry import Retries
 from batchgen.timeouts import Timeouts
+from batchgen.wording import read_duration
 
 ROOT = Path(__file__).parents[2]
 SCHEMA = json.loads(resources.files("batchgen").joinpath("job.schema.json").read_text("utf-8"))
@@ -170,6 +171,9 @@ def test_words_are_those_of_the_model() -> None:
 def test_defaults_told_are_those_that_hold(name: str, record: Any) -> None:
     told = {field: one.get("default") for field, one in HEAD_ONLY[name]["properties"].items()}
     held = {field: value for field, value in asdict(record).items() if field in told}
+    for field in held:
+        if isinstance(told[field], str):
+            told[field] = read_duration(told[field])
     assert {field: told[field] for field in held} == held
 
 

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import aiohttp
 import pytest
+from multidict import CIMultiDict, CIMultiDictProxy
+from yarl import URL
 
 from batchgen import errors
 from batchgen.errors import (
@@ -399,7 +401,10 @@ def refusals() -> Iterator[Case]:
         yield Case(refused(status), (str(status),))
     for status in (400, 403, 404, 405, 406, 410):
         yield Case(read_fault(status, {}, b"<html>"), ("web page", str(status)))
-    yield Case(refused(405), ("other 4xx",))
+    yield Case(refused(418), ("other 4xx",))
+    for status in (405, 411, 415, 431):
+        yield Case(refused(status), (str(status), "no item is the cause"))
+    yield Case(refused(407), ("407", "proxy"))
     yield Case(refused(507), ("every other 5xx",))
     yield Case(refused(600), ("from 600 on",))
     for status, word in ((500, "INTERNAL"), (503, "UNAVAILABLE")):
@@ -425,6 +430,8 @@ def refusals_in_words() -> Iterator[Case]:
         for said in NO_CREDIT:
             yield Case(worded(status, said), (str(status), said))
     yield Case(worded(429, "limit: 0"), ("429", "limit: 0"))
+    yield Case(worded(429, "Your prepayment credits are depleted."), ("429", "are depleted"))
+    yield Case(worded(429, "exceeded its monthly spending cap"), ("429", "monthly spending cap"))
     yield Case(worded(429, "Your spend-based rate limit"), ("429", "spend"))
     for status in (429, 503):
         for said in ("saturated", "饱和"):
@@ -436,9 +443,13 @@ def network() -> Iterator[Case]:
     host = aiohttp.client_reqrep.ConnectionKey("h", 1, is_ssl=True, ssl=True, **NO_PROXY)
     refusal = aiohttp.ClientConnectorError(host, OSError(111, "refused"))
     unknown = aiohttp.ClientConnectorDNSError(host, socket.gaierror(socket.EAI_NONAME, "unknown"))
+    proxied = aiohttp.ClientHttpProxyError(REQUEST, (), status=403)
+    gateway = aiohttp.ClientHttpProxyError(REQUEST, (), status=502)
     tls = aiohttp.ClientConnectorSSLError(host, OSError(1, "tls"))
     closed = aiohttp.ServerDisconnectedError()
     yield Case(translate(refusal, upload_began=False), ("refused",))
+    yield Case(translate(proxied, upload_began=False), ("CONNECT",))
+    yield Case(translate(gateway, upload_began=False), ("a proxy that cannot connect",))
     yield Case(translate(unknown, upload_began=False), ("no host of that name",))
     yield Case(translate(TimeoutError(), upload_began=False), ("`timeouts.connect`",))
     yield Case(translate(tls, upload_began=False), ("TLS",))
@@ -472,6 +483,7 @@ def of_our_own() -> Iterator[Case]:
     yield Case(Bug("ours"), ("batchgen failed",))
 
 
+REQUEST = aiohttp.RequestInfo(URL("http://h"), "CONNECT", CIMultiDictProxy(CIMultiDict()))
 NO_PROXY: dict[str, Any] = {"proxy": None, "proxy_auth": None, "proxy_headers_hash": None}
 CASES = [*no_picture(), *refusals(), *refusals_in_words(), *network(), *of_our_own()]
 

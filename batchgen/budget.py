@@ -1,0 +1,190 @@
+"""What a run may cost: in money, in time, and in failures.
+
+Money is set aside before a request leaves, as much as one picture of its size should cost at most,
+and given back when the bill is known. So a cap is never passed by requests that were started; only
+pictures that nobody asked for may cost more than was set aside.
+"""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, time, timedelta
+from decimal import Decimal
+from typing import Final
+
+from batchgen.clock import Clock
+from batchgen.errors import UsageError
+from batchgen.wording import usd as in_usd
+
+EXIT_OVER_COST: Final = 8
+EXIT_OVER_TIME: Final = 10
+EXIT_TOO_MANY_FAILURES: Final = 4
+_NOTHING: Final = Decimal(0)
+
+
+@dataclass(frozen=True, slots=True)
+class Allowance:
+    """So many failures, or such a share of the items that a run is to make."""
+
+    amount: float
+    is_share: bool = False
+
+    def of(self, n_items: int) -> int:
+        """How many of so many items may fail."""
+        return int(self.amount * n_items / 100) if self.is_share else int(self.amount)
+
+    def __str__(self) -> str:
+        """As it is written: `10` or `10%`."""
+        return f"{self.amount:g}{'%' if self.is_share else ''}"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Budget:
+    """What a run may cost; None is without bound.
+
+    Attributes:
+        max_cost_usd: Of one run, what may have been billed included.
+        max_cost_usd_per_day: The same of all runs in this directory, from midnight UTC.
+        max_duration_s: Then no new attempt is made; what is under way may end.
+        max_failures: One failed item more stops the run.
+    """
+
+    max_cost_usd: Decimal | None = None
+    max_cost_usd_per_day: Decimal | None = None
+    max_duration_s: float | None = None
+    max_failures: Allowance | None = None
+
+    @property
+    def needs_prices(self) -> bool:
+        """Whether each model must have a price."""
+        return self.max_cost_usd is not None or self.max_cost_usd_per_day is not None
+
+
+@dataclass(slots=True)
+class _Cap:
+    name: str
+    most_usd: Decimal
+    spent_usd: Decimal = _NOTHING
+
+    def left_usd(self, reserved_usd: Decimal) -> Decimal:
+        return self.most_usd - self.spent_usd - reserved_usd
+
+
+@dataclass(slots=True)
+class Purse:
+    """The money of a run; used from one event loop.
+
+    Attributes:
+        spent_today_usd: By earlier runs of the day on which this one begins.
+        on_empty: Told once, with the reason, when not even one more request is in the budget.
+    """
+
+    budget: Budget
+    clock: Clock
+    on_empty: Callable[[str], None]
+    spent_today_usd: Decimal = _NOTHING
+    _run: _Cap | None = field(init=False, default=None)
+    _day: _Cap | None = field(init=False, default=None)
+    _date: str = field(init=False, default="")
+    _reserved_usd: Decimal = field(init=False, default=_NOTHING)
+    _n_reserved: int = field(init=False, default=0)
+    _freed: asyncio.Event = field(init=False, default_factory=asyncio.Event)
+
+    def __post_init__(self) -> None:
+        """Set the caps."""
+        if self.budget.max_cost_usd is not None:
+            self._run = _Cap("budget.max_cost_usd", self.budget.max_cost_usd)
+        if self.budget.max_cost_usd_per_day is not None:
+            self._day = _Cap(
+                "budget.max_cost_usd_per_day",
+                self.budget.max_cost_usd_per_day,
+                self.spent_today_usd,
+            )
+            self._date = day_of(self.clock.now())
+
+    async def reserve(self, usd: Decimal | None) -> bool:
+        """Set the money for one request aside; waits for bills that are to come.
+
+        Returns:
+            Whether it is set aside; if not, the budget is used up. `settle` gives it back.
+        """
+        if self._run is None and self._day is None:
+            return True
+        asked_usd = usd or _NOTHING
+        while (short := self._too_small(asked_usd)) is not None:
+            if not self._n_reserved:
+                self.on_empty(
+                    f"{short.name}: {in_usd(short.spent_usd)} of {in_usd(short.most_usd)} are "
+                    f"spent, and one more request may cost {in_usd(usd)}"
+                )
+                return False
+            self._freed.clear()
+            await self._freed.wait()
+        self._reserved_usd += asked_usd
+        self._n_reserved += 1
+        return True
+
+    def settle(self, reserved_usd: Decimal | None, spent_usd: Decimal | None) -> None:
+        """Give back what was set aside for a request, less what it cost.
+
+        Args:
+            reserved_usd: What was set aside.
+            spent_usd: The bill, or what it may be; None counts as all that was set aside.
+        """
+        if self._run is None and self._day is None:
+            return
+        asked_usd = reserved_usd or _NOTHING
+        self._new_day()
+        for cap in (self._run, self._day):
+            if cap is not None:
+                cap.spent_usd += asked_usd if spent_usd is None else spent_usd
+        self._reserved_usd -= asked_usd
+        self._n_reserved -= 1
+        self._freed.set()
+
+    def overshoot(self) -> str | None:
+        """What to tell of a cap that was passed, by pictures that nobody asked for."""
+        for cap in (self._run, self._day):
+            if cap is not None and cap.spent_usd > cap.most_usd:
+                over_usd = cap.spent_usd - cap.most_usd
+                return (
+                    f"{cap.name} {in_usd(cap.most_usd)} was passed by {in_usd(over_usd)}: "
+                    "answers cost more than one picture of their size should"
+                )
+        return None
+
+    def _too_small(self, usd: Decimal) -> _Cap | None:
+        self._new_day()
+        for cap in (self._run, self._day):
+            if cap is not None and usd > cap.left_usd(self._reserved_usd):
+                return cap
+        return None
+
+    def _new_day(self) -> None:
+        if self._day is not None and (today := day_of(self.clock.now())) != self._date:
+            self._date, self._day.spent_usd = today, _NOTHING
+
+
+def day_of(at: datetime) -> str:
+    """The day on which money is counted: UTC, as the ledger's stamps."""
+    return at.astimezone(UTC).strftime("%Y-%m-%d")
+
+
+def seconds_until(clock_time: str, now: datetime) -> float:
+    """Seconds until the next time that clocks here show `HH:MM`.
+
+    Raises:
+        UsageError: It is no time of day.
+    """
+    hours, colon, minutes = clock_time.partition(":")
+    is_time = colon and hours.isdigit() and minutes.isdigit() and len(minutes) == 2  # noqa: PLR2004
+    if not is_time or int(hours) > 23 or int(minutes) > 59:  # noqa: PLR2004
+        raise UsageError(f"deadline {clock_time}: expected a time of day such as 06:30")
+    local = now.astimezone()
+    at = time(int(hours), int(minutes))
+    for day in (local.date(), local.date() + timedelta(days=1)):
+        # Without an offset, so that the offset of that moment counts, should clocks change.
+        until = datetime.combine(day, at).astimezone()
+        if until > local:
+            return (until - local).total_seconds()
+    raise AssertionError("tomorrow comes")

@@ -1,0 +1,35 @@
+"""How much may be under way at once, how fast it may leave, and when to wait.
+
+settings   what the job allows
+windows    sums over a minute, ten minutes, a day
+adaptive   what the service allows, found out
+trouble    failures that are the service's own
+lane       all of it for one model: how long a request has to wait
+limiter    waits, over all models
+"""
+
+from batchgen.limits.lane import Call, Demand, Out, Step
+from batchgen.limits.limiter import Limiter, Never, Seat, Stopping
+from batchgen.limits.settings import (
+    AUTO,
+    Concurrency,
+    Limits,
+    max_in_flight,
+    read_concurrency,
+)
+
+__all__ = [
+    "AUTO",
+    "Call",
+    "Concurrency",
+    "Demand",
+    "Limiter",
+    "Limits",
+    "Never",
+    "Out",
+    "Seat",
+    "Step",
+    "Stopping",
+    "max_in_flight",
+    "read_concurrency",
+]

@@ -1,0 +1,250 @@
+"""How much a service takes, found out by asking for more until it says no.
+
+Two things may be limited: how many requests are in flight, and how many leave in a while. What a
+refusal tells them apart by: a request that is refused though as many were taken together before is
+one too many for the time; one that is refused where there never were so many may be one too many
+at once.
+
+    at once    the limit falls to what was taken, and rises by one after ever longer quiet spells
+    in a while the pace becomes what was taken over the time that this and the pause took, and
+               rises slowly, then faster, while nothing is refused
+
+The service's own limit is thus met again and again, each time by about one request. Successes of
+requests that left before a refusal say nothing about what came after it, and are ignored. Neither
+grows while the limit is not really used. Nothing here reads a clock.
+
+Source: TCP's congestion control, above all CUBIC (RFC 9438) for the shape of the growth; the
+figures were chosen by simulation, docs/adr/0010.
+"""
+
+import math
+from collections import deque
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Final, Literal, TypeAlias
+
+from batchgen.limits.settings import Concurrency
+
+Limited: TypeAlias = Literal["at once", "in a while"]
+
+# Requests after which more is tried again; longer, the more time a refusal costs.
+_PATIENCE: Final = 60
+_MOST_PATIENCE: Final = 600
+_PATIENCE_A_LOST_REQUEST: Final = 10
+# A refusal sooner than this after the last one: the pace was far too high.
+_EARLY: Final = 60
+_FIRST_PACE: Final = 0.97
+_FIRST_PEAK: Final = 1.1
+_CUT: Final = 0.97
+_EARLY_CUT: Final = 0.9
+_EARLY_BURST_CUT: Final = 4
+_MEMORY_S: Final = 120.0
+_FEWEST_MEASURED: Final = 5
+_LATENCY_WEIGHT: Final = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Departure:
+    """A request as it left: when, with how many in flight, itself included, and against what."""
+
+    at_s: float
+    n_in_flight: int
+    is_pace_used: bool
+
+
+@dataclass(slots=True)
+class _Pace:
+    """Requests a second, and how many may leave together after a pause."""
+
+    per_s: float
+    peak_per_s: float
+    burst: float
+    patience: float
+    n_since: int = 0
+    depth: float = field(init=False)
+    _tokens: float = 0.0
+    _filled_s: float = 0.0
+
+    def __post_init__(self) -> None:
+        self.depth = 1 - self.per_s / self.peak_per_s
+
+    def resume(self, at_s: float, pause_s: float) -> None:
+        """Begin after a pause: what could have left meanwhile may leave now."""
+        self._tokens = min(self.burst, self.per_s * pause_s)
+        self._filled_s = at_s
+
+    def wait_s(self, now_s: float) -> float:
+        """Seconds until one may leave."""
+        self._fill(now_s)
+        return max(0.0, 1 - self._tokens) / self.per_s
+
+    def take(self, now_s: float) -> bool:
+        """One leaves; whether the next has to wait."""
+        self._fill(now_s)
+        self._tokens -= 1
+        return self._tokens < 1
+
+    def grow(self) -> None:
+        """One more was taken: slowly up to the peak, past it faster and faster."""
+        self.n_since += 1
+        beyond = (self.n_since - self.patience) / self.patience
+        self.per_s = self.peak_per_s * (1 + self.depth * beyond**3)
+
+    def _fill(self, now_s: float) -> None:
+        if now_s > self._filled_s:
+            gained = (now_s - self._filled_s) * self.per_s
+            self._tokens = min(self.burst, self._tokens + gained)
+            self._filled_s = now_s
+
+
+class Adaptive:
+    """How many requests to one model may be in flight, and how fast they may leave."""
+
+    def __init__(self, bounds: Concurrency) -> None:
+        """Start with the first guess, and without a pace."""
+        self._bounds = bounds
+        self.limit = bounds.start
+        self._is_searching = True  # nothing was refused yet
+        self._most_taken = 0
+        self._n_quiet = 0
+        self._quiet_spell = float(_PATIENCE)
+        self._pace: _Pace | None = None
+        self._latency_s: float | None = None
+        self._departures_s: deque[float] = deque()
+        self._left_s = -math.inf
+        self._full_s = -math.inf  # when the limit was last reached
+        self._cut_s = -math.inf
+        self._refused_s = -math.inf
+        self._kind: Limited = "at once"
+        self._pace_before: _Pace | None = None
+
+    @property
+    def per_min(self) -> float | None:
+        """The pace that was found; None while there is none."""
+        return None if self._pace is None else self._pace.per_s * 60
+
+    @property
+    def latency_s(self) -> float:
+        """What a request takes by now; 0 while nothing is known."""
+        return self._latency_s or 0.0
+
+    def wait_s(self, now_s: float, n_in_flight: int) -> float:
+        """Seconds until one more may leave; infinite if one in flight has to end first."""
+        if n_in_flight >= self.limit:
+            return math.inf
+        wait_s = 0.0
+        spacing_s = self.latency_s / self.limit
+        if not self._is_searching and n_in_flight >= self._most_taken:
+            # More than were ever taken at once: not at the same moment as others, or a limit on
+            # how close they come would look like a limit on how many there are.
+            wait_s = self._left_s + spacing_s - now_s
+        if self._pace is not None:
+            after_last_s = self._left_s + spacing_s - now_s
+            wait_s = max(wait_s, self._pace.wait_s(now_s), after_last_s)
+        return max(0.0, wait_s)
+
+    def leaves(self, now_s: float, n_in_flight: int) -> Departure:
+        """One leaves; `n_in_flight` counts it."""
+        self._left_s = now_s
+        self._departures_s.append(now_s)
+        while self._departures_s[0] < now_s - _MEMORY_S:
+            self._departures_s.popleft()
+        if n_in_flight >= self.limit:
+            self._full_s = now_s
+        is_pace_used = self._pace is not None and self._pace.take(now_s)
+        return Departure(now_s, n_in_flight, is_pace_used)
+
+    def taken(self, departure: Departure, now_s: float) -> None:
+        """The service worked on a request, whatever came of it."""
+        took_s = now_s - departure.at_s
+        known_s = took_s if self._latency_s is None else self._latency_s
+        self._latency_s = known_s + _LATENCY_WEIGHT * (took_s - known_s)
+        if departure.at_s < self._cut_s:
+            return
+        self._most_taken = max(self._most_taken, departure.n_in_flight)
+        if self._full_s >= departure.at_s:
+            self._grow()
+        if departure.is_pace_used and self._pace is not None:
+            self._pace.grow()
+
+    def refused(self, departure: Departure, now_s: float, until_s: float, n_in_row: int) -> None:
+        """The service refused a request for there being too many; nothing leaves until then.
+
+        Args:
+            departure: The first that was refused since the pause before.
+            now_s: When its answer came.
+            until_s: When the pause ends.
+            n_in_row: How many pauses there were without a request taken in between, from 1.
+        """
+        if n_in_row == 1:
+            self._refused_s = departure.at_s
+            self._pace_before = self._pace
+            is_too_many = departure.n_in_flight > self._most_taken
+            self._kind = "at once" if is_too_many else "in a while"
+            if is_too_many:
+                self._fall(departure.n_in_flight - 1)
+        self._cut_s = now_s
+        if self._kind == "in a while":
+            self._slow_down(until_s)
+
+    def forget(self, departure: Departure) -> None:
+        """A request was refused, or never came to anything: it took nothing of any limit."""
+        with suppress(ValueError):
+            self._departures_s.remove(departure.at_s)
+
+    def start_over(self) -> None:
+        """After an outage: as at the start, but for what is known of the service's own limits."""
+        if self._is_searching:
+            self.limit = self._bounds.start
+
+    def _grow(self) -> None:
+        if not self._is_searching:
+            self._n_quiet += 1
+            if self._n_quiet < self._quiet_spell:
+                return
+            self._n_quiet = 0
+        self.limit = min(self._bounds.highest, self.limit + 1)
+
+    def _fall(self, n_taken: int) -> None:
+        if not self._is_searching:
+            self._quiet_spell = min(_MOST_PATIENCE, self._quiet_spell * 2)
+        self._is_searching = False
+        self._n_quiet = 0
+        self.limit = max(self._bounds.lowest, min(self.limit, n_taken))
+
+    def _slow_down(self, until_s: float) -> None:
+        """Leave at the pace that was taken, the pause included."""
+        taken_per_s = self._measured_per_s(until_s)
+        if taken_per_s is None:
+            return
+        pause_s = until_s - self._refused_s
+        before = self._pace_before
+        if before is None:
+            per_s, peak_per_s = _FIRST_PACE * taken_per_s, _FIRST_PEAK * taken_per_s
+            burst = taken_per_s * pause_s
+        else:
+            is_early = before.n_since < _EARLY
+            cut = _EARLY_CUT if is_early else _CUT
+            per_s = min(before.per_s, max(_FIRST_PACE * taken_per_s, cut * before.per_s))
+            peak_per_s = per_s / _CUT
+            burst = before.burst / (_EARLY_BURST_CUT if is_early else 1)
+        patience = max(_PATIENCE, _PATIENCE_A_LOST_REQUEST * per_s * pause_s)
+        self._pace = _Pace(per_s, peak_per_s, max(1.0, burst), min(_MOST_PATIENCE, patience))
+        self._pace.resume(until_s, pause_s)
+
+    def _measured_per_s(self, until_s: float) -> float | None:
+        """What was taken before the refusal, a second: the best of all spans that end with it."""
+        best: float | None = None
+        n = 0
+        for left_s in reversed(self._departures_s):
+            if left_s > self._refused_s:
+                continue
+            n += 1
+            if n >= _FEWEST_MEASURED and until_s > left_s:
+                best = max(best or 0.0, n / (until_s - left_s))
+        return best
+
+    def __repr__(self) -> str:
+        """Show what was found."""
+        pace = "" if self.per_min is None else f", {self.per_min:.1f}/min"
+        return f"<Adaptive {self.limit} at once{pace}>"

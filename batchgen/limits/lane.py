@@ -1,0 +1,368 @@
+"""Everything that holds requests to one model back. Nothing here waits: it says how long to."""
+
+import math
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from typing import Final, NamedTuple
+
+from batchgen.errors import (
+    AttemptError,
+    BadReply,
+    BadRequest,
+    Blocked,
+    BrokenImage,
+    ConnectionDropped,
+    Forbidden,
+    ModelUnavailable,
+    NoAnswer,
+    NoImage,
+    RateLimited,
+    ServerError,
+    ServerRefused,
+    Unreachable,
+    WrongSize,
+)
+from batchgen.limits.adaptive import Adaptive, Departure
+from batchgen.limits.settings import Limits
+from batchgen.limits.trouble import Trouble
+from batchgen.limits.windows import Day, Entry, Window
+from batchgen.wording import duration
+
+# The service did its work, whatever came of it.
+_WORKED: Final = (Blocked, NoImage, WrongSize, BrokenImage)
+# It said no to this request alone.
+_REFUSED: Final = (BadRequest, Forbidden)
+# It, or the way to it, may be broken.
+_FAILED: Final = (Unreachable, ServerRefused, ServerError, ConnectionDropped, NoAnswer, BadReply)
+_HINT_JITTER: Final = 0.1
+_MOST_JITTER_S: Final = 1.0
+_MAX_STEPS: Final = 100
+_PROBE_AFTER: Final = 3
+_ITEMS_OF_A_GONE_MODEL: Final = 3
+
+
+class Demand(NamedTuple):
+    """What a request takes of the limits, as far as can be told before it leaves."""
+
+    tokens: int = 0
+    usd: Decimal | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Out:
+    """Why nothing goes to a model any more in this run.
+
+    Attributes:
+        reason: A sentence that says what to do.
+        exit_code: What the run exits with if nothing else is left to do.
+        fails: Whether its items fail; else they stay to be done.
+    """
+
+    reason: str
+    exit_code: int
+    fails: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A change of what may be in flight, `at_s` seconds into the run."""
+
+    at_s: float
+    model: str
+    limit: int
+    per_min: float | None
+    why: str
+
+
+@dataclass(slots=True)
+class Call:
+    """A request that has left, or is about to."""
+
+    model: str
+    item_id: str
+    attempt: int
+    departure: Departure
+    is_probe: bool
+    tokens: Entry | None = None
+    images: Entry | None = None
+    usd: Entry | None = None
+
+
+@dataclass(slots=True)
+class _Windows:
+    """What the job allows one model."""
+
+    requests: Window | None
+    tokens: Window | None
+    images: Window | None
+    usd: Window | None
+    day: Day | None
+
+    @classmethod
+    def of(cls, limits: Limits) -> "_Windows":
+        def window(limit: float | Decimal | None, span_s: float) -> Window | None:
+            return None if limit is None else Window(float(limit), span_s)
+
+        return cls(
+            requests=window(limits.rpm, 60),
+            tokens=window(limits.tpm, 60),
+            images=window(limits.ipm, 60),
+            usd=window(limits.usd_per_10min, 600),
+            day=None if limits.rpd is None else Day(limits.rpd),
+        )
+
+    def wait_s(self, now_s: float, demand: Demand) -> float:
+        amounts = ((self.requests, 1), (self.tokens, demand.tokens), (self.images, 1))
+        priced = (self.usd, float(demand.usd or 0))
+        waits = [
+            window.wait_s(now_s, amount)
+            for window, amount in (*amounts, priced)
+            if window is not None
+        ]
+        return max(waits, default=0.0)
+
+
+class Lane:
+    """The way to one model.
+
+    Attributes:
+        n_in_flight: Requests that have left and have not ended.
+        out: Set once nothing goes to this model any more in this run.
+        is_proven: A request has shown that key, address and model are right.
+        cools_until_s, cools_why: Nothing leaves before.
+    """
+
+    def __init__(
+        self,
+        model: str,
+        limits: Limits,
+        *,
+        patience_s: float,
+        longest_pause_s: float,
+        rng: random.Random,
+        began_s: float,
+    ) -> None:
+        """Start with nothing known of the service."""
+        self.model = model
+        self.adaptive = Adaptive(limits.concurrency)
+        self.trouble = Trouble(rng, longest_pause_s)
+        self.n_in_flight = 0
+        self.out: Out | None = None
+        self.is_proven = False
+        self.cools_until_s = -math.inf
+        self.cools_why = ""
+        self.steps: list[Step] = []
+        self._windows = _Windows.of(limits)
+        self._rng = rng
+        self._patience_s = patience_s
+        self._longest_pause_s = longest_pause_s
+        self._began_s = began_s
+        self._n_limited = 0  # pauses in a row for a 429, without a request taken between them
+        self._limited_s: float | None = None
+        self._is_probe_under_way = False
+        self._unavailable_items: set[str] = set()
+        self._note(began_s, "start")
+
+    # --- before a request leaves
+
+    def wait_s(self, now_s: float, now: datetime, demand: Demand) -> float:
+        """Seconds until a request may leave; infinite if something has to happen first."""
+        if now_s < self.cools_until_s:
+            return self.cools_until_s - now_s
+        if not self.is_proven and self.n_in_flight:
+            return math.inf
+        if self._is_probing and self._is_probe_under_way:
+            return math.inf
+        wait_s = self.adaptive.wait_s(now_s, 0 if self._is_probing else self.n_in_flight)
+        if self._windows.day is not None and (day_s := self._windows.day.wait_s(now)) > 0:
+            if day_s > self._patience_s:
+                self.out = self._day_is_over(day_s)
+            wait_s = max(wait_s, day_s)
+        return max(wait_s, self._windows.wait_s(now_s, demand))
+
+    def leave(
+        self, now_s: float, now: datetime, item_id: str, attempt: int, demand: Demand
+    ) -> Call:
+        """One leaves."""
+        self.n_in_flight += 1
+        windows = self._windows
+        if windows.day is not None:
+            windows.day.add(now)
+        if windows.requests is not None:
+            windows.requests.add(now_s, 1)
+        is_probe = self._is_probing
+        self._is_probe_under_way = self._is_probe_under_way or is_probe
+        return Call(
+            self.model,
+            item_id,
+            attempt,
+            self.adaptive.leaves(now_s, self.n_in_flight),
+            is_probe,
+            tokens=_reserved(windows.tokens, now_s, demand.tokens),
+            images=_reserved(windows.images, now_s, 1),
+            usd=_reserved(windows.usd, now_s, float(demand.usd or 0)),
+        )
+
+    def recall(self, at_s: float, at: datetime, demand: Demand) -> None:
+        """Count a request that left before this run, `at_s` on this run's clock."""
+        windows = self._windows
+        if windows.day is not None:
+            windows.day.add(at)
+        for window, amount in (
+            (windows.requests, 1.0),
+            (windows.tokens, float(demand.tokens)),
+            (windows.images, 1.0),
+            (windows.usd, float(demand.usd or 0)),
+        ):
+            if window is not None:
+                window.add(at_s, amount)
+
+    # --- when it has ended
+
+    def arrived(self, call: Call) -> None:
+        """It is not in flight any more, whatever came of it."""
+        self.n_in_flight -= 1
+        if call.is_probe:
+            self._is_probe_under_way = False
+
+    def settle(self, call: Call, *, tokens: int | None, n_images: int, usd: Decimal | None) -> None:
+        """Count what it took in place of what was reserved for it; None where that is unknown."""
+        windows = self._windows
+        if windows.tokens is not None and call.tokens is not None and tokens is not None:
+            windows.tokens.settle(call.tokens, tokens)
+        if windows.images is not None and call.images is not None:
+            windows.images.settle(call.images, n_images)
+        if windows.usd is not None and call.usd is not None and usd is not None:
+            windows.usd.settle(call.usd, float(usd))
+
+    def heard(self, call: Call, error: AttemptError | None, now_s: float) -> None:
+        """Learn from what a request came to."""
+        match error:
+            case None:
+                self._worked(call, now_s)
+            case RateLimited():
+                self._limited(call, error, now_s)
+            case ModelUnavailable():
+                self._unavailable(call, error)
+            case _ if isinstance(error, _WORKED):
+                self._worked(call, now_s)
+            case _ if isinstance(error, _REFUSED):
+                self._answered(call, now_s)
+            case _ if isinstance(error, _FAILED):
+                self._failed(call, error, now_s)
+            case _:
+                self.adaptive.forget(call.departure)
+
+    def _unavailable(self, call: Call, error: ModelUnavailable) -> None:
+        """It is gone if the service names it, or says so of one item after the other."""
+        self.adaptive.forget(call.departure)
+        self._unavailable_items.add(call.item_id)
+        is_named = self.model.rpartition("/")[2] in error.message
+        if is_named or len(self._unavailable_items) >= _ITEMS_OF_A_GONE_MODEL:
+            self.out = Out(f"{self.model} is not to be had: {error.message}", 7, fails=True)
+
+    def _worked(self, call: Call, now_s: float) -> None:
+        self.is_proven = True
+        self._answered(call, now_s)
+
+    def _answered(self, call: Call, now_s: float) -> None:
+        """The service looked at a request: it is there."""
+        self._unavailable_items.clear()
+        before = self.adaptive.limit
+        self.adaptive.taken(call.departure, now_s)
+        if self.adaptive.limit != before:
+            self._note(now_s, "all went well")
+        began_s = min(
+            (since for since in (self.trouble.since_s, self._limited_s) if since is not None),
+            default=-math.inf,
+        )
+        if call.departure.at_s < began_s:
+            return  # says nothing about what came after it
+        if self.trouble.is_shared:
+            self.adaptive.start_over()
+            self._note(now_s, "the service is back")
+        self.trouble.succeeded(is_retry=call.attempt > 1)
+        self._n_limited, self._limited_s = 0, None
+
+    def _limited(self, call: Call, error: RateLimited, now_s: float) -> None:
+        """A 429: nothing leaves for as long as was told, or for a while that doubles."""
+        self.adaptive.forget(call.departure)
+        self.trouble.failed(call.item_id, error, now_s)
+        self._limited_s = now_s if self._limited_s is None else self._limited_s
+        is_new = now_s >= self.cools_until_s and call.departure.at_s >= self.cools_until_s
+        self._n_limited += is_new
+        told_s = error.wait_s
+        # What takes half a minute for an answer is not ready for the next one after a second.
+        first_s = max(error.first_wait_s, self.adaptive.latency_s / 2)
+        ceiling_s = first_s * 2.0 ** min(max(self._n_limited - 1, 0), 16)
+        ceiling_s = min(ceiling_s, error.longest_wait_s, self._longest_pause_s)
+        if told_s is None or (told_s < 1 and self._n_limited > 1):
+            wait_s = (told_s or 0) + self._rng.uniform(ceiling_s / 4, ceiling_s / 2)
+        else:
+            wait_s = told_s + self._rng.uniform(0, min(_MOST_JITTER_S, _HINT_JITTER * told_s))
+        self._cool(now_s, wait_s, self._limited_s, "after a 429", error)
+        if is_new:
+            self.adaptive.refused(call.departure, now_s, self.cools_until_s, self._n_limited)
+            self._note(now_s, "429")
+
+    def _failed(self, call: Call, error: AttemptError, now_s: float) -> None:
+        self.adaptive.forget(call.departure)
+        was_shared = self.trouble.is_shared
+        self.trouble.failed(call.item_id, error, now_s)
+        if self.trouble.is_shared and (call.is_probe or not was_shared):
+            since_s = self.trouble.since_s if self.trouble.since_s is not None else now_s
+            what = "after nothing but errors"
+            wait_s = max(self.trouble.pause_s(), error.wait_s or 0.0)
+            self._cool(now_s, wait_s, since_s, what, error)
+
+    def _cool(
+        self, now_s: float, wait_s: float, since_s: float, why: str, error: AttemptError
+    ) -> None:
+        """Let nothing leave for a while; give up for this run if that is beyond all patience."""
+        until_s = now_s + wait_s
+        if until_s > self.cools_until_s:
+            self.cools_until_s, self.cools_why = until_s, why
+        if until_s - since_s > self._patience_s and self.out is None:
+            self.out = Out(
+                f"{self.model} cannot be asked within retries.patience "
+                f"({duration(self._patience_s)}): {error.message}; run again later",
+                5,
+            )
+
+    @property
+    def _is_probing(self) -> bool:
+        """One request at a time looks whether the service is back."""
+        return self.trouble.is_shared or self._n_limited >= _PROBE_AFTER
+
+    def _day_is_over(self, wait_s: float) -> Out:
+        return Out(
+            f"limits.rpd: the requests of today to {self.model} are used up; "
+            f"there are more after midnight Pacific, in {duration(wait_s)}",
+            7,
+        )
+
+    def _note(self, now_s: float, why: str) -> None:
+        """Keep the steps, the later ones as far as there is room."""
+        per_min = self.adaptive.per_min
+        step = Step(
+            round(now_s - self._began_s, 1),
+            self.model,
+            self.adaptive.limit,
+            None if per_min is None else round(per_min, 1),
+            why,
+        )
+        if len(self.steps) >= _MAX_STEPS:
+            del self.steps[1:_MAX_STEPS:2]
+        self.steps.append(step)
+
+
+def _reserved(window: Window | None, at_s: float, amount: float) -> Entry | None:
+    return None if window is None else window.add(at_s, amount)
+
+
+def all_steps(lanes: Sequence[Lane]) -> list[Step]:
+    """The steps of all lanes in the order of time."""
+    return sorted((step for lane in lanes for step in lane.steps), key=lambda step: step.at_s)

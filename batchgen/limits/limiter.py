@@ -1,0 +1,313 @@
+"""Lets requests leave: never more at once, never faster than the job and the service allow.
+
+take_seat            one for each item that is about to be sent, so that few are prepared ahead
+departure            waits at the lane of the model, in order of arrival; then it is in flight
+  ├── the run        is not stopping; the first request of a run goes alone
+  ├── the lane       is open: no pause for all, no limit reached (see `lane`)
+  └── the pace       of `rpm`, evenly, one at a time
+heard                what a request came to, before the next one leaves
+"""
+
+import asyncio
+import math
+import random
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
+from decimal import Decimal
+from typing import Any, Final, Protocol
+
+from aiolimiter import AsyncLimiter
+
+from batchgen.clock import Clock
+from batchgen.errors import AttemptError
+from batchgen.events import Cooling
+from batchgen.limits.lane import Call, Demand, Lane, Out, Step, all_steps
+from batchgen.limits.settings import Limits
+from batchgen.limits.windows import SAFETY
+
+_MINUTE_S: Final = 60.0
+
+
+class Stopping(Protocol):
+    """What ends every wait: the run is to stop."""
+
+    @property
+    def asked(self) -> bool:
+        """Whether it is."""
+
+    async def cuts_short(self, wait: Awaitable[None]) -> bool:
+        """Wait for something, but no longer than until the run stops; True if it stops."""
+
+
+class Never:
+    """Nothing ever stops."""
+
+    asked = False
+
+    async def cuts_short(self, wait: Awaitable[None]) -> bool:
+        """Wait to the end."""
+        await wait
+        return False
+
+
+@dataclass(slots=True, eq=False)
+class Seat:
+    """A place for one item that is about to be sent; its lane, once its model is known."""
+
+    lane: Lane | None = None
+
+
+@dataclass(slots=True)
+class _Wakeable:
+    """Something that many wait for a change of."""
+
+    _event: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def changed(self) -> None:
+        """Wake all who wait."""
+        self._event.set()
+        self._event = asyncio.Event()
+
+    async def wait(self) -> None:
+        """Wait for the next change."""
+        await self._event.wait()
+
+
+class Limiter:
+    """The ways to the service, one lane a model. Created inside the running loop."""
+
+    def __init__(
+        self,
+        limits: Limits,
+        *,
+        clock: Clock | None = None,
+        rng: random.Random | None = None,
+        patience_s: float = math.inf,
+        longest_pause_s: float = 600.0,
+        on_out: Callable[[str, Out], None] | None = None,
+    ) -> None:
+        """Start with nothing under way.
+
+        Args:
+            limits: What may be asked of the service.
+            clock: Time.
+            rng: Chance, for jitter.
+            patience_s: So long may nothing but refusals come from a model before it is given up.
+            longest_pause_s: No pause that nobody asked for is longer.
+            on_out: Told once of each model that is given up.
+        """
+        self._limits = limits
+        self._clock = clock or Clock()
+        self._rng = rng or random.Random()
+        self._patience_s = patience_s
+        self._longest_pause_s = longest_pause_s
+        self._on_out = on_out
+        self._began_s = self._clock.monotonic_s()
+        self._lanes: dict[str, Lane] = {}
+        self._doors: dict[str, asyncio.Lock] = {}
+        self._paces: dict[str, AsyncLimiter] = {}
+        self._told_out: set[str] = set()
+        self._seats: set[Seat] = set()
+        self._queue = asyncio.Lock()
+        self._state = _Wakeable()
+        self.n_in_flight = 0
+        self.peak = 0
+
+    # --- seats --------------------------------------------------------------------------------
+
+    @property
+    def concurrency(self) -> int:
+        """How many requests may be in flight by now, over all models."""
+        bounds = self._limits.concurrency
+        found = sum(lane.adaptive.limit for lane in self._lanes.values() if lane.out is None)
+        return min(bounds.highest, max(found, bounds.start if not self._lanes else 1))
+
+    @property
+    def max_open(self) -> int:
+        """How many items may be open, waiting retries included."""
+        return 4 * self.concurrency + 16
+
+    async def take_seat(self) -> Seat:
+        """Wait for a seat, in order of arrival."""
+        async with self._queue:
+            while self._n_seated() >= self.concurrency:
+                await self._until(self._soonest_s())
+            seat = Seat()
+            self._seats.add(seat)
+            return seat
+
+    def assign(self, seat: Seat, model: str) -> None:
+        """Say which model a seat is for: while that one cools, its seats hold up nobody else."""
+        seat.lane = self._lane(model)
+        self._state.changed()
+
+    def free_seat(self, seat: Seat) -> None:
+        """Give a seat back."""
+        self._seats.discard(seat)
+        self._state.changed()
+
+    def _n_seated(self) -> int:
+        now_s = self._clock.monotonic_s()
+        return sum(seat.lane is None or now_s >= seat.lane.cools_until_s for seat in self._seats)
+
+    def _soonest_s(self) -> float:
+        """Seconds until the first lane has cooled: its seats count again, or some become free."""
+        now_s = self._clock.monotonic_s()
+        waits = (lane.cools_until_s - now_s for lane in self._lanes.values())
+        return min((wait_s for wait_s in waits if wait_s > 0), default=math.inf)
+
+    # --- departures ---------------------------------------------------------------------------
+
+    @asynccontextmanager
+    async def departure(
+        self,
+        model: str,
+        demand: Demand = Demand(),  # noqa: B008 - a frozen value
+        *,
+        item_id: str = "",
+        attempt: int = 1,
+        stopping: Stopping | None = None,
+    ) -> AsyncIterator[Call | None]:
+        """Wait until a request may leave, and count it while it is under way.
+
+        Yields None if nothing may leave any more: the run stops, or the model is given up.
+        """
+        call = await self._leave(model, demand, item_id, attempt, stopping or Never())
+        if call is None:
+            yield None
+            return
+        try:
+            yield call
+        finally:
+            self.n_in_flight -= 1
+            self._lane(model).arrived(call)
+            self._state.changed()
+
+    async def _leave(
+        self, model: str, demand: Demand, item_id: str, attempt: int, stopping: Stopping
+    ) -> Call | None:
+        lane = self._lane(model)
+        async with self._doors[model]:
+            while not stopping.asked:
+                wait_s = self._wait_s(lane, demand)
+                self._tell_out(lane)
+                if lane.out is not None:
+                    return None
+                if wait_s > 0:
+                    await stopping.cuts_short(self._until(wait_s))
+                elif model not in self._paces or not await self._paced(lane, demand, stopping):
+                    return self._left(lane, demand, item_id, attempt)
+        return None
+
+    def _left(self, lane: Lane, demand: Demand, item_id: str, attempt: int) -> Call:
+        self.n_in_flight += 1
+        self.peak = max(self.peak, self.n_in_flight)
+        now_s, now = self._clock.monotonic_s(), self._clock.now()
+        return lane.leave(now_s, now, item_id, attempt, demand)
+
+    async def _paced(self, lane: Lane, demand: Demand, stopping: Stopping) -> bool:
+        """Wait for the pace; whether something else has come in the way meanwhile."""
+        if await stopping.cuts_short(self._paces[lane.model].acquire()):
+            return True
+        return self._wait_s(lane, demand) > 0 or lane.out is not None
+
+    def _wait_s(self, lane: Lane, demand: Demand) -> float:
+        if self.n_in_flight and not self._is_proven:
+            return math.inf
+        if self.n_in_flight >= self._limits.concurrency.highest:
+            return math.inf
+        return lane.wait_s(self._clock.monotonic_s(), self._clock.now(), demand)
+
+    @property
+    def _is_proven(self) -> bool:
+        """A request has shown that key and address are right: the others may follow."""
+        return any(lane.is_proven for lane in self._lanes.values())
+
+    async def _until(self, wait_s: float) -> None:
+        """Wait for a change, but no longer than so many seconds."""
+        if math.isinf(wait_s):
+            await self._state.wait()
+            return
+        changed = asyncio.ensure_future(self._state.wait())
+        slept = asyncio.ensure_future(self._clock.sleep(wait_s))
+        try:
+            await asyncio.wait({changed, slept}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            changed.cancel()
+            slept.cancel()
+
+    # --- what came of them --------------------------------------------------------------------
+
+    def heard(self, call: Call, error: AttemptError | None) -> None:
+        """Learn from what a request came to, before the next one leaves."""
+        lane = self._lane(call.model)
+        lane.heard(call, error, self._clock.monotonic_s())
+        self._tell_out(lane)
+        self._state.changed()
+
+    def settle(self, call: Call, *, tokens: int | None, n_images: int, usd: Decimal | None) -> None:
+        """Count what a request really took of the limits; None where that is not known."""
+        self._lane(call.model).settle(call, tokens=tokens, n_images=n_images, usd=usd)
+        self._state.changed()
+
+    def recall(self, model: str, at: datetime, demand: Demand) -> None:
+        """Count a request that left before this run; they come in the order of time."""
+        age_s = max(0.0, (self._clock.now() - at).total_seconds())
+        at_s = self._clock.monotonic_s() - age_s
+        self._lane(model).recall(at_s, at, demand)
+
+    def is_shared(self, model: str) -> bool:
+        """Whether everybody sees the failures of a model, so that no item is to blame."""
+        return self._lane(model).trouble.is_shared
+
+    def out(self, model: str) -> Out | None:
+        """Why nothing goes to a model any more; None if something may."""
+        lane = self._lanes.get(model)
+        return None if lane is None else lane.out
+
+    def _tell_out(self, lane: Lane) -> None:
+        if lane.out is not None and lane.model not in self._told_out:
+            self._told_out.add(lane.model)
+            if self._on_out is not None:
+                self._on_out(lane.model, lane.out)
+
+    def _lane(self, model: str) -> Lane:
+        lane = self._lanes.get(model)
+        if lane is None:
+            lane = self._lanes[model] = Lane(
+                model,
+                self._limits,
+                patience_s=self._patience_s,
+                longest_pause_s=self._longest_pause_s,
+                rng=self._rng,
+                began_s=self._began_s,
+            )
+            self._doors[model] = asyncio.Lock()
+            if self._limits.rpm is not None:
+                # A bucket of one: `AsyncLimiter(60, 60)` lets 119 through in the first minute.
+                self._paces[model] = AsyncLimiter(1, _MINUTE_S / (self._limits.rpm * SAFETY))
+        return lane
+
+    # --- to be told ---------------------------------------------------------------------------
+
+    @property
+    def cooling(self) -> tuple[Cooling, ...]:
+        """The models to which nothing leaves for a while."""
+        now_s = self._clock.monotonic_s()
+        return tuple(
+            Cooling(lane.model, lane.cools_until_s - now_s, lane.cools_why)
+            for lane in self._lanes.values()
+            if lane.cools_until_s > now_s and lane.out is None
+        )
+
+    @property
+    def history(self) -> list[Step]:
+        """How the limits changed, in the order of time."""
+        return all_steps(list(self._lanes.values()))
+
+    def __repr__(self) -> str:
+        """Show what is under way."""
+        lanes: Mapping[str, Any] = {name: lane.adaptive for name, lane in self._lanes.items()}
+        return f"<Limiter {self.n_in_flight}/{self.concurrency}, peak {self.peak}, {lanes}>"

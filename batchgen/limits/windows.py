@@ -1,0 +1,113 @@
+"""Sums over a sliding window: what has left within the last minute, or ten, or today."""
+
+import math
+from collections import deque
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta, timezone, tzinfo
+from typing import Final
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+# A window is held a little longer than the service's, so that jitter on the way never makes one
+# too full: what leaves 60.6 s apart does not arrive within 60 s.
+SAFETY: Final = 0.99
+_ROUNDING: Final = 1e-9
+
+
+@dataclass(slots=True)
+class Entry:
+    """What one request takes of a window: reserved when it leaves, settled when it has ended."""
+
+    at_s: float
+    amount: float
+
+
+class Window:
+    """Never more than `limit` within any `span_s` seconds.
+
+    What is larger than the limit by itself leaves when nothing else is in the window: the service
+    may take it, and waiting would not make it smaller.
+    """
+
+    def __init__(self, limit: float, span_s: float) -> None:
+        """Start empty; times are seconds of one clock that does not go back."""
+        self.limit = limit
+        self._span_s = span_s / SAFETY
+        self._entries: deque[Entry] = deque()
+        self._total = 0.0
+
+    def wait_s(self, now_s: float, amount: float) -> float:
+        """Seconds until so much more fits; 0 if it does now."""
+        while self._entries and self._entries[0].at_s <= now_s - self._span_s:
+            self._total -= self._entries.popleft().amount
+        left_s = 0.0
+        over = self._total + amount - self.limit
+        for entry in self._entries:
+            if over <= _ROUNDING:
+                break
+            over -= entry.amount
+            left_s = entry.at_s + self._span_s - now_s
+        return left_s
+
+    def add(self, at_s: float, amount: float) -> Entry:
+        """Count what leaves now, or left before this run; entries come in the order of time."""
+        entry = Entry(at_s, amount)
+        self._entries.append(entry)
+        self._total += amount
+        return entry
+
+    def settle(self, entry: Entry, amount: float) -> None:
+        """Count what a request really took, in place of what was reserved for it."""
+        if self._entries and entry.at_s >= self._entries[0].at_s:
+            self._total += amount - entry.amount
+        entry.amount = amount
+
+    def __repr__(self) -> str:
+        """Show how full it is."""
+        return f"<Window {self._total:g}/{self.limit:g}>"
+
+
+class Day:
+    """Never more than `limit` requests between two midnights at the service."""
+
+    def __init__(self, limit: int) -> None:
+        """Start with none."""
+        self._limit = limit
+        self._day = ""
+        self._n = 0
+
+    def wait_s(self, now: datetime) -> float:
+        """Seconds until one more may leave; 0 if it may now."""
+        if self._n < self._limit or pacific_day(now) > self._day:
+            return 0.0
+        return seconds_to_midnight(now)
+
+    def add(self, at: datetime) -> None:
+        """Count one; those of an earlier day than the latest do not matter any more."""
+        day = pacific_day(at)
+        if day > self._day:
+            self._day, self._n = day, 0
+        self._n += day == self._day
+
+
+def _pacific() -> tzinfo:
+    try:
+        return ZoneInfo("America/Los_Angeles")
+    except ZoneInfoNotFoundError:
+        # A machine without a table of time zones: in summer the day then ends an hour late.
+        return timezone(timedelta(hours=-8))
+
+
+_PACIFIC: Final = _pacific()
+
+
+def pacific_day(at: datetime) -> str:
+    """The day at the service, whose quotas begin anew at midnight Pacific: `2026-11-21`."""
+    return at.astimezone(_PACIFIC).strftime("%Y-%m-%d")
+
+
+def seconds_to_midnight(at: datetime) -> float:
+    """Seconds until the next midnight Pacific."""
+    local = at.astimezone(_PACIFIC)
+    tomorrow = (local + timedelta(days=1)).date()
+    midnight = datetime(tomorrow.year, tomorrow.month, tomorrow.day, tzinfo=_PACIFIC)
+    return max(math.ulp(1.0), (midnight.astimezone(UTC) - at).total_seconds())

@@ -1,0 +1,122 @@
+"""What a service takes is found out: 2,000 requests against limits that nobody configured."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from batchgen.errors import ServerRefused
+from batchgen.limits import AUTO, Concurrency, Limits
+from tests.services import AtOnce, Bucket, FixedWindow, Load, Service, SlidingWindow, at_most
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+Latency = tuple[float, float]
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize(
+    ("make", "latency_s"),
+    [
+        pytest.param(lambda: AtOnce(2, 1.0), (0.5, 1.5), id="2 at once"),
+        pytest.param(lambda: AtOnce(4, 1.0), (0.5, 1.5), id="4 at once"),
+        pytest.param(lambda: AtOnce(10, 65.0), (10, 120), id="10 at once, of 10 to 120 s"),
+        pytest.param(lambda: AtOnce(30, 1.0), (0.5, 1.5), id="30 at once"),
+        pytest.param(lambda: SlidingWindow(60), (5, 15), id="60 a minute"),
+        pytest.param(lambda: SlidingWindow(60), (1, 3), id="60 a minute, quick answers"),
+        pytest.param(lambda: SlidingWindow(20), (10, 40), id="20 a minute, slow answers"),
+        pytest.param(lambda: SlidingWindow(60, tells=False), (5, 15), id="60 a minute, untold"),
+        pytest.param(lambda: SlidingWindow(20, tells=False), (10, 40), id="20 a minute, untold"),
+        pytest.param(lambda: SlidingWindow(30, 10), (0.1, 0.3), id="30 in 10 s"),
+        pytest.param(lambda: FixedWindow(60), (5, 15), id="60 each minute of the clock"),
+        pytest.param(lambda: Bucket(20, 20), (0.1, 0.3), id="20 a second"),
+        pytest.param(lambda: Bucket(20, 20, tells=False), (0.1, 0.3), id="20 a second, untold"),
+        pytest.param(lambda: Bucket(5, 5), (1, 3), id="5 a second"),
+        pytest.param(lambda: Bucket(1, 1), (1, 3), id="one a second, never two together"),
+    ],
+)
+def test_nine_tenths_of_an_unknown_limit_are_used_and_few_requests_are_refused(
+    make: Callable[[], Service], latency_s: Latency, seed: int
+) -> None:
+    load = Load(Limits(), make(), latency_s, seed=seed)
+    limiter = load.run()
+    assert len(load.taken_s) == 2000
+    assert load.share_refused <= 0.05, limiter
+    assert load.used() >= 0.9, limiter
+
+
+def test_without_a_refusal_the_concurrency_doubles_with_each_round_up_to_its_bound() -> None:
+    load = Load(Limits(), n=400, latency_s=(10, 10))
+    limiter = load.run()
+    rounds = [sum(10 * n <= at_s < 10 * n + 9 for at_s in load.taken_s) for n in range(7)]
+    assert rounds == [1, 4, 8, 16, 32, 64, 64]
+    assert limiter.peak == AUTO.highest
+    assert limiter.history[0].limit == AUTO.start
+    assert limiter.history[-1].limit == AUTO.highest
+
+
+def test_bounds_are_never_left() -> None:
+    load = Load(Limits(concurrency=Concurrency.between(3, 9)), AtOnce(1, 1.0), (0.5, 1.5), n=200)
+    limiter = load.run()
+    assert {step.limit for step in limiter.history} == {3}
+    load = Load(Limits(concurrency=Concurrency.between(3, 9)), n=200)
+    limiter = load.run()
+    assert limiter.peak == 9
+    assert limiter.history[0].limit == 3
+
+
+def test_what_is_not_used_does_not_grow() -> None:
+    load = Load(Limits(), n=300, latency_s=(1, 1), n_workers=3)
+    limiter = load.run()
+    assert limiter.peak == 3
+    assert {step.limit for step in limiter.history} == {AUTO.start}
+    load = Load(Limits(rpm=60), n=300, latency_s=(1, 1))
+    limiter = load.run()
+    assert {step.limit for step in limiter.history} == {AUTO.start}
+
+
+def test_there_is_one_cut_however_many_are_refused_together() -> None:
+    load = Load(Limits(concurrency=at_most(32)), AtOnce(8, 10.0), (10, 10), n=60)
+    limiter = load.run()
+    cuts = [step for step in limiter.history if step.why == "429"]
+    # All that left together after the first one are refused but eight, within a hundredth.
+    assert len(load.refused_s) >= 24
+    assert len({round(at_s) for at_s in load.refused_s}) == len(cuts)
+    assert cuts[0].limit == 8
+
+
+def test_successes_from_before_a_cut_do_not_undo_it() -> None:
+    load = Load(Limits(concurrency=at_most(32)), AtOnce(8, 10.0), (10, 10), n=33)
+    limiter = load.run()
+    assert limiter.concurrency == 8
+
+
+def test_the_history_is_bounded_and_keeps_its_first_and_last_steps() -> None:
+    load = Load(Limits(), SlidingWindow(20, 10), (0.1, 0.9), n=8000)
+    limiter = load.run()
+    assert len(limiter.history) <= 100
+    assert limiter.history[0].why == "start"
+    assert limiter.history[-1].per_min == pytest.approx(120, rel=0.1)
+
+
+# --- an outage ----------------------------------------------------------------------------------
+
+
+def test_an_outage_of_a_minute_costs_few_requests_and_ends_by_itself() -> None:
+    def away(now_s: float) -> ServerRefused | None:
+        return ServerRefused("away") if 30 <= now_s < 90 else None
+
+    load = Load(Limits(concurrency=at_most(16)), n=1000, latency_s=(1, 3), fails=away)
+    load.run()
+    assert len(load.refused_s) <= 16 + 35
+    during = [at_s for at_s in load.refused_s if at_s >= 32]
+    assert len(during) <= 7  # one probe at a time, with growing pauses
+    back_s = min(at_s for at_s in load.taken_s if at_s >= 90)
+    last_pause_s = back_s - max(load.refused_s)
+    assert back_s - 90 <= last_pause_s
+    assert last_pause_s <= 64
+    # All is as before within a few rounds.
+    after = [at_s for at_s in load.taken_s if back_s + 10 <= at_s < back_s + 40]
+    assert len(after) / 30 >= 0.8 * 16 / 2
