@@ -28,7 +28,6 @@ from batchgen.errors import (
     BatchgenError,
     Cancelled,
     MissingReference,
-    ModelUnavailable,
     NoAnswer,
     Unterminated,
 )
@@ -183,7 +182,7 @@ class Caller:
                 item.model, demand, item_id=item.id, attempt=n, stopping=self.stop
             ) as call:
                 if call is None:
-                    return self._held_back(item, turn)
+                    return CallEnd(item, None, _given_up())
                 sent = self._announcement(item, turn, n, demand.usd)
                 await self.ledger.append(sent)
                 end = await self._exchange(_Call(sent, item, body, turn.note))
@@ -193,13 +192,6 @@ class Caller:
             if sent is None:
                 return CallEnd(item, None, _given_up())
             return self.settler.failed(sent, item, _given_up(), {})
-
-    def _held_back(self, item: Item, turn: NextTurn) -> CallEnd:
-        """What becomes of a call that may not leave: its model is gone, or the run stops."""
-        out = self.limiter.out(item.model)
-        if out is None or not out.fails:
-            return CallEnd(item, None, _given_up())
-        return self._unsent(item, turn, ModelUnavailable(f"nothing was sent: {out.reason}"))
 
     def _heard(self, call: Call, end: CallEnd) -> None:
         """Let the limits learn from a call before the next one leaves."""

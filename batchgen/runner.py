@@ -512,18 +512,25 @@ class Runner:
                     f"a later run makes it once {parent} is done"
                 ),
             )
-        if (out := self._outs.get(item.model)) is not None and out.fails:
-            return self._gone(item, out)
+        if self._is_gone(item):
+            return self._gone(item)
         end = await self._caller.attempt(item, n)
+        if end.line is None and self._is_gone(item):
+            return self._gone(item)
         if end.error is not None:
             self._first_refusals.refused(item.id, end.error)
         else:
             self._first_refusals.passed()
         return end
 
-    def _gone(self, item: Item, out: Out) -> CallEnd:
+    def _is_gone(self, item: Item) -> bool:
+        """Whether an item fails, because its model is gone."""
+        out = self._outs.get(item.model)
+        return out is not None and out.fails
+
+    def _gone(self, item: Item) -> CallEnd:
         """An item whose model is gone: told once, and not again each night."""
-        error = ModelUnavailable(f"nothing was sent: {out.reason}")
+        error = ModelUnavailable(f"nothing was sent: {self._outs[item.model].reason}")
         past = self._history.standing(item)
         if past is not None and past.status == "failed" and past.last.outcome is error.outcome:
             return CallEnd(item, None, error)
@@ -647,7 +654,8 @@ class Runner:
         elapsed_s = self._clock.monotonic_s() - self._began_s
         await self._clock.sleep(max(0.0, longest_s - elapsed_s))
         self.request_stop(
-            f"the time is over: budget.max_duration or --deadline, after {duration(longest_s)}",
+            f"the time is over, after {duration(longest_s)} (max_duration or deadline); "
+            "run again for what is left",
             exit_code=EXIT_OVER_TIME,
         )
 

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import threading
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -88,6 +89,11 @@ def test_a_key_file_may_end_in_a_line_break(job: Path) -> None:
     [
         ("--no-such-flag",),
         ("--concurrency", "0"),
+        ("--concurrency", "9-2"),
+        ("--max-cost", "-1"),
+        ("--max-duration", "soon"),
+        ("--deadline", "25:00"),
+        ("--rpd", "0.5"),
         ("--rpm", "many"),
         ("--provider", "nobody"),
         ("--base-url", "ftp://127.0.0.1"),
@@ -180,6 +186,93 @@ def test_7_when_running_again_would_not_help(answer: Answer, job: Path) -> None:
         server.script = servers.draws
         assert run(job, server).code == 0
     ledgers.check_directory(job.parent / "output/job")
+
+
+def test_5_when_the_service_cannot_be_reached_within_the_patience(tmp_path: Path) -> None:
+    job = write_job(tmp_path / "job.jsonl", ["a", "b", "c"], retries={"patience": "2s"})
+    with servers.closed_port() as bound:
+        address = f"http://127.0.0.1:{bound.getsockname()[1]}"
+        where = ("-o", tmp_path / "output", "--base-url", address, "--json")
+        done = batchgen("run", job, *where, COMETAPI_KEY=KEY)
+    assert (done.code, done.json["exit_code"]) == (5, 5)
+    assert done.json["items"]["pending"] == 3
+    assert "run again later" in done.err
+    with FaultServer(servers.draws) as server:
+        assert run(job, server).code == 0
+
+
+def test_5_when_a_429_asks_for_more_patience_than_there_is(job: Path) -> None:
+    with FaultServer(lambda _: refuses(429, retry_after="7200")) as server:
+        done = run(job, server, "--json")
+    assert (done.code, server.n_requests) == (5, 1)
+    assert done.json["items"]["pending"] == 3
+
+
+def test_8_when_the_budget_is_used_up(job: Path) -> None:
+    with FaultServer(servers.draws) as server:
+        done = run(job, server, "--json", "--max-cost", "0.3")
+        assert (done.code, done.json["cost_usd"]) == (8, "0.276320")
+        assert server.n_requests == 2
+        assert "more request may cost" in done.err
+        assert run(job, server).code == 0
+    assert server.n_requests == 3
+
+
+@pytest.mark.parametrize("flag", ["--max-duration", "--deadline"])
+def test_10_when_the_time_is_over_and_what_is_under_way_ends(flag: str, job: Path) -> None:
+    released = threading.Event()
+    later = datetime.now().astimezone() + timedelta(minutes=1)
+    if flag == "--deadline" and later.second > 50:  # too near the next minute to be sure
+        later += timedelta(minutes=1)
+    value = "1s" if flag == "--max-duration" else f"{later:%H:%M}"
+    with FaultServer(lambda asked: servers.waits_for(released, servers.draws(asked))) as server:
+        where = ("-o", job.parent / "output", "--base-url", server.url)
+        if flag == "--deadline":
+            released.set()
+            assert run(job, server, flag, value).code == 0  # it is not over yet
+            return
+        with started("run", job, *where, flag, value, COMETAPI_KEY=KEY) as slow:
+            until(lambda: server.n_requests, "a request")
+            threading.Timer(1.5, released.set).start()
+            done = slow.end()
+    assert (done.code, server.n_requests) == (10, 1)
+    assert "the time is over" in done.err
+    assert done.last_line.startswith("1/3 done, 0 failed, 2 left")
+    ledgers.check_directory(job.parent / "output/job")
+
+
+def test_4_when_more_items_fail_than_may(tmp_path: Path) -> None:
+    items = ["a", *(f"bad-{n}" for n in range(9))]
+    job = write_job(
+        tmp_path / "job.jsonl", items, budget={"max_failures": 2}, limits={"concurrency": 1}
+    )
+
+    def script(asked: servers.Asked) -> Answer:
+        return servers.draws(asked) if asked.prompt == "a" else refuses(400)
+
+    with FaultServer(script) as server:
+        done = run(job, server, "--json")
+    assert (done.code, server.n_requests) == (4, 4)
+    assert (done.json["items"]["failed"], done.json["items"]["pending"]) == (3, 6)
+
+
+def test_7_when_only_models_that_are_gone_are_left(job: Path) -> None:
+    gone = {"error": {"code": 404, "message": "models/gemini-3-pro-image is not found"}}
+    with FaultServer(lambda _: refuses(404, gone)) as server:
+        done = run(job, server, "--json")
+    assert (done.code, server.n_requests) == (7, 1)
+    assert done.json["items"]["failed"] == 3
+
+
+def test_a_table_of_what_the_calls_came_to_stands_at_the_end(tmp_path: Path) -> None:
+    job = write_job(tmp_path / "job.jsonl", ["a", "b", "c"], limits={"concurrency": 1})
+    with FaultServer(servers.once(refuses(504))) as server:
+        done = run(job, server)
+    assert done.code == 0
+    words = [" ".join(line.split()) for line in done.err.splitlines()]
+    assert "image 3 calls 50.0%" in words
+    assert "server_error 3 calls 50.0%" in words
+    assert any("3 calls may have been billed without a picture" in line for line in words)
 
 
 def test_11_while_another_run_holds_the_directory_and_not_after_it_was_killed(job: Path) -> None:

@@ -13,7 +13,8 @@ RANKED: list[tuple[int, dict[str, Any]]] = [
     (130, {"signal": "sigint", "n_pending": 1}),
     (12, {"failed": StoreError("full")}),
     (7, {"is_stopped": True}),
-    (5, {"is_given_up": True, "n_pending": 1}),
+    (8, {"is_given_up": True, "n_pending": 1, "stop_code": 8}),
+    (5, {"n_pending": 1, "out_codes": frozenset({5})}),
     (4, {"n_failed": 1}),
     (0, {}),
 ]
@@ -29,6 +30,31 @@ def test_of_two_things_the_higher_gives_the_code(
     higher: tuple[int, dict[str, Any]], lower: tuple[int, dict[str, Any]]
 ) -> None:
     assert exit_code(Ending(**{**lower[1], **higher[1]})) == higher[0]
+
+
+@pytest.mark.parametrize("code", [4, 5, 7, 8, 10])
+def test_a_reason_to_stop_says_what_it_means_if_items_are_left(code: int) -> None:
+    stopped = Ending(is_given_up=True, n_pending=1, stop_code=code)
+    assert exit_code(stopped) == code
+    assert exit_code(Ending(is_given_up=True, stop_code=code)) == 0
+
+
+def test_without_a_code_of_its_own_a_stopped_run_can_be_run_again() -> None:
+    assert exit_code(Ending(is_given_up=True, n_pending=1)) == 5
+
+
+def test_models_that_were_given_up_count_as_long_as_something_is_not_done() -> None:
+    gone = frozenset({7})
+    assert exit_code(Ending(n_failed=1, out_codes=gone)) == 7
+    assert exit_code(Ending(out_codes=gone)) == 0
+
+
+def test_time_ranks_between_money_and_patience() -> None:
+    left = {"is_given_up": True, "n_pending": 1}
+    late = Ending(**left, stop_code=10, out_codes=frozenset({5}))  # type: ignore[arg-type]
+    assert exit_code(late) == 10
+    spent = Ending(**left, stop_code=8, out_codes=frozenset({10}))  # type: ignore[arg-type]
+    assert exit_code(spent) == 8
 
 
 def test_a_signal_after_which_nothing_is_left_is_no_failure() -> None:

@@ -1,0 +1,404 @@
+"""A run under limits, budgets and outages, counted by the server."""
+
+import asyncio
+import json
+import threading
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from batchgen import Runner
+from batchgen.events import Stopping, Ticked, Warned
+from tests import ledgers, servers
+from tests.runs import MODEL, Ran, run_job, write_job
+from tests.servers import Answer, Asked, FaultServer, refuses
+
+PRICE = "0.138160"  # of one answer of the server; the estimate is a little higher
+BUSY = {"error": {"code": 503, "status": "UNAVAILABLE", "message": "The model is overloaded."}}
+GONE = {"error": {"code": 404, "status": "NOT_FOUND", "message": f"models/{MODEL} is not found"}}
+OTHER = "gemini-2.5-flash-image"
+
+
+def ids(n: int) -> list[str]:
+    return [f"item-{number:03}" for number in range(n)]
+
+
+def model_of(asked: Asked) -> str:
+    return asked.target.rpartition("/")[2].partition(":")[0]
+
+
+# --- the first request --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "refusal",
+    [
+        pytest.param(refuses(401), id="a wrong key"),
+        pytest.param(refuses(301, Location="https://elsewhere.invalid/"), id="a wrong address"),
+        pytest.param(refuses(402), id="no credit"),
+    ],
+)
+async def test_a_wrong_key_or_address_costs_one_request_and_not_a_full_pool(
+    refusal: Answer, tmp_path: Path
+) -> None:
+    job = write_job(tmp_path / "job.jsonl", ids(40), limits={"concurrency": 16})
+    with FaultServer(lambda _: refusal) as server:
+        ran = await run_job(job, server)
+    assert server.n_requests == server.n_connections == 1
+    assert (ran.exit_code, ran.summary.items.pending) == (7, 40)
+
+
+async def test_three_items_that_are_refused_from_the_start_stop_the_run(tmp_path: Path) -> None:
+    job = write_job(tmp_path / "job.jsonl", ids(40), limits={"concurrency": 16})
+    with FaultServer(lambda _: refuses(400, {"error": {"message": "no such field"}})) as server:
+        ran = await run_job(job, server)
+    assert server.n_requests == 3
+    assert ran.told == [("bad_request", "failed", "no")] * 2 + [("bad_request", "stop", "no")]
+    assert (ran.exit_code, ran.summary.items.pending) == (7, 38)
+    assert "--retry-failed" in str(ran.summary.stop_reason)
+
+
+async def test_the_others_follow_when_the_first_has_passed(tmp_path: Path) -> None:
+    job = write_job(tmp_path / "job.jsonl", ids(9), limits={"concurrency": 8})
+    together = threading.Barrier(8)
+
+    def script(asked: Asked) -> Answer:
+        if asked.prompt != "item-000":
+            together.wait(20)
+        else:
+            assert server.n_in_flight == 1
+        return servers.draws(asked)
+
+    with FaultServer(script) as server:
+        ran = await run_job(job, server)
+    assert ran.exit_code == 0
+    assert server.peak_in_flight == 8
+
+
+# --- models -------------------------------------------------------------------------------------
+
+
+def of_two_models(tmp_path: Path) -> Path:
+    items: list[Any] = [{"id": one, "prompt": one} for one in ids(6)]
+    items += [{"id": f"other-{n}", "prompt": f"other-{n}", "model": OTHER} for n in range(6)]
+    return write_job(tmp_path / "job.jsonl", items, limits={"concurrency": 4})
+
+
+async def test_a_model_that_is_gone_fails_its_own_items_and_costs_one_request(
+    tmp_path: Path,
+) -> None:
+    job = of_two_models(tmp_path)
+
+    def script(asked: Asked) -> Answer:
+        return refuses(404, GONE) if model_of(asked) == MODEL else servers.draws(asked)
+
+    with FaultServer(script) as server:
+        ran = await run_job(job, server)
+        assert sum(model_of(asked) == MODEL for asked in server.log) == 1
+        items = ran.summary.items
+        assert (ran.exit_code, items.done, items.failed, items.pending) == (4, 6, 6, 0)
+        unsent = [line for line in ran.attempts if line["attempt"] == 0]
+        assert {line["outcome"] for line in unsent} == {"model_unavailable"}
+        n_lines = len(ran.attempts)
+        assert len(unsent) == 5
+        # The next night asks once more, and writes no more lines than that.
+        again = await run_job(job, server)
+    assert sum(model_of(asked) == MODEL for asked in server.log) == 2
+    assert len(again.attempts) == n_lines + 1
+    assert (again.exit_code, again.summary.items.failed) == (7, 6)
+
+
+async def test_a_run_for_a_model_that_is_gone_and_no_other_ends_with_7(tmp_path: Path) -> None:
+    job = write_job(tmp_path / "job.jsonl", ids(20), limits={"concurrency": 8})
+    with FaultServer(lambda _: refuses(404, GONE)) as server:
+        ran = await run_job(job, server)
+    assert server.n_requests == 1
+    assert (ran.exit_code, ran.summary.items.failed) == (7, 20)
+
+
+async def test_a_404_that_names_no_model_is_its_items_own_unless_others_follow(
+    tmp_path: Path,
+) -> None:
+    job = write_job(tmp_path / "job.jsonl", ids(20), limits={"concurrency": 1})
+    with FaultServer(lambda _: refuses(404)) as server:
+        ran = await run_job(job, server)
+    assert server.n_requests == 3
+    assert (ran.exit_code, ran.summary.items.failed) == (7, 20)
+
+
+async def test_one_model_that_cools_holds_up_no_other(tmp_path: Path) -> None:
+    job = of_two_models(tmp_path)
+    slow = refuses(429, retry_after="100000")
+
+    def script(asked: Asked) -> Answer:
+        return slow if model_of(asked) == MODEL else servers.draws(asked)
+
+    with FaultServer(script) as server:
+        ran = await run_job(job, server)
+    assert sum(model_of(asked) == MODEL for asked in server.log) == 1
+    items = ran.summary.items
+    assert (ran.exit_code, items.done, items.pending) == (5, 6, 6)
+    told = [event.message for event in ran.events if isinstance(event, Warned)]
+    assert sum("its items are left for another run" in message for message in told) == 1
+
+
+# --- a service that is away ---------------------------------------------------------------------
+
+
+async def test_an_outage_that_lasts_stops_the_run_after_few_requests(tmp_path: Path) -> None:
+    job = write_job(
+        tmp_path / "job.jsonl", ids(1000), limits={"concurrency": 16}, retries={"patience": "20m"}
+    )
+    with FaultServer(
+        lambda asked: servers.draws(asked) if asked.prompt == "item-000" else refuses(503, BUSY)
+    ) as server:
+        ran = await run_job(job, server)
+    assert server.n_requests <= 1 + 16 + 12
+    assert ran.exit_code == 5
+    assert ran.summary.items.done == 1
+    assert ran.summary.items.pending == 999
+    assert ran.summary.items.failed == 0
+    assert "within retries.patience (20m00s)" in str(ran.summary.stop_reason)
+
+
+async def test_errors_that_may_be_billed_are_bounded_in_an_outage_too(tmp_path: Path) -> None:
+    job = write_job(tmp_path / "job.jsonl", ids(200), limits={"concurrency": 8})
+    with FaultServer(
+        lambda asked: servers.draws(asked) if asked.prompt == "item-000" else refuses(504)
+    ) as server:
+        ran = await run_job(job, server)
+    assert server.n_requests <= 1 + 8 + 13
+    assert max(server.requests.values()) <= 2  # retries.unsure is one
+    assert ran.summary.maybe_billed.count == server.n_requests - 1
+    assert ran.exit_code == 5
+
+
+async def test_a_run_goes_on_by_itself_when_the_service_is_back(tmp_path: Path) -> None:
+    job = write_job(tmp_path / "job.jsonl", ids(60), limits={"concurrency": 8})
+
+    def script(asked: Asked) -> Answer:
+        is_away = 20 < server.n_requests <= 33
+        return refuses(503, BUSY) if is_away else servers.draws(asked)
+
+    with FaultServer(script) as server:
+        ran = await run_job(job, server)
+    assert (ran.exit_code, ran.summary.items.done) == (0, 60)
+    assert server.n_requests == 60 + 13
+
+
+async def test_a_429_holds_back_everybody_for_as_long_as_it_says(tmp_path: Path) -> None:
+    job = write_job(tmp_path / "job.jsonl", ids(12), limits={"concurrency": 4})
+
+    def script(asked: Asked) -> Answer:
+        is_limited = asked.prompt == "item-004" and asked.nth == 1
+        return refuses(429, retry_after="40") if is_limited else servers.draws(asked)
+
+    with FaultServer(script) as server:
+        ran = await run_job(job, server)
+    left = {(line["item"], line["attempt"]): line["at"] for line in ran.attempts}
+    limited = datetime.fromisoformat(left["item-004", 1])
+    after = sorted(datetime.fromisoformat(at) for at in left.values())[5 + 3 :]
+    assert all(at - limited >= timedelta(seconds=40) for at in after)
+    assert (ran.exit_code, server.n_requests) == (0, 13)
+
+
+# --- budgets ------------------------------------------------------------------------------------
+
+
+async def test_a_cost_budget_is_never_passed_and_the_rest_is_left(tmp_path: Path) -> None:
+    job = write_job(
+        tmp_path / "job.jsonl",
+        ids(100),
+        limits={"concurrency": 8},
+        budget={"max_cost_usd": 5.2},
+    )
+    with FaultServer(servers.draws) as server:
+        ran = await run_job(job, server)
+        assert ran.exit_code == 8
+        assert ran.summary.cost_usd is not None
+        assert 5.0 <= ran.summary.cost_usd <= 5.2
+        assert server.n_requests == ran.summary.items.done == 37
+        assert "budget.max_cost_usd" in str(ran.summary.stop_reason)
+        again = await run_job(job, server, max_cost_usd=0.2)
+    assert (again.exit_code, again.summary.items.done) == (8, 38)
+    assert server.n_requests == 38
+
+
+async def test_a_budget_of_the_day_counts_over_runs_and_what_may_be_billed(tmp_path: Path) -> None:
+    job = write_job(
+        tmp_path / "job.jsonl",
+        ids(20),
+        limits={"concurrency": 1},
+        budget={"max_cost_usd_per_day": 1},
+        retries={"unsure": 0},
+    )
+
+    def script(asked: Asked) -> Answer:
+        return refuses(504) if asked.prompt == "item-001" else servers.draws(asked)
+
+    with FaultServer(script) as server:
+        first = await run_job(job, server, limit=3, whole=False)
+        assert first.summary.maybe_billed.count == 1
+        second = await run_job(job, server)
+        third = await run_job(job, server)
+    assert (second.exit_code, third.exit_code) == (8, 8)
+    spent = second.summary.cost_usd or 0
+    assert 0.8 <= spent + (first.summary.cost_usd or 0) + first.summary.cost_maybe_usd <= 1
+    assert third.summary.attempts.total == 0
+
+
+async def test_a_model_without_a_price_under_a_budget_is_an_error_of_the_job(
+    tmp_path: Path,
+) -> None:
+    items: list[Any] = ["a", {"id": "b", "prompt": "b", "model": "nobody-knows-1"}]
+    job = write_job(tmp_path / "job.jsonl", items)
+    with FaultServer(servers.draws) as server:
+        with pytest.raises(Exception, match=r"job.jsonl:3:.*: 'nobody-knows-1' has no price"):
+            await run_job(job, server, max_cost_usd=1)
+        assert server.n_connections == 0
+        assert (await run_job(job, server)).exit_code == 0
+
+
+async def test_too_many_failures_stop_the_run(tmp_path: Path) -> None:
+    job = write_job(
+        tmp_path / "job.jsonl",
+        ids(40),
+        limits={"concurrency": 1},
+        budget={"max_failures": "10%"},
+    )
+
+    def script(asked: Asked) -> Answer:
+        return servers.draws(asked) if asked.prompt == "item-000" else refuses(400)
+
+    with FaultServer(script) as server:
+        ran = await run_job(job, server)
+    assert server.n_requests == 1 + 5
+    assert (ran.exit_code, ran.summary.items.failed, ran.summary.items.pending) == (4, 5, 34)
+    assert "budget.max_failures is 10%" in str(ran.summary.stop_reason)
+
+
+async def test_the_end_of_the_time_lets_what_is_under_way_end(tmp_path: Path) -> None:
+    job = write_job(tmp_path / "job.jsonl", ids(6), limits={"concurrency": 2})
+    released = threading.Event()
+
+    def script(asked: Asked) -> Answer:
+        picture = servers.draws(asked)
+        return picture if asked.prompt == "item-000" else servers.waits_for(released, picture)
+
+    events: list[Any] = []
+
+    def note(event: object) -> None:
+        events.append(event)
+        if isinstance(event, Stopping):
+            released.set()
+
+    with FaultServer(script) as server:
+        async with Runner(
+            job,
+            output=tmp_path / "output",
+            base_url=server.url,
+            max_duration="1s",
+            on_event=note,
+        ) as runner:
+            async for _ in runner.results():
+                pass
+    assert runner.summary.exit_code == 10
+    assert (runner.summary.items.done, runner.summary.items.pending) == (3, 3)
+    assert server.n_requests == 3
+    assert runner.summary.maybe_billed.count == 0
+    [stopping] = [event for event in events if isinstance(event, Stopping)]
+    assert stopping.n_in_flight == 2
+    ledgers.check_directory(runner.directory)
+
+
+async def test_a_run_whose_time_is_over_before_it_begins_sends_nothing(tmp_path: Path) -> None:
+    job = write_job(tmp_path / "job.jsonl", ids(6), budget={"max_duration": 0})
+    with FaultServer(servers.draws) as server:
+        ran = await run_job(job, server)
+    assert (ran.exit_code, server.n_requests) == (10, 0)
+
+
+# --- limits over runs ---------------------------------------------------------------------------
+
+
+async def test_requests_of_a_day_are_counted_over_runs(tmp_path: Path) -> None:
+    job = write_job(tmp_path / "job.jsonl", ids(10), limits={"rpd": 4, "concurrency": 2})
+    with FaultServer(servers.draws) as server:
+        first = await run_job(job, server, limit=3, whole=False)
+        second = await run_job(job, server)
+        third = await run_job(job, server)
+    assert (first.exit_code, second.exit_code, third.exit_code) == (0, 7, 7)
+    assert server.n_requests == 4
+    assert "limits.rpd" in str(second.summary.stop_reason)
+
+
+async def test_a_minute_is_not_too_full_after_a_restart(tmp_path: Path) -> None:
+    job = write_job(tmp_path / "job.jsonl", ids(8), limits={"ipm": 4, "concurrency": 4})
+    with FaultServer(servers.draws) as server:
+        await run_job(job, server, limit=1, whole=False)
+        ran = await run_job(job, server)
+    times = sorted(datetime.fromisoformat(line["at"]) for line in ran.attempts)
+    assert len(times) == 8
+    for first, fifth in zip(times, times[4:], strict=False):
+        assert fifth - first >= timedelta(seconds=60)
+
+
+# --- what is told -------------------------------------------------------------------------------
+
+
+async def test_a_second_tells_what_is_on_the_road(tmp_path: Path) -> None:
+    job = write_job(tmp_path / "job.jsonl", ids(4), limits={"concurrency": 2})
+    ticks: list[Ticked] = []
+    enough = asyncio.Event()
+
+    def note(event: object) -> None:
+        if isinstance(event, Ticked):
+            ticks.append(event)
+            if event.cooling:
+                enough.set()
+
+    def script(asked: Asked) -> Answer:
+        is_limited = asked.prompt == "item-001"
+        return refuses(429, retry_after="30") if is_limited else servers.draws(asked)
+
+    with FaultServer(script) as server:
+        async with Runner(
+            job, output=tmp_path / "output", base_url=server.url, on_event=note
+        ) as runner:
+            reading = asyncio.ensure_future(_all(runner))
+            await asyncio.wait_for(enough.wait(), 20)
+            runner.request_stop("sigint")
+            await asyncio.wait_for(reading, 5)  # a wait ends at once
+    [cooling] = ticks[-1].cooling
+    assert (cooling.model, cooling.why) == (MODEL, "after a 429")
+    assert 25 <= cooling.for_s <= 32
+    assert ticks[-1].n_retrying == 1
+    assert runner.summary.exit_code == 130
+
+
+async def _all(runner: Runner) -> None:
+    async for _ in runner.results():
+        pass
+
+
+async def test_the_history_of_the_limits_is_in_the_ledger_and_the_summary(tmp_path: Path) -> None:
+    job = write_job(tmp_path / "job.jsonl", ids(60), limits={"concurrency": "2-16"})
+
+    def script(asked: Asked) -> Answer:
+        return refuses(429) if server.n_in_flight > 6 else servers.draws(asked)
+
+    with FaultServer(script) as server:
+        ran: Ran = await run_job(job, server)
+    told = json.loads((ran.directory / "summary.json").read_text())["concurrency"]
+    [end] = [line for line in ledgers.segments(ran.directory)[0] if line["event"] == "end"]
+    assert end["concurrency"] == told
+    assert set(told) == {"peak", "final", "history"}
+    assert told["history"][0] == {
+        "at_s": told["history"][0]["at_s"],
+        "model": MODEL,
+        "limit": 2,
+        "per_min": None,
+        "why": "start",
+    }

@@ -1,0 +1,185 @@
+"""Money is set aside before it is spent, and a cap is never passed by what was started."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from batchgen.budget import Allowance, Budget, Purse, seconds_until
+from batchgen.errors import UsageError
+from tests import virtual_time
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+
+def usd(text: str) -> Decimal:
+    return Decimal(text)
+
+
+def spend(
+    budget: Budget, calls: Sequence[tuple[Decimal | None, Decimal | None]], *, today: str = "0"
+) -> tuple[list[bool], list[str], Purse]:
+    """Make calls one after the other, each reserved and billed so."""
+    told: list[str] = []
+
+    async def main() -> tuple[list[bool], Purse]:
+        purse = Purse(budget, virtual_time.clock(), told.append, usd(today))
+        passed = []
+        for reserved, billed in calls:
+            passed.append(await purse.reserve(reserved))
+            if passed[-1]:
+                purse.settle(reserved, billed)
+        return passed, purse
+
+    passed, purse = virtual_time.run(main())
+    return passed, told, purse
+
+
+def test_without_a_budget_everything_passes() -> None:
+    passed, told, purse = spend(Budget(), [(usd("99"), usd("99")), (None, None)])
+    assert (passed, told, purse.overshoot()) == ([True, True], [], None)
+
+
+def test_what_might_pass_the_cap_does_not_leave_and_the_reason_says_how_much() -> None:
+    calls = [(usd("0.4"), usd("0.3"))] * 4
+    passed, told, _ = spend(Budget(max_cost_usd=usd("1.0")), calls)
+    assert passed == [True, True, True, False]
+    assert told == [
+        "budget.max_cost_usd: $0.90 of $1.00 are spent, and one more request may cost $0.40"
+    ]
+
+
+def test_a_cap_that_is_met_exactly_is_used_to_the_last_cent() -> None:
+    passed, _, _ = spend(Budget(max_cost_usd=usd("0.5")), [(usd("0.25"), usd("0.25"))] * 3)
+    assert passed == [True, True, False]
+
+
+def test_a_bill_that_nobody_knows_counts_as_what_was_set_aside() -> None:
+    passed, _, _ = spend(Budget(max_cost_usd=usd("1")), [(usd("0.6"), None), (usd("0.6"), None)])
+    assert passed == [True, False]
+
+
+def test_what_earlier_runs_spent_today_counts_for_the_day_alone() -> None:
+    budget = Budget(max_cost_usd=usd("5"), max_cost_usd_per_day=usd("2"))
+    passed, told, _ = spend(budget, [(usd("0.5"), usd("0.5"))] * 2, today="1.5")
+    assert passed == [True, False]
+    assert told[0].startswith("budget.max_cost_usd_per_day: $2.00 of $2.00 are spent")
+
+
+def test_a_new_day_begins_with_nothing_spent() -> None:
+    async def main() -> list[bool]:
+        budget = Budget(max_cost_usd_per_day=usd("1"))
+        purse = Purse(budget, virtual_time.clock(), lambda _: None, usd("0.9"))
+        before = await purse.reserve(usd("0.5"))
+        await asyncio.sleep(21 * 3600)  # the clock starts at 03:00 UTC
+        return [before, await purse.reserve(usd("0.5"))]
+
+    assert virtual_time.run(main()) == [False, True]
+
+
+def test_a_request_waits_for_bills_that_may_leave_room_for_it() -> None:
+    told: list[str] = []
+
+    async def main() -> tuple[bool, float]:
+        purse = Purse(Budget(max_cost_usd=usd("1")), virtual_time.clock(), told.append)
+        assert await purse.reserve(usd("0.7"))
+
+        async def bill() -> None:
+            await asyncio.sleep(30)
+            purse.settle(usd("0.7"), usd("0.1"))
+
+        billing = asyncio.create_task(bill())
+        passed = await purse.reserve(usd("0.7"))
+        await billing
+        return passed, virtual_time.now_s()
+
+    passed, at_s = virtual_time.run(main())
+    assert passed
+    assert at_s == pytest.approx(30, abs=0.1)
+    assert not told
+
+
+def test_pictures_that_nobody_asked_for_may_pass_it_and_that_is_told() -> None:
+    _, _, purse = spend(Budget(max_cost_usd=usd("1")), [(usd("0.5"), usd("1.25"))])
+    assert purse.overshoot() == (
+        "budget.max_cost_usd $1.00 was passed by $0.25: answers cost more than one picture of "
+        "their size should"
+    )
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 500), st.integers(0, 100)), max_size=60),
+    st.integers(0, 3000),
+    st.integers(1, 8),
+    st.integers(),
+)
+def test_a_cap_is_never_passed_however_many_spend_at_once(
+    calls: list[tuple[int, int]], cap: int, n_workers: int, seed: int
+) -> None:
+    spent = 0
+    rng = random.Random(seed)
+    stopped = False
+
+    async def worker(purse: Purse, left: Iterator[tuple[int, int]]) -> None:
+        nonlocal spent
+        for most, percent in left:
+            if stopped or not await purse.reserve(Decimal(most)):
+                return
+            await asyncio.sleep(rng.uniform(0, 10))
+            really = most * percent // 100
+            spent += really
+            purse.settle(Decimal(most), Decimal(really))
+
+    def stop(_: str) -> None:
+        nonlocal stopped
+        stopped = True
+
+    async def main() -> None:
+        purse = Purse(Budget(max_cost_usd=Decimal(cap)), virtual_time.clock(), stop)
+        left = iter(calls)
+        await asyncio.gather(*(worker(purse, left) for _ in range(n_workers)))
+
+    virtual_time.run(main())
+    assert spent <= cap
+
+
+@pytest.mark.parametrize(
+    ("allowance", "n", "may_fail"),
+    [
+        (Allowance(10), 1000, 10),
+        (Allowance(0), 1000, 0),
+        (Allowance(10, is_share=True), 1000, 100),
+        (Allowance(10, is_share=True), 9, 0),
+        (Allowance(2.5, is_share=True), 200, 5),
+    ],
+)
+def test_failures_are_a_number_or_a_share(allowance: Allowance, n: int, may_fail: int) -> None:
+    assert allowance.of(n) == may_fail
+
+
+def test_a_deadline_is_the_next_time_that_clocks_here_show_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("TZ", "UTC")
+    now = datetime(2026, 11, 21, 3, 0, tzinfo=UTC)
+    local = now.astimezone()
+    offset_s = (local.utcoffset() or now.utcoffset()).total_seconds()  # type: ignore[union-attr]
+    midnight_s = (24 * 3600 - (3 * 3600 + offset_s)) % (24 * 3600) or 24 * 3600
+    assert seconds_until("00:00", now) == midnight_s
+    assert seconds_until(f"{local:%H:%M}", now) == 24 * 3600
+    later = (local.hour + 1) % 24
+    assert seconds_until(f"{later}:30", now) == 90 * 60
+
+
+@pytest.mark.parametrize("word", ["", "25:00", "6", "6:3", "06:60", "-1:30", "06:30:00", "noon"])
+def test_what_is_no_time_of_day_is_refused(word: str) -> None:
+    with pytest.raises(UsageError, match="expected a time of day such as 06:30"):
+        seconds_until(word, datetime(2026, 11, 21, tzinfo=UTC))
