@@ -12,7 +12,7 @@ import pytest
 from batchgen import Runner
 from batchgen.events import Stopping, Ticked, Warned
 from tests import ledgers, servers
-from tests.runs import MODEL, Ran, run_job, write_job
+from tests.runs import MODEL, QuickTime, Ran, run_job, write_job
 from tests.servers import Answer, Asked, FaultServer, refuses
 
 PRICE = "0.138160"  # of one answer of the server; the estimate is a little higher
@@ -161,6 +161,32 @@ async def test_an_outage_that_lasts_stops_the_run_after_few_requests(tmp_path: P
     assert ran.summary.items.pending == 999
     assert ran.summary.items.failed == 0
     assert "within retries.patience (20m00s)" in str(ran.summary.stop_reason)
+
+
+async def test_a_thousand_items_survive_an_outage_of_a_minute_at_the_cost_of_few_requests(
+    tmp_path: Path,
+) -> None:
+    job = write_job(tmp_path / "job.jsonl", ids(1000), limits={"concurrency": 16})
+    quick = QuickTime()
+    began_s = 0.0
+    away: list[str] = []
+    lock = threading.Lock()
+
+    def script(asked: Asked) -> Answer:
+        nonlocal began_s
+        with lock:
+            began_s = began_s or (quick.monotonic_s() if server.n_requests > 200 else 0.0)
+            is_away = began_s and quick.monotonic_s() - began_s < 60
+            if is_away:
+                away.append(asked.prompt)
+        return refuses(503, BUSY) if is_away else servers.draws(asked)
+
+    with FaultServer(script) as server:
+        ran = await run_job(job, server, quick=quick)
+    assert (ran.exit_code, ran.summary.items.done) == (0, 1000)
+    assert 5 <= len(away) <= 16 + 35
+    assert server.n_requests == 1000 + len(away)
+    assert ran.summary.attempts.by_outcome["server_error"] == len(away)
 
 
 async def test_errors_that_may_be_billed_are_bounded_in_an_outage_too(tmp_path: Path) -> None:
