@@ -208,6 +208,8 @@ class Runner:
             await self._stack.aclose()
 
     async def _conclude(self, error: BaseException | None) -> None:
+        if (passed := self._purse.overshoot()) is not None:
+            self._warn(passed)
         statuses = self._statuses()
         try:
             await self._ledger.append(self._end(self._exit_code(statuses, error)))
@@ -287,7 +289,7 @@ class Runner:
         await asyncio.to_thread(
             intake.read,
             model=self._options.get("model"),
-            needs_prices=self._budget.needs_prices,
+            needs_prices=self._budget.needs_prices or self._limits.usd_per_10min is not None,
         )
         told = manifest.problems.warnings[:MAX_SHOWN_PROBLEMS]
         for warning in told:
@@ -671,12 +673,20 @@ class Runner:
         return End(
             run_id=self.run_id,
             at=self._clock.stamp(),
-            stop_reason=self.stop.reason or "finished",
+            stop_reason=self._stop_reason,
             exit_code=code,
             wall_s=round(self._clock.monotonic_s() - self._began_s, 3),
             concurrency=concurrency,
             n_selected=self._n_selected,
         )
+
+    @property
+    def _stop_reason(self) -> str:
+        """Why the run stopped, or left the items of a model alone."""
+        if self.stop.reason is not None:
+            return self.stop.reason
+        left = (out.reason for out in self._outs.values() if not out.fails)
+        return next(left, "finished")
 
     def _unwritten_summary(self, failed: StoreError, code: int) -> Summary | None:
         """The figures, added up without writing anything, for a disk that takes nothing more."""

@@ -110,8 +110,8 @@ class ItemReader:
         if self.is_priced is not None and not self.is_priced(item.model):
             check.wrong(
                 ("model",),
-                f"'{item.model}' has no price, and a budget cannot be kept without one: leave "
-                "out budget.max_cost_usd, or choose a model with a price",
+                f"'{item.model}' has no price, and a bound on money cannot be kept without one: "
+                "choose a model with a price, or leave the bound out",
             )
             return None
         for mismatch in KnownModels.shipped().mismatches(item, on=self.on):

@@ -89,7 +89,7 @@ class Manifest:
             needs_prices: Each model must have a price, even if the job itself has no budget.
         """
         reader = self._reader(references, model, on or datetime.now(UTC).date())
-        if needs_prices or self.settings.budget.needs_prices:
+        if needs_prices or self.settings.needs_prices:
             reader = replace(reader, is_priced=_is_priced(reader.on))
         self._examine_head(reader)
         marks = Marks()

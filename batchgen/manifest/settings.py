@@ -57,6 +57,11 @@ class Settings:
     acceptance: Acceptance = Acceptance()
     written: Mapping[str, Any] = field(default_factory=dict)
 
+    @property
+    def needs_prices(self) -> bool:
+        """Whether each model must have a price: a bound on money cannot be kept without."""
+        return self.budget.needs_prices or self.limits.usd_per_10min is not None
+
 
 def read_head(check: Checker, written: Any, steps: Steps = ()) -> Settings:
     """Read the top-level fields of a job; `items` is looked after elsewhere."""
