@@ -93,9 +93,10 @@ class Stop:
         exit_code: What the reason means for whoever started the run, if it says so itself.
     """
 
-    def __init__(self) -> None:
-        """Start with no reason to stop."""
+    def __init__(self, on_ask: Callable[[str], None] | None = None) -> None:
+        """Start with no reason to stop; whoever listens hears the first one."""
         self._asked = asyncio.Event()
+        self._on_ask = on_ask
         self.reason: str | None = None
         self.cause: BaseException | None = None
         self.exit_code: int | None = None
@@ -108,9 +109,12 @@ class Stop:
         exit_code: int | None = None,
     ) -> None:
         """Ask for no new attempts; those under way may finish."""
-        if not self.asked:
-            self.reason, self.cause, self.exit_code = reason, cause, exit_code
+        if self.asked:
+            return
+        self.reason, self.cause, self.exit_code = reason, cause, exit_code
         self._asked.set()
+        if self._on_ask is not None:
+            self._on_ask(reason)
 
     @property
     def asked(self) -> bool:

@@ -2,7 +2,7 @@
 
 Runner(job)
   __aenter__   read the job -> check the key -> lock -> recover -> plan -> open everything
-  results()    the pool's ends, one by one
+  results()    the pool's ends, one by one; what happens to each item is in `course`
   __aexit__    the last line of the ledger, results, summary and page; let go of everything
 """
 
@@ -20,14 +20,11 @@ from typing import TYPE_CHECKING, Any, Self, Unpack
 import msgspec
 
 from batchgen._version import __version__
-from batchgen.acceptance import why_final_differs
 from batchgen.access import as_written, choose_provider, find_key, find_proxy, secret_values
 from batchgen.attempt import Caller
-from batchgen.breakers import FirstRefusals
 from batchgen.budget import (
     EXIT_OVER_COST,
     EXIT_OVER_TIME,
-    EXIT_TOO_MANY_FAILURES,
     Budget,
     Purse,
     day_of,
@@ -35,27 +32,25 @@ from batchgen.budget import (
 from batchgen.clock import Clock, stamp
 from batchgen.conversation import Conversations
 from batchgen.cost import PriceBook
+from batchgen.course import Course
 from batchgen.dependencies import read_lineage
 from batchgen.ending import EXIT_BY_SIGNAL, EXIT_LEFT, Ending, exit_code
 from batchgen.errors import (
     MAX_SHOWN_PROBLEMS,
     AttemptError,
     BatchgenError,
-    Cancelled,
-    ModelUnavailable,
-    SkippedDependency,
     Stopped,
     StoreError,
     UsageError,
     store_errors,
 )
-from batchgen.events import AttemptEnded, Event, ItemEnded, RunBegan, Stopping, Ticked, Warned
-from batchgen.forecast import Forecast, forecast
+from batchgen.events import Event, RunBegan, Stopping, Ticked, Warned
+from batchgen.forecast import forecast
 from batchgen.intake import Intake
 from batchgen.limits import Demand, Limiter, Limits, Out
 from batchgen.manifest import Manifest, open_manifest
 from batchgen.manifest.settings import Settings
-from batchgen.model import Decision, Item, Outcome, Result, Status
+from batchgen.model import Item, Result, Status
 from batchgen.options import (
     RunOptions,
     bearable,
@@ -64,9 +59,10 @@ from batchgen.options import (
     read_budget,
     read_limits,
 )
-from batchgen.plan import Agenda, Redo, Settled, Skip, Todo, find_overwriting
+from batchgen.plan import Agenda, Redo, find_overwriting
 from batchgen.pool import Journey, Pool, Stop
 from batchgen.provider import Provider
+from batchgen.recorder import Recorder
 from batchgen.recovery import Recovery, read_past
 from batchgen.references import ReferenceLibrary
 from batchgen.report import Summary, rebuild
@@ -74,7 +70,7 @@ from batchgen.report.rebuild import is_left, result_of, summarize
 from batchgen.retry import Retries
 from batchgen.sanitize import Secrets
 from batchgen.selection import Selection
-from batchgen.settle import CallEnd, Settler, decided
+from batchgen.settle import CallEnd, Settler
 from batchgen.store.expanded import read_items, read_parents
 from batchgen.store.images import sha256_of
 from batchgen.store.layout import Layout, new_run_id
@@ -83,7 +79,6 @@ from batchgen.store.ledger import (
     History,
     Ledger,
     Run,
-    Sent,
 )
 from batchgen.store.lock import OutputLock
 from batchgen.store.parts import Writer
@@ -118,11 +113,9 @@ class Runner:
 
     directory: Path
     run_id: str
-    _history: History
-    _ledger: Ledger
     _pool: Pool[CallEnd, Result]
-    _agenda: Agenda
-    _forecast: Forecast
+    _recorder: Recorder
+    _course: Course
 
     def __init__(
         self,
@@ -145,21 +138,13 @@ class Runner:
         self._redo = options.get("redo", Redo())
         self._selection = options.get("selection", Selection())
         self._limit = options.get("limit")
-        self._n_taken = 0
         self._tell = on_event or _tell_nobody
         self._clock = clock or Clock()
         self._rng = rng or random.Random()
-        self.stop = Stop()
+        self.stop = Stop(self._tell_stopping)
         self.written_summary: Summary | None = None
         self._entered = False
-        self._told_stopping = False
-        self._told_wrong_size = False
         self._signal: str | None = None
-        self._met_bug = False
-        self._skipped: dict[str, str] = {}  # what is about to be, with what it builds on
-        self._outs: dict[str, Out] = {}  # the models to which nothing goes any more
-        self._n_failed = 0
-        self._first_refusals = FirstRefusals()
 
     async def __aenter__(self) -> Self:
         """Read, check, lock, recover and plan; see the class for what is raised."""
@@ -212,8 +197,9 @@ class Runner:
             self._warn(passed)
         statuses = self._statuses()
         try:
-            await self._ledger.append(self._end(self._exit_code(statuses, error)))
-            self._history = History()  # the reports read their own; both would be held at once
+            await self._recorder.ledger.append(self._end(self._exit_code(statuses, error)))
+            # The reports read their own; both would be held at once.
+            self._recorder.history = History()
             self.written_summary = await asyncio.to_thread(rebuild, self.directory)
         except StoreError as failed:
             first = error if isinstance(error, StoreError) else failed
@@ -227,9 +213,9 @@ class Runner:
         """Make what is to be made; yield each item as it ends, in order of completion."""
         beside = [asyncio.create_task(self._tick()), asyncio.create_task(self._end_in_time())]
         try:
-            async for result in self._pool.run(self._take):
+            async for result in self._pool.run(self._course.take):
                 yield result
-            self._tell_waiting()
+            self._course.tell_waiting()
         finally:
             for task in beside:
                 task.cancel()
@@ -243,7 +229,6 @@ class Runner:
         """
         if reason in EXIT_BY_SIGNAL:
             self._signal = self._signal or reason
-        self._tell_stopping(reason)
         self.stop.ask(reason, exit_code=exit_code)
 
     def cancel(self) -> None:
@@ -265,7 +250,7 @@ class Runner:
     def _new_agenda(self) -> Agenda:
         return Agenda(
             self._items(),
-            self._history,
+            self._recorder.history,
             self.directory,
             self._redo,
             self._parents,
@@ -336,47 +321,67 @@ class Runner:
         settings = manifest.settings
         transport = self._transport(provider, key, settings.timeouts)
         self._book = PriceBook.shipped()
-        self._settler = Settler(
+        settler = Settler(
             self._layout, self._book, provider.name, self._secrets, settings.acceptance
         )
-        self._history = read_past(
+        history = read_past(
             self._layout, self._warn, since=_since(self._limits, self._budget, self._began_at)
         )
-        self._refuse_to_overwrite()
-        self._ledger = await stack.enter_async_context(
+        self._refuse_to_overwrite(history)
+        ledger = await stack.enter_async_context(
             Ledger(self._layout.segment(self.run_id), self._secrets)
         )
-        await self._ledger.append(self._run_line(manifest, provider))
+        self._recorder = Recorder(self._layout, ledger, history, settler, self._tell)
+        await ledger.append(self._run_line(manifest, provider))
         await self._recover(settings.retries)
         self._open_limits(settings.retries)
-        self._caller = Caller(
+        caller = Caller(
             run_id=self.run_id,
             transport=await stack.enter_async_context(transport),
             limiter=self._limiter,
             purse=self._purse,
             stop=self.stop,
-            ledger=self._ledger,
+            ledger=ledger,
             writer=await stack.enter_async_context(Writer()),
-            settler=self._settler,
+            settler=settler,
             references=self._references,
-            conversations=Conversations(
-                self._layout, self._history, self.run_id, afresh=self._redo.done
-            ),
+            conversations=Conversations(self._layout, history, self.run_id, afresh=self._redo.done),
             book=self._book,
             clock=self._clock,
             max_body_bytes=settings.max_body_bytes,
         )
+        self._start(caller, settings.retries)
+        self._announce(manifest, provider)
+
+    def _start(self, caller: Caller, retries: Retries) -> None:
+        """Plan, and put the parts together that see the plan through."""
+        self._parents = read_parents(self._layout.items)
+        self._forecast = forecast(
+            self._new_agenda().foreseen(),
+            self._recorder.history,
+            self._book,
+            at=self._clock.stamp(),
+            limit=self._limit,
+            is_anew=self._redo.done,
+        )
+        self._course = Course(
+            self._new_agenda(),
+            caller,
+            self._recorder,
+            self.stop,
+            self._tell,
+            self._forecast,
+            max_failures=self._budget.max_failures,
+            limit=self._limit,
+        )
         self._pool = Pool(
-            Journey(self._attempt, self._record, lambda end: end.goes_on),
+            Journey(self._course.attempt, self._course.record, lambda end: end.goes_on),
             limiter=self._limiter,
-            retries=settings.retries,
+            retries=retries,
             stop=self.stop,
             clock=self._clock,
             rng=self._rng,
         )
-        self._parents = read_parents(self._layout.items)
-        self._agenda = self._new_agenda()
-        self._announce(manifest, provider)
 
     def _open_limits(self, retries: Retries) -> None:
         """Open what holds requests back; what left in earlier runs counts."""
@@ -388,23 +393,23 @@ class Runner:
             longest_pause_s=retries.max_wait,
             on_out=self._give_up_model,
         )
+        history = self._recorder.history
         today, spent_usd = day_of(self._began_at), Decimal(0)
-        for past in sorted(self._history.recent, key=lambda past: past.at):
+        for past in sorted(history.recent, key=lambda past: past.at):
             at = datetime.fromisoformat(past.at)
             self._limiter.recall(past.model, at, Demand(past.input_tokens, past.usd))
             if day_of(at) == today:
                 spent_usd += past.usd or 0
-        self._history.since = None
-        self._history.recent.clear()
-        self._purse = Purse(
-            self._budget,
-            self._clock,
-            partial(self.request_stop, exit_code=EXIT_OVER_COST),
-            spent_usd,
-        )
+        history.since = None
+        history.recent.clear()
+        over = partial(self.stop.ask, exit_code=EXIT_OVER_COST)
+        self._purse = Purse(self._budget, self._clock, over, spent_usd)
 
-    def _refuse_to_overwrite(self) -> None:
-        found = find_overwriting(self._items, self._history, self._layout)
+    def _give_up_model(self, model: str, out: Out) -> None:
+        self._course.give_up_model(model, out)  # there is none yet when the limits are opened
+
+    def _refuse_to_overwrite(self, history: History) -> None:
+        found = find_overwriting(self._items, history, self._layout)
         if found is not None:
             raise UsageError(
                 f"{found.path} is the picture of '{found.other_id}', and '{found.item_id}' would "
@@ -413,11 +418,12 @@ class Runner:
 
     async def _recover(self, retries: Retries) -> None:
         """Write the lines that a killed run did not live to write."""
-        recovery = Recovery(self._layout, self._settler, retries, self._rng)
-        ends = recovery.ends(self._history)
+        recorder = self._recorder
+        recovery = Recovery(self._layout, recorder.settler, retries, self._rng)
+        ends = recovery.ends(recorder.history)
         while (step := await asyncio.to_thread(next, ends, None)) is not None:
             end, decision = step
-            await self._write(end, decision, None)
+            await recorder.write(end, decision)
             if decision == "stop" and end.error is not None:
                 self.stop.ask(end.error.message, end.error)
         recovery.clear_parts()
@@ -447,14 +453,7 @@ class Runner:
 
     def _announce(self, manifest: Manifest, provider: Provider) -> None:
         """Tell what is going to happen."""
-        told = self._forecast = forecast(
-            self._new_agenda().foreseen(),
-            self._history,
-            self._book,
-            at=self._clock.stamp(),
-            limit=self._limit,
-            is_anew=self._redo.done,
-        )
+        told = self._forecast
         self.planned_usd = told.planned_usd
         # With a limit, what failed for good is left alone like what lies beyond it.
         n_settled = 0 if self._limit is not None else told.n_settled
@@ -477,159 +476,8 @@ class Runner:
 
     # --- while it goes on ---------------------------------------------------------------------
 
-    def _take(self) -> Item | None:
-        """The next item of the agenda to see through; None if there is none now."""
-        while self._has_more_to_take and (step := self._agenda.next()) is not None:
-            match step:
-                case Todo(item) if self._is_left(item):
-                    pass
-                case Todo(item):
-                    self._n_taken += 1
-                    return item
-                case Skip(item, parent):
-                    self._skipped[item.id] = parent
-                    return item
-                case Settled(item, _, is_found):
-                    if is_found:
-                        self._tell(ItemEnded(result_of(item, self._history.standing(item))))
-        return None
-
-    @property
-    def _has_more_to_take(self) -> bool:
-        return self._limit is None or self._n_taken < self._limit
-
-    def _is_left(self, item: Item) -> bool:
-        """Whether an item stays to be done, because its model is not asked any more."""
-        out = self._outs.get(item.model)
-        return out is not None and not out.fails
-
-    async def _attempt(self, item: Item, n: int) -> CallEnd:
-        """Make call number n of an item, unless it builds on one that has no picture."""
-        parent = self._skipped.pop(item.id, None)
-        if parent is not None:
-            return self._unsent(
-                item,
-                SkippedDependency(
-                    f"nothing was sent: it builds on {parent}, which is not done; "
-                    f"a later run makes it once {parent} is done"
-                ),
-            )
-        if self._is_gone(item):
-            return self._gone(item)
-        end = await self._caller.attempt(item, n)
-        if end.line is None and self._is_gone(item):
-            return self._gone(item)
-        if end.error is not None:
-            self._first_refusals.refused(item.id, end.error)
-        else:
-            self._first_refusals.passed()
-        return end
-
-    def _is_gone(self, item: Item) -> bool:
-        """Whether an item fails, because its model is gone."""
-        out = self._outs.get(item.model)
-        return out is not None and out.fails
-
-    def _gone(self, item: Item) -> CallEnd:
-        """An item whose model is gone: told once, and not again each night."""
-        error = ModelUnavailable(f"nothing was sent: {self._outs[item.model].reason}")
-        past = self._history.standing(item)
-        if past is not None and past.status == "failed" and past.last.outcome is error.outcome:
-            return CallEnd(item, None, error)
-        return self._unsent(item, error)
-
-    def _unsent(self, item: Item, error: AttemptError) -> CallEnd:
-        never_sent = Sent(
-            run_id=self.run_id,
-            item=item.id,
-            key=item.key,
-            turn=1,
-            attempt=0,
-            at=self._clock.stamp(),
-            model=item.model,
-        )
-        return self._settler.failed(never_sent, item, error, {})
-
-    async def _record(self, end: CallEnd, decision: Decision, why: str | None) -> Result:
-        """Write an attempt down, and tell where its item stands now."""
-        item = end.item
-        await self._write(end, decision, why)
-        if decision == "stop" and end.error is not None and end.error.stops_run:
-            self._tell_stopping(end.error.message)
-        result = result_of(item, self._history.standing(item))
-        has_ended = decision == "stop" or result.status != "pending"
-        if has_ended and not (end.line is None and isinstance(end.error, Cancelled)):
-            self._agenda.ended(result)
-            self._tell(ItemEnded(result))
-            self._count_failure(result)
-        return result
-
-    def _count_failure(self, result: Result) -> None:
-        """Stop the run when more items have failed than may."""
-        self._n_failed += result.status == "failed"
-        allowed = self._budget.max_failures
-        if allowed is not None and self._n_failed > allowed.of(self._forecast.n_todo):
-            self.request_stop(
-                f"{self._n_failed} items have failed, and budget.max_failures is {allowed}: "
-                "see what they have in common before you run it again",
-                exit_code=EXIT_TOO_MANY_FAILURES,
-            )
-
-    def _give_up_model(self, model: str, out: Out) -> None:
-        """Nothing goes to a model any more; without work for another one, the run ends."""
-        self._outs[model] = out
-        others = self._forecast.todo_by_model.keys() - self._outs.keys()
-        if others or out.fails:
-            what = "its items fail" if out.fails else "its items are left for another run"
-            self._warn(f"{out.reason}; {what}")
-        else:
-            self.request_stop(out.reason, exit_code=out.exit_code)
-
-    async def _write(self, end: CallEnd, decision: Decision, why: str | None) -> None:
-        """Make an attempt durable, then clear away what it leaves. Nothing sent, nothing written.
-
-        Raises:
-            StoreError: The disk failed; what is left is found by the next run.
-        """
-        if end.line is None:
-            return
-        line = decided(end.line, decision, why)
-        self._met_bug = self._met_bug or line.outcome is Outcome.BUG
-        if end.is_unsettled:
-            is_lost = decision == "failed" or line.outcome is Outcome.BUG
-            keep = partial(self._settler.keep_parts, only_whole=not is_lost or line.billed == "no")
-            line = await asyncio.to_thread(keep, end, line)
-        await self._ledger.append(line)
-        with store_errors(self._layout.parts):
-            for path in end.leftovers:
-                path.unlink(missing_ok=True)
-        self._history.apply(line)
-        self._tell(AttemptEnded(line))
-        if not self._told_wrong_size and (differs := why_final_differs(end.item, line.images)):
-            self._told_wrong_size = True
-            self._warn(
-                f"{line.item}: {differs}; it is taken as it is, and so are others "
-                "like it, unless output.on_wrong_size says otherwise"
-            )
-
-    def _tell_waiting(self) -> None:
-        """Say why items are left in a run that went to its end: what they build on is not in it."""
-        if self.stop.asked or self._limit is not None:
-            return
-        waiting = self._agenda.waiting()
-        if (first := next(waiting, None)) is not None:
-            item, missing = first
-            n_others = sum(1 for _ in waiting)
-            wait = f"it and {n_others} more wait" if n_others else "it waits"
-            self._warn(
-                f"{item.id} builds on {missing}, which is not done and not part of this run: {wait}"
-            )
-
     def _tell_stopping(self, reason: str) -> None:
-        """Say once that the run stops, however many calls find out."""
-        if not self._told_stopping:
-            self._told_stopping = True
-            self._tell(Stopping(reason, self._limiter.n_in_flight if self._entered else 0))
+        self._tell(Stopping(reason, self._limiter.n_in_flight if self._entered else 0))
 
     def _warn(self, told: str) -> None:
         self._tell(Warned(f"warning: {told}"))
@@ -673,20 +521,12 @@ class Runner:
         return End(
             run_id=self.run_id,
             at=self._clock.stamp(),
-            stop_reason=self._stop_reason,
+            stop_reason=self._course.stop_reason,
             exit_code=code,
             wall_s=round(self._clock.monotonic_s() - self._began_s, 3),
             concurrency=concurrency,
             n_selected=self._n_selected,
         )
-
-    @property
-    def _stop_reason(self) -> str:
-        """Why the run stopped, or left the items of a model alone."""
-        if self.stop.reason is not None:
-            return self.stop.reason
-        left = (out.reason for out in self._outs.values() if not out.fails)
-        return next(left, "finished")
 
     def _unwritten_summary(self, failed: StoreError, code: int) -> Summary | None:
         """The figures, added up without writing anything, for a disk that takes nothing more."""
@@ -705,28 +545,23 @@ class Runner:
             Ending(
                 n_failed=statuses["failed"] + statuses["skipped"],
                 n_pending=statuses["pending"],
-                met_bug=self._met_bug or not isinstance(defect, BatchgenError | None),
+                met_bug=self._recorder.met_bug or not isinstance(defect, BatchgenError | None),
                 signal=self._signal,
                 failed=failed if isinstance(failed, BatchgenError) else None,
                 is_stopped=isinstance(self.stop.cause, AttemptError),
                 is_given_up=self.stop.asked,
                 stop_code=self.stop.exit_code,
-                out_codes=self._out_codes(),
+                out_codes=self._course.out_codes,
             )
         )
 
-    def _out_codes(self) -> frozenset[int]:
-        """What given-up models mean; gone ones count if there was work for no other."""
-        others = self._forecast.todo_by_model.keys() - self._outs.keys()
-        outs = self._outs.values()
-        return frozenset(out.exit_code for out in outs if not (out.fails and others))
-
     def _statuses(self) -> dict[Status, int]:
         counts: dict[Status, int] = {"done": 0, "failed": 0, "skipped": 0, "pending": 0}
-        lineage = read_lineage(self._layout, self._history)
+        history = self._recorder.history
+        lineage = read_lineage(self._layout, history)
         marks = self._selection.marks(self._items)
         for item, is_selected in zip(self._items(), marks, strict=True):
-            result = result_of(item, self._history.standing(lineage.resolved(item)))
+            result = result_of(item, history.standing(lineage.resolved(item)))
             if is_selected and not is_left(result, self.run_id, self._limit):
                 counts[result.status] += 1
         if self._limit is not None:

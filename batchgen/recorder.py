@@ -1,0 +1,60 @@
+"""Writes down what became of each call: durable first, then told."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+from batchgen.acceptance import why_final_differs
+from batchgen.errors import store_errors
+from batchgen.events import AttemptEnded, Event, Warned
+from batchgen.model import Decision, Outcome
+from batchgen.settle import CallEnd, Settler, decided
+from batchgen.store.layout import Layout
+from batchgen.store.ledger import History, Ledger
+
+
+@dataclass(slots=True)
+class Recorder:
+    """The ledger and the history of one run, always at the same line.
+
+    Attributes:
+        met_bug: A call was recorded as `bug`.
+    """
+
+    layout: Layout
+    ledger: Ledger
+    history: History
+    settler: Settler
+    tell: Callable[[Event], None]
+    met_bug: bool = False
+    _told_wrong_size: bool = False
+
+    async def write(self, end: CallEnd, decision: Decision, why: str | None = None) -> None:
+        """Make an attempt durable, then clear away what it leaves. Nothing sent, nothing written.
+
+        Raises:
+            StoreError: The disk failed; what is left is found by the next run.
+        """
+        if end.line is None:
+            return
+        line = decided(end.line, decision, why)
+        self.met_bug = self.met_bug or line.outcome is Outcome.BUG
+        if end.is_unsettled:
+            is_lost = decision == "failed" or line.outcome is Outcome.BUG
+            keep = partial(self.settler.keep_parts, only_whole=not is_lost or line.billed == "no")
+            line = await asyncio.to_thread(keep, end, line)
+        await self.ledger.append(line)
+        with store_errors(self.layout.parts):
+            for path in end.leftovers:
+                path.unlink(missing_ok=True)
+        self.history.apply(line)
+        self.tell(AttemptEnded(line))
+        if not self._told_wrong_size and (differs := why_final_differs(end.item, line.images)):
+            self._told_wrong_size = True
+            self.tell(
+                Warned(
+                    f"warning: {line.item}: {differs}; it is taken as it is, and so are others "
+                    "like it, unless output.on_wrong_size says otherwise"
+                )
+            )
