@@ -2,8 +2,10 @@
 
     job file ──> plan ──> pool ──> transport ──> wire ──> store ──> ledger ──> report and cost
     manifest/    plan     pool     transport     wire/    answer    store/     report/  cost
-    intake       depend-  limits   references/   attempt  settle    ledger     export   known_models
-    selection    encies   retry    conversation           store/
+    intake       depend-  limits/  references/   attempt  settle    ledger     export   known_models
+    selection    encies   retry    conversation           store/    recorder
+                 forecast budget
+                 course   breakers
 
 Everything that a program may rely on is in `__all__`:
 
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
     )
     from batchgen.events import (
         AttemptEnded,
+        Cooling,
         Event,
         ItemEnded,
         RunBegan,
@@ -50,6 +53,7 @@ __all__ = [
     "Attempt",
     "AttemptEnded",
     "BatchgenError",
+    "Cooling",
     "Event",
     "ImageFile",
     "ItemEnded",
@@ -79,7 +83,8 @@ _HOMES = {
         *("BatchgenError", "JobError", "OutputHeld", "Problem", "StoreError", "UsageError"),
     ),
     "batchgen.events": (
-        *("AttemptEnded", "Event", "ItemEnded", "RunBegan", "Stopping", "Ticked", "Warned"),
+        *("AttemptEnded", "Cooling", "Event", "ItemEnded", "RunBegan", "Stopping", "Ticked"),
+        "Warned",
     ),
     "batchgen.executors.local": ("run",),
     "batchgen.model": ("Attempt", "ImageFile", "Outcome", "Result", "Tokens"),
