@@ -34,7 +34,7 @@ from batchgen.errors import (
 from batchgen.known_models import KnownModels
 from batchgen.limits import Call, Demand, Limiter
 from batchgen.model import MAX_REFERENCES, Item, Reference, ReferenceFile
-from batchgen.pool import Stop, to_the_end
+from batchgen.pool import to_the_end
 from batchgen.references import (
     ReferenceLibrary,
     UnusableReferenceError,
@@ -42,6 +42,7 @@ from batchgen.references import (
     shown_url,
 )
 from batchgen.settle import CallEnd, Settler, bug
+from batchgen.stop import Stop
 from batchgen.store.ledger import Ledger, Sent
 from batchgen.store.parts import PartImage, Writer
 from batchgen.store.receipts import Receipt, ReceivedImage, part_name
@@ -179,7 +180,7 @@ class Caller:
         sent: Sent | None = None
         try:
             async with self.limiter.departure(
-                item.model, demand, item_id=item.id, attempt=n, stopping=self.stop
+                item.model, demand, item_id=item.id, attempt=n, stop=self.stop
             ) as call:
                 if call is None:
                     return CallEnd(item, None, _given_up())

@@ -18,10 +18,10 @@ from batchgen.forecast import Forecast
 from batchgen.limits import Out
 from batchgen.model import Decision, Item, Result
 from batchgen.plan import Agenda, Settled, Skip, Todo
-from batchgen.pool import Stop
 from batchgen.recorder import Recorder
 from batchgen.report.rebuild import result_of
 from batchgen.settle import CallEnd
+from batchgen.stop import Stop
 from batchgen.store.ledger import Sent
 
 

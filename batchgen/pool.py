@@ -15,7 +15,7 @@ and comes back when its time has come and no other item is ready.
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Generic, Protocol, TypeAlias, TypeVar, assert_never
@@ -25,6 +25,7 @@ from batchgen.errors import AttemptError, BatchgenError, Cancelled, SkippedDepen
 from batchgen.limits import Limiter, Seat
 from batchgen.model import Decision, Item
 from batchgen.retry import Again, GiveUp, Retries, StopRun, Tries, Verdict, decide
+from batchgen.stop import Stop
 
 
 class Attempted(Protocol):
@@ -82,57 +83,6 @@ class _Case(Generic[FinishedT]):
     n: int = 0
     ready_s: float = 0.0
     end: FinishedT | None = None
-
-
-class Stop:
-    """Why a run stops early. The first reason stands.
-
-    Attributes:
-        reason: A sentence.
-        cause: What was raised, if anything was.
-        exit_code: What the reason means for whoever started the run, if it says so itself.
-    """
-
-    def __init__(self, on_ask: Callable[[str], None] | None = None) -> None:
-        """Start with no reason to stop; whoever listens hears the first one."""
-        self._asked = asyncio.Event()
-        self._on_ask = on_ask
-        self.reason: str | None = None
-        self.cause: BaseException | None = None
-        self.exit_code: int | None = None
-
-    def ask(
-        self,
-        reason: str,
-        cause: BaseException | None = None,
-        *,
-        exit_code: int | None = None,
-    ) -> None:
-        """Ask for no new attempts; those under way may finish."""
-        if self.asked:
-            return
-        self.reason, self.cause, self.exit_code = reason, cause, exit_code
-        self._asked.set()
-        if self._on_ask is not None:
-            self._on_ask(reason)
-
-    @property
-    def asked(self) -> bool:
-        """Whether anyone asked."""
-        return self._asked.is_set()
-
-    async def cuts_short(self, wait: Awaitable[None]) -> bool:
-        """Wait for something, but no longer than until the run stops; True if it stops."""
-        waiting = asyncio.ensure_future(wait)
-        asked = asyncio.ensure_future(self._asked.wait())
-        try:
-            await asyncio.wait({waiting, asked}, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            waiting.cancel()
-            asked.cancel()
-        if waiting.done() and not waiting.cancelled():
-            waiting.result()  # raises what the wait raised
-        return self.asked
 
 
 class Pool(Generic[AttemptedT, FinishedT]):

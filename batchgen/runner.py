@@ -60,7 +60,7 @@ from batchgen.options import (
     read_limits,
 )
 from batchgen.plan import Agenda, Redo, find_overwriting
-from batchgen.pool import Journey, Pool, Stop
+from batchgen.pool import Journey, Pool
 from batchgen.provider import Provider
 from batchgen.recorder import Recorder
 from batchgen.recovery import Recovery, read_past
@@ -71,6 +71,7 @@ from batchgen.retry import Retries
 from batchgen.sanitize import Secrets
 from batchgen.selection import Selection
 from batchgen.settle import CallEnd, Settler
+from batchgen.stop import Stop
 from batchgen.store.expanded import read_items, read_parents
 from batchgen.store.images import sha256_of
 from batchgen.store.layout import Layout, new_run_id

@@ -9,7 +9,7 @@ limiter    waits, over all models
 """
 
 from batchgen.limits.lane import Call, Demand, Out, Step
-from batchgen.limits.limiter import Limiter, Never, Seat, Stopping
+from batchgen.limits.limiter import Limiter, Seat
 from batchgen.limits.settings import (
     AUTO,
     Concurrency,
@@ -25,11 +25,9 @@ __all__ = [
     "Demand",
     "Limiter",
     "Limits",
-    "Never",
     "Out",
     "Seat",
     "Step",
-    "Stopping",
     "max_in_flight",
     "read_concurrency",
 ]

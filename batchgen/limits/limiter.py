@@ -11,12 +11,12 @@ heard                what a request came to, before the next one leaves
 import asyncio
 import math
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 from aiolimiter import AsyncLimiter
 
@@ -26,30 +26,9 @@ from batchgen.events import Cooling
 from batchgen.limits.lane import Call, Demand, Lane, Out, Step, all_steps
 from batchgen.limits.settings import Limits
 from batchgen.limits.windows import SAFETY
+from batchgen.stop import Stop
 
 _MINUTE_S: Final = 60.0
-
-
-class Stopping(Protocol):
-    """What ends every wait: the run is to stop."""
-
-    @property
-    def asked(self) -> bool:
-        """Whether it is."""
-
-    async def cuts_short(self, wait: Awaitable[None]) -> bool:
-        """Wait for something, but no longer than until the run stops; True if it stops."""
-
-
-class Never:
-    """Nothing ever stops."""
-
-    asked = False
-
-    async def cuts_short(self, wait: Awaitable[None]) -> bool:
-        """Wait to the end."""
-        await wait
-        return False
 
 
 @dataclass(slots=True, eq=False)
@@ -168,13 +147,13 @@ class Limiter:
         *,
         item_id: str = "",
         attempt: int = 1,
-        stopping: Stopping | None = None,
+        stop: Stop | None = None,
     ) -> AsyncIterator[Call | None]:
         """Wait until a request may leave, and count it while it is under way.
 
         Yields None if nothing may leave any more: the run stops, or the model is given up.
         """
-        call = await self._leave(model, demand, item_id, attempt, stopping or Never())
+        call = await self._leave(model, demand, item_id, attempt, stop or Stop())
         if call is None:
             yield None
             return
@@ -186,18 +165,18 @@ class Limiter:
             self._state.changed()
 
     async def _leave(
-        self, model: str, demand: Demand, item_id: str, attempt: int, stopping: Stopping
+        self, model: str, demand: Demand, item_id: str, attempt: int, stop: Stop
     ) -> Call | None:
         lane = self._lane(model)
         async with self._doors[model]:
-            while not stopping.asked:
+            while not stop.asked:
                 wait_s = self._wait_s(lane, demand)
                 self._tell_out(lane)
                 if lane.out is not None:
                     return None
                 if wait_s > 0:
-                    await stopping.cuts_short(self._until(wait_s))
-                elif model not in self._paces or not await self._paced(lane, demand, stopping):
+                    await stop.cuts_short(self._until(wait_s))
+                elif model not in self._paces or not await self._paced(lane, demand, stop):
                     return self._left(lane, demand, item_id, attempt)
         return None
 
@@ -207,9 +186,9 @@ class Limiter:
         now_s, now = self._clock.monotonic_s(), self._clock.now()
         return lane.leave(now_s, now, item_id, attempt, demand)
 
-    async def _paced(self, lane: Lane, demand: Demand, stopping: Stopping) -> bool:
+    async def _paced(self, lane: Lane, demand: Demand, stop: Stop) -> bool:
         """Wait for the pace; whether something else has come in the way meanwhile."""
-        if await stopping.cuts_short(self._paces[lane.model].acquire()):
+        if await stop.cuts_short(self._paces[lane.model].acquire()):
             return True
         return self._wait_s(lane, demand) > 0 or lane.out is not None
 

@@ -25,8 +25,9 @@ from batchgen.errors import (
 )
 from batchgen.limits import Concurrency, Limiter, Limits
 from batchgen.model import Decision, Item
-from batchgen.pool import Journey, Pool, Stop, Take, to_the_end
+from batchgen.pool import Journey, Pool, Take, to_the_end
 from batchgen.retry import Retries
+from batchgen.stop import Stop
 from tests import virtual_time
 
 if TYPE_CHECKING:

@@ -9,8 +9,9 @@ import pytest
 from batchgen.errors import AttemptError, BadRequest, Unreachable
 from batchgen.limits import Concurrency, Limiter, Limits
 from batchgen.model import Decision, Item
-from batchgen.pool import Journey, Pool, Stop
+from batchgen.pool import Journey, Pool
 from batchgen.retry import Retries
+from batchgen.stop import Stop
 from tests import virtual_time
 
 
