@@ -38,7 +38,8 @@ class Calls:
         n: Requests of one run.
         concurrency: How many of them are under way at once.
         image_bytes: The size of the image in each reply, before base64.
-        held: Whether the server answers only when `concurrency` requests wait for it.
+        held: Whether the server answers only when `concurrency` requests wait for it; the first
+            request is answered at once, so `n` is one more than a multiple of `concurrency`.
         n_references: How many images each request carries.
         reference_bytes: The size of each.
     """
@@ -128,8 +129,8 @@ SCENARIOS: Final[tuple[Scenario, ...]] = (
     ),
     Calls(
         name="memory",
-        title="64 replies of 20 MB, all in flight at once",
-        n=64,
+        title="One reply of 20 MB, then 64 more, all of them in flight at once",
+        n=1 + 64,
         concurrency=64,
         image_bytes=20 * MB,
         held=True,

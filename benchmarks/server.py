@@ -3,7 +3,8 @@
     python -m benchmarks.server --image-bytes N [--hold N]
 
 It prints its port, answers every POST with the same bytes, and ends when its standard input does.
-With `--hold` it answers only when so many requests wait, and then all of them at once.
+With `--hold` it answers only when so many requests wait, and then all of them at once; but the very
+first one is answered at once, because batchgen sends no other before it knows how that one went.
 `GET /counts` tells what it has seen. It shares no code with batchgen, and listens on loopback.
 """
 
@@ -70,7 +71,7 @@ class Server:
             counts = {"requests": self._n_requests, "body_bytes": self._n_body_bytes}
             return _framed(json.dumps(counts).encode())
         self._n_requests += 1
-        if self._barrier is not None:
+        if self._barrier is not None and self._n_requests > 1:
             await self._barrier.wait()
         return self._answer
 
