@@ -16,15 +16,15 @@ _MEMORY_DISK: Final = Path("/dev/shm")
 _MARGIN_BYTES: Final = 256 << 20
 
 
-def describe() -> list[tuple[str, str]]:
-    """The machine and the versions, as rows of a table."""
-    rows = [
-        ("Processor", f"{_cores()} cores, {_processor()}"),
-        ("Memory", f"{_memory_bytes() / 1e9:.0f} GB"),
-        ("System", f"{platform.system()} {platform.release()}, {platform.machine()}"),
-        ("Python", f"{platform.python_implementation()} {platform.python_version()}"),
-    ]
-    return [*rows, ("Packages", ", ".join(_packages()))]
+def describe() -> tuple[str, ...]:
+    """The machine and the versions."""
+    return (
+        f"{_cores()} cores, {_processor()}",
+        f"{_memory_bytes() / 1e9:.0f} GB",
+        f"{platform.system()} {platform.release()}, {platform.machine()}",
+        f"{platform.python_implementation()} {platform.python_version()}",
+        ", ".join(_packages()),
+    )
 
 
 def output_parent(needed_bytes: int) -> tuple[Path, str]:

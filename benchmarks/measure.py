@@ -8,7 +8,7 @@ import sys
 import urllib.request
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
 from typing import Final
@@ -17,6 +17,7 @@ from benchmarks.reply import png
 from benchmarks.work import Task, Work, dumps
 
 RUN_TIMEOUT_S: Final = 120.0
+TRAFFIC_TIMEOUT_S: Final = 300.0
 
 
 class RunFailedError(Exception):
@@ -24,12 +25,26 @@ class RunFailedError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
+class Traffic:
+    """How a run fared with a server that has a limit.
+
+    Attributes:
+        used: The share of what the server allowed, over the last 80 % of the requests.
+        refused: The share of all requests that it refused.
+    """
+
+    used: float
+    refused: float
+
+
+@dataclass(frozen=True, slots=True)
 class Measured:
-    """The figures of one run."""
+    """The figures of one run; those of its traffic where the server had a limit."""
 
     wall_s: float
     cpu_s: float
     peak_rss_bytes: int
+    traffic: Traffic | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +57,7 @@ class Median:
     per_s: float
     least_per_s: float
     most_per_s: float
+    traffic: Traffic | None = None
 
 
 def median_of(runs: Sequence[Measured], n: int) -> Median:
@@ -54,7 +70,14 @@ def median_of(runs: Sequence[Measured], n: int) -> Median:
         per_s=n / wall_s,
         least_per_s=n / max(run.wall_s for run in runs),
         most_per_s=n / min(run.wall_s for run in runs),
+        traffic=_median_traffic([run.traffic for run in runs if run.traffic is not None]),
     )
+
+
+def _median_traffic(runs: Sequence[Traffic]) -> Traffic | None:
+    if not runs:
+        return None
+    return Traffic(median(run.used for run in runs), median(run.refused for run in runs))
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,17 +86,17 @@ class RunningServer:
 
     base_url: str
 
-    def n_requests(self) -> int:
-        """How many images it was asked for so far."""
+    def counts(self) -> dict[str, float]:
+        """What it has seen so far."""
         with urllib.request.urlopen(f"{self.base_url}/counts", timeout=10) as answer:
-            return int(json.load(answer)["requests"])
+            counts: dict[str, float] = json.load(answer)
+            return counts
 
 
 @contextmanager
-def running_server(image_bytes: int, hold: int) -> Iterator[RunningServer]:
+def running_server(module: str, *arguments: str) -> Iterator[RunningServer]:
     """Start a server process; it ends with the block, or with this process."""
-    arguments = ["--image-bytes", str(image_bytes), "--hold", str(hold)]
-    command = [sys.executable, "-m", "benchmarks.server", *arguments]
+    command = [sys.executable, "-m", f"benchmarks.{module}", *arguments]
     with subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as process:
@@ -87,21 +110,44 @@ def measure(contender: str, work: Work, image_bytes: int, server: RunningServer)
     """Run a contender in a fresh process, check what it wrote, and clear it away.
 
     Raises:
-        RunFailedError: It failed, took too long, or did not write the images.
+        RunFailedError: It failed, took too long, sent too many requests, or did not write the
+            images.
     """
-    directory = Path(work.directory)
-    directory.mkdir()
-    try:
-        measured = run(contender, work)
-        _check_images(directory, work.n, image_bytes)
-    finally:
-        shutil.rmtree(directory)
-    if (n_sent := server.n_requests()) != work.n:
+    measured = _checked(contender, work, image_bytes, RUN_TIMEOUT_S)
+    if (n_sent := server.counts()["requests"]) != work.n:
         raise RunFailedError(f"sent {n_sent} requests instead of {work.n}")
     return measured
 
 
-def run(contender: str, task: Task) -> Measured:
+def measure_traffic(
+    contender: str, work: Work, image_bytes: int, server: RunningServer
+) -> Measured:
+    """The same against a server that refuses what is beyond its limit.
+
+    Raises:
+        RunFailedError: It failed, took too long, had more images made than it needed, or did not
+            write them.
+    """
+    measured = _checked(contender, work, image_bytes, TRAFFIC_TIMEOUT_S)
+    counts = server.counts()
+    if counts["taken"] != work.n:
+        raise RunFailedError(f"had {counts['taken']} images made instead of {work.n}")
+    refused = counts["refused"] / (counts["refused"] + counts["taken"])
+    return replace(measured, traffic=Traffic(counts["used"], refused))
+
+
+def _checked(contender: str, work: Work, image_bytes: int, timeout_s: float) -> Measured:
+    directory = Path(work.directory)
+    directory.mkdir()
+    try:
+        measured = run(contender, work, timeout_s)
+        _check_images(directory, work.n, image_bytes)
+    finally:
+        shutil.rmtree(directory)
+    return measured
+
+
+def run(contender: str, task: Task, timeout_s: float = RUN_TIMEOUT_S) -> Measured:
     """Run a contender in a fresh process.
 
     Raises:
@@ -114,12 +160,12 @@ def run(contender: str, task: Task) -> Measured:
             input=dumps(task),
             capture_output=True,
             text=True,
-            timeout=RUN_TIMEOUT_S,
+            timeout=timeout_s,
             env=_environment(),
             check=False,
         )
     except subprocess.TimeoutExpired:
-        raise RunFailedError(f"not done within {RUN_TIMEOUT_S:.0f} s") from None
+        raise RunFailedError(f"not done within {timeout_s:.0f} s") from None
     if done.returncode:
         last = done.stderr.strip().rpartition("\n")[2]
         raise RunFailedError(f"exit status {done.returncode}: {last}")

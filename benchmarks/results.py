@@ -1,11 +1,11 @@
 """The figures in words: tables for the terminal, which are those of RESULTS.md too."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from benchmarks.measure import Measured, Median, median_of
-from benchmarks.scenarios import MB, Calls, Scenario
+from benchmarks.measure import Measured, Median, Traffic, median_of
+from benchmarks.scenarios import MB, Calls, Limited, Readings, Scenario
 
 _LABELS: Final = {
     "batchgen": "batchgen",
@@ -16,9 +16,13 @@ _LABELS: Final = {
     "json_loads": "`json.loads` a line, ids into a set",
     "yaml_load": "`yaml.load(…, CSafeLoader)`",
     "csv_product": "`csv.DictReader`, `itertools.product`, `str.format`",
+    "batchgen_told": "batchgen, the limit set in the job",
+    "batchgen_auto": "batchgen, the limit found out (`concurrency: auto`)",
+    "patient_script": "usual script, 64 at once, with the usual retries",
 }
 _NOTES: Final = """\
-Written by `make bench`; a run of some scenarios only does not change this file.
+Written by `make bench`. A run of some scenarios only changes nothing here, or with `--write` the
+tables of these scenarios; so each table says when and with what it was measured.
 
 Each figure is the median of the rounds; in each round every contender runs once, in turn, in a
 process of its own. Wall and CPU seconds (user and system, all threads) count from after the
@@ -31,7 +35,16 @@ and page; the others write the image files and sync nothing.
 A job file is read by `batchgen validate`, its own imports included: every field of every item is
 checked, each reference opened and hashed once, defaults merged, content keys worked out, ids and
 keys compared with all others. The others check nothing and keep no places: they are the least that
-reading such a file in Python costs, not another way to do the same."""
+reading such a file in Python costs, not another way to do the same.
+
+A server with a limit takes 0.2 to 1 s for an answer, and refuses at once, with a 429, what is
+beyond its limit. "Used" is how much of the limit was taken up while the last 80 % of the requests
+came, by the server's own count: of a window how full it was, of a bucket the share of its tokens
+that did not run over, of places at once how many were held. "Refused" is the share of all requests.
+The contenders run side by side, each against a server of
+its own: they wait far more than they work. The usual script has a semaphore; what is refused is
+sent again after what `Retry-After` says, else after 1, 2, 4 … 60 s, with up to a second of jitter,
+until it is taken."""
 
 
 @dataclass(slots=True)
@@ -39,12 +52,15 @@ class Table:
     """The runs of one scenario.
 
     Attributes:
+        place: Where the files are.
+        measured_with: The day, the rounds, the machine and the versions.
         runs: By contender; empty where every run failed.
         failures: The last failure of a contender.
     """
 
     scenario: Scenario
     place: str
+    measured_with: Sequence[str]
     runs: dict[str, list[Measured]] = field(default_factory=dict)
     failures: dict[str, str] = field(default_factory=dict)
 
@@ -63,23 +79,39 @@ def scenario_text(table: Table) -> str:
     rows = [_row(name, medians, table) for name in table.runs]
     lines = [f"## {table.scenario.title} (`{table.scenario.name}`)", ""]
     lines += _aligned([_header(table.scenario), *rows])
-    on_disk = "Output" if isinstance(table.scenario, Calls) else "Job file"
+    on_disk = "Job file" if isinstance(table.scenario, Readings) else "Output"
     lines += ["", f"{on_disk} on {table.place}. {_goal(table.scenario, medians)}"]
     lines += [f"{_LABELS[name]} failed: {why}" for name, why in table.failures.items()]
+    lines += ["", f"*Measured {'; '.join(table.measured_with)}.*"]
     return "\n".join(lines)
 
 
-def document(
-    tables: Sequence[Table], machine: Sequence[tuple[str, str]], *, n_rounds: int, day: str
-) -> str:
+def document(tables: Sequence[Table]) -> str:
     """The whole of RESULTS.md."""
-    about = [("Measured", f"{day}, {n_rounds} rounds"), *machine]
-    head = ["# What `make bench` measured", "", _NOTES, ""]
-    head += _aligned([("", "With"), *about])
-    return "\n".join([*head, "", "\n\n".join(scenario_text(table) for table in tables), ""])
+    return _joined(scenario_text(table) for table in tables)
+
+
+def renewed(text: str, tables: Sequence[Table]) -> str:
+    """RESULTS.md with these tables in place of those of the same scenarios, or at its end."""
+    sections = {_name(section): section for section in text.strip().split("\n\n## ")[1:]}
+    for table in tables:
+        section = scenario_text(table).removeprefix("## ")
+        sections[_name(section)] = section
+    return _joined(f"## {section}" for section in sections.values())
+
+
+def _joined(sections: Iterable[str]) -> str:
+    return "\n\n".join(["# What `make bench` measured", _NOTES, *sections]) + "\n"
+
+
+def _name(section: str) -> str:
+    """The scenario's name, which ends the title of its section: "Title (`name`)"."""
+    return section.partition("\n")[0].rpartition("(")[2]
 
 
 def _header(scenario: Scenario) -> tuple[str, ...]:
+    if isinstance(scenario, Limited):
+        return ("", "used", "refused", "calls/s", "wall s", "CPU s", "peak RSS MB")
     per_s = ("calls/s (least–most)", "MB/s")
     if not isinstance(scenario, Calls):
         per_s = ("items/s (least–most)",)
@@ -90,17 +122,25 @@ def _row(name: str, medians: Mapping[str, Median], table: Table) -> tuple[str, .
     label, one, scenario = _LABELS[name], medians.get(name), table.scenario
     if one is None:
         return (label, "failed", *("–" for _ in _header(scenario)[2:]))
+    if one.traffic is not None:
+        return (label, *_traffic(one.traffic), f"{one.per_s:.1f}", *_costs(one))
     rates = [_rates(one, 1 if isinstance(scenario, Calls) else 0)]
     if isinstance(scenario, Calls):
         rates.append(f"{one.per_s * scenario.bytes_a_call / MB:,.0f}")
     return (
         label,
         *rates,
-        f"{one.wall_s:.2f}",
-        f"{one.cpu_s:.2f}",
-        f"{one.peak_rss_bytes / MB:,.0f}",
+        *_costs(one),
         _comparison(one, medians.get(scenario.contenders[0])),
     )
+
+
+def _traffic(traffic: Traffic) -> tuple[str, ...]:
+    return f"{100 * traffic.used:.1f} %", f"{100 * traffic.refused:.1f} %"
+
+
+def _costs(one: Median) -> tuple[str, ...]:
+    return f"{one.wall_s:.2f}", f"{one.cpu_s:.2f}", f"{one.peak_rss_bytes / MB:,.0f}"
 
 
 def _rates(one: Median, n_digits: int) -> str:

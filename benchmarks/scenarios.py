@@ -1,7 +1,7 @@
 """What is measured: the scenarios, and the goals that some of them have."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, TypeAlias
 
@@ -15,6 +15,9 @@ MAX_PEAK_RSS_BYTES: Final = 150 * MB
 MIN_LINES_PER_S: Final = 250_000
 MAX_LINES_RSS_BYTES: Final = 200 * MB
 MAX_YAML_S: Final = 4.0
+TRAFFIC_CONTENDERS: Final = ("batchgen_told", "batchgen_auto", "patient_script")
+MIN_USED: Final = 0.9
+MAX_REFUSED: Final = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +97,41 @@ class Readings:
         return self.n * 200
 
 
-Scenario: TypeAlias = Calls | Readings
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Limited:
+    """Requests to a server with a limit of its own.
+
+    All contenders run side by side, each against a server of its own: they wait far more than they
+    work.
+
+    Attributes:
+        n: Requests of one run.
+        rule: The limit, as `benchmarks.rules` reads it.
+        tells: Whether a refusal says how long to wait.
+        seconds: What a request takes, at least and at most.
+        limits: What the job of the contender that is told sets.
+        concurrency: How many requests the script has under way at once, refused ones included.
+    """
+
+    name: str
+    title: str
+    rule: tuple[str, ...]
+    tells: bool
+    limits: Mapping[str, object]
+    seconds: tuple[float, float] = (0.2, 1.0)
+    n: int = 2000
+    concurrency: int = 64
+    image_bytes: int = 2000
+    goal: Goal | None = field(default_factory=lambda: TRAFFIC_GOAL)
+    contenders: tuple[str, ...] = TRAFFIC_CONTENDERS
+
+    @property
+    def disk_bytes(self) -> int:
+        """What the runs of all contenders need on disk."""
+        return len(self.contenders) * self.n * self.image_bytes
+
+
+Scenario: TypeAlias = Calls | Readings | Limited
 
 
 def _speedup(medians: Mapping[str, Median]) -> tuple[str, bool]:
@@ -117,6 +154,17 @@ def _yaml_s(medians: Mapping[str, Median]) -> tuple[str, bool]:
     wall_s = medians["validate"].wall_s
     return f"{wall_s:.2f} s", wall_s <= MAX_YAML_S
 
+
+def _traffic(medians: Mapping[str, Median]) -> tuple[str, bool]:
+    told, found = medians["batchgen_told"].traffic, medians["batchgen_auto"].traffic
+    if told is None or found is None:
+        raise KeyError("batchgen_auto")
+    words = [f"{one.used:.1%} and {one.refused:.1%}".replace("%", " %") for one in (told, found)]
+    is_met = all(one.used >= MIN_USED and one.refused <= MAX_REFUSED for one in (told, found))
+    return f"{words[0]} with the limit set, {words[1]} with the limit found out", is_met
+
+
+TRAFFIC_GOAL: Final = Goal("at least 90 % used and at most 5 % refused, in both", _traffic)
 
 SCENARIOS: Final[tuple[Scenario, ...]] = (
     Calls(
@@ -174,5 +222,33 @@ SCENARIOS: Final[tuple[Scenario, ...]] = (
         n=400_000,
         write=jobs.table,
         script="csv_product",
+    ),
+    Limited(
+        name="window",
+        title="2,000 requests, of which the server takes 250 in any 10 s",
+        rule=("window", "250", "10"),
+        tells=True,
+        limits={"rpm": 1500},
+    ),
+    Limited(
+        name="bucket",
+        title="2,000 requests, of which the server takes 25 a second, and up to 25 together",
+        rule=("bucket", "25", "25"),
+        tells=True,
+        limits={"rpm": 1500},
+    ),
+    Limited(
+        name="bucket-untold",
+        title="The same bucket, whose refusals do not say how long to wait",
+        rule=("bucket", "25", "25"),
+        tells=False,
+        limits={"rpm": 1500},
+    ),
+    Limited(
+        name="at-once",
+        title="2,000 requests, of which the server takes 16 at once",
+        rule=("at-once", "16"),
+        tells=False,
+        limits={"concurrency": 16},
     ),
 )

@@ -27,31 +27,41 @@ class Server:
 
     def __init__(self, answer: bytes, hold: int) -> None:
         """Prepare the only answer; must be made inside the running loop."""
-        self._loop = asyncio.get_running_loop()
-        self._answer = _framed(answer)
+        self.loop = asyncio.get_running_loop()
+        self._answer = framed(answer)
         self._barrier = asyncio.Barrier(hold) if hold else None
         self._scratch = memoryview(bytearray(_SCRATCH_BYTES))
         self._n_requests = 0
         self._n_body_bytes = 0
 
+    def counts(self) -> dict[str, object]:
+        """What was seen so far."""
+        return {"requests": self._n_requests, "body_bytes": self._n_body_bytes}
+
+    async def answer(self) -> bytes:
+        """The answer to a request, in its time."""
+        if self._barrier is not None and self._n_requests > 1:
+            await self._barrier.wait()
+        return self._answer
+
     async def serve(self, listening: socket.socket) -> None:
         """Accept connections until cancelled."""
         async with asyncio.TaskGroup() as group:
             while True:
-                connection, _ = await self._loop.sock_accept(listening)
+                connection, _ = await self.loop.sock_accept(listening)
                 connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 group.create_task(self._talk(connection))
 
     async def _talk(self, connection: socket.socket) -> None:
         with connection, suppress(ConnectionError):
             while head := await self._head(connection):
-                await self._loop.sock_sendall(connection, await self._response(head))
+                await self.loop.sock_sendall(connection, await self._response(head))
 
     async def _head(self, connection: socket.socket) -> bytes:
         """Read one whole request; return its head, or nothing at the end of the connection."""
         seen = b""
         while _HEAD_END not in seen:
-            piece = await self._loop.sock_recv(connection, 1 << 16)
+            piece = await self.loop.sock_recv(connection, 1 << 16)
             if not piece:
                 return b""
             seen += piece
@@ -59,7 +69,7 @@ class Server:
         length = _content_length(head)
         left = length - len(begun)
         while left > 0:
-            n = await self._loop.sock_recv_into(connection, self._scratch[:left])
+            n = await self.loop.sock_recv_into(connection, self._scratch[:left])
             if not n:
                 return b""
             left -= n
@@ -68,12 +78,9 @@ class Server:
 
     async def _response(self, head: bytes) -> bytes:
         if head.startswith(b"GET "):
-            counts = {"requests": self._n_requests, "body_bytes": self._n_body_bytes}
-            return _framed(json.dumps(counts).encode())
+            return framed(json.dumps(self.counts()).encode())
         self._n_requests += 1
-        if self._barrier is not None and self._n_requests > 1:
-            await self._barrier.wait()
-        return self._answer
+        return await self.answer()
 
 
 def _content_length(head: bytes) -> int:
@@ -84,21 +91,18 @@ def _content_length(head: bytes) -> int:
     return 0
 
 
-def _framed(content: bytes) -> bytes:
+def framed(content: bytes, status: str = "200 OK", headers: str = "") -> bytes:
+    """A whole response; each of the further headers ends its line."""
     head = (
-        "HTTP/1.1 200 OK\r\n"
+        f"HTTP/1.1 {status}\r\n"
         "Content-Type: application/json; charset=UTF-8\r\n"
-        f"Content-Length: {len(content)}\r\n\r\n"
+        f"{headers}Content-Length: {len(content)}\r\n\r\n"
     )
     return head.encode() + content
 
 
-async def _main() -> None:
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--image-bytes", type=int, required=True)
-    parser.add_argument("--hold", type=int, default=0)
-    options = parser.parse_args()
-    server = Server(body(options.image_bytes), options.hold)
+async def serve_until_told(server: Server) -> None:
+    """Print the port, and serve until standard input ends."""
     with socket.create_server(("127.0.0.1", 0), backlog=512) as listening:
         listening.settimeout(0)
         serving = asyncio.create_task(server.serve(listening))
@@ -107,6 +111,14 @@ async def _main() -> None:
         serving.cancel()
         with suppress(asyncio.CancelledError):
             await serving
+
+
+async def _main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--image-bytes", type=int, required=True)
+    parser.add_argument("--hold", type=int, default=0)
+    options = parser.parse_args()
+    await serve_until_told(Server(body(options.image_bytes), options.hold))
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
 """What a contender is asked to do, and the same words for all of them."""
 
 import json
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Final, TypeAlias
 
@@ -19,6 +20,7 @@ class Work:
         concurrency: How many of them at once.
         directory: Where the images go; empty.
         references: Image files to send along with each request.
+        limits: What the server allows, as a job says it; for the contender that is told.
     """
 
     base_url: str
@@ -26,6 +28,7 @@ class Work:
     concurrency: int
     directory: str
     references: tuple[str, ...] = ()
+    limits: Mapping[str, object] = field(default_factory=dict)
 
     @property
     def endpoint(self) -> str:

@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 from batchgen import run as run_job
@@ -10,11 +11,16 @@ from benchmarks.work import API_KEY, MODEL, Work
 
 def run(work: Work) -> None:
     """Write the job file and run it; the time for both counts."""
+    make(work, {"concurrency": work.concurrency})
+
+
+def make(work: Work, limits: Mapping[str, object]) -> None:
+    """Run a job that sets these limits."""
     os.environ["BENCH_API_KEY"] = API_KEY
     directory = Path(work.directory)
     job = directory / "bench.jsonl"
     with job.open("w", encoding="utf-8") as lines:
-        lines.write(json.dumps({"job": _head(work)}) + "\n")
+        lines.write(json.dumps({"job": _head(work, limits)}) + "\n")
         for number in range(work.n):
             lines.write(json.dumps(_item(work, number)) + "\n")
     summary = run_job(job, output=directory / "output")
@@ -22,11 +28,11 @@ def run(work: Work) -> None:
         raise SystemExit(f"{summary.items.done} of {work.n} done: {summary.failures}")
 
 
-def _head(work: Work) -> dict[str, object]:
+def _head(work: Work, limits: Mapping[str, object]) -> dict[str, object]:
     return {
         "name": "bench",
         "provider": {"base_url": work.base_url, "api_key_env": "BENCH_API_KEY"},
-        "limits": {"concurrency": work.concurrency},
+        "limits": limits,
         "defaults": {"model": MODEL, "modalities": ["IMAGE"]},
     }
 
