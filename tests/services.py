@@ -132,9 +132,10 @@ class Load:
 
     def run(self) -> Limiter:
         """Send until all were taken, in virtual time."""
-        return virtual_time.run(self._main())
+        return virtual_time.run(self.main())
 
-    async def _main(self) -> Limiter:
+    async def main(self) -> Limiter:
+        """The same inside a running loop."""
         rng = random.Random(self.seed)
         limiter = Limiter(self.limits, clock=virtual_time.clock(), rng=rng)
         left = list(range(self.n))

@@ -54,6 +54,9 @@ class VirtualLoop(asyncio.SelectorEventLoop):
     def time(self) -> float:
         return self._jumping.now_s
 
+    def jump(self, seconds: float) -> None:
+        self._jumping.now_s += seconds
+
 
 def run(main: Coroutine[Any, Any, T]) -> T:
     """Run to the end in virtual time."""
@@ -64,6 +67,13 @@ def run(main: Coroutine[Any, Any, T]) -> T:
 def now_s() -> float:
     """The running loop's time."""
     return asyncio.get_running_loop().time()
+
+
+def work(seconds: float) -> None:
+    """Keep the running loop busy: time goes by, and what comes due meanwhile is late."""
+    loop = asyncio.get_running_loop()
+    assert isinstance(loop, VirtualLoop)
+    loop.jump(seconds)
 
 
 def clock() -> Clock:

@@ -58,6 +58,24 @@ def test_no_minute_holds_more_than_the_limit_and_nearly_all_of_it_is_used(rpm: i
     assert fullest(times, 60) <= rpm
 
 
+def test_a_busy_loop_costs_a_fast_pace_next_to_nothing() -> None:
+    n = 2000
+    load = Load(Limits(concurrency=at_most(64), rpm=1500), n=n, latency_s=(0.0, 0.4))
+
+    async def works_meanwhile() -> None:
+        while len(load.taken_s) < n:
+            await asyncio.sleep(0.004)
+            virtual_time.work(0.009)
+
+    async def main() -> None:
+        await asyncio.gather(load.main(), works_meanwhile())
+
+    virtual_time.run(main())
+    times = load.taken_s
+    assert (n - 2) / ((times[-1] - times[1]) / 60) >= 0.98 * 1500
+    assert fullest(times, 60) <= 1500
+
+
 def test_a_bucket_of_a_minutes_worth_would_let_it_through_nearly_twice() -> None:
     left_at: list[float] = []
 
