@@ -41,10 +41,9 @@ A server with a limit takes 0.2 to 1 s for an answer, and refuses at once, with 
 beyond its limit. "Used" is how much of the limit was taken up while the last 80 % of the requests
 came, by the server's own count: of a window how full it was, of a bucket the share of its tokens
 that did not run over, of places at once how many were held. "Refused" is the share of all requests.
-The contenders run side by side, each against a server of
-its own: they wait far more than they work. The usual script has a semaphore; what is refused is
-sent again after what `Retry-After` says, else after 1, 2, 4 … 60 s, with up to a second of jitter,
-until it is taken."""
+The contenders run side by side, each against a server of its own: they wait far more than they
+work. The usual script has a semaphore; what is refused is sent again after what `Retry-After` says,
+else after 1, 2, 4 … 60 s, with up to a second of jitter, until it is taken."""
 
 
 @dataclass(slots=True)
