@@ -53,6 +53,8 @@ SENT_AGAIN: Final = "sent again on a new connection: the idle one had been close
 _KEEPALIVE_S: Final = 3.5
 _TCP_KEEPIDLE_S: Final = 30
 _INFLATE_STEP_BYTES: Final = 256 << 10
+# A checksum and a length, as gzip has them at its end.
+_TRAILER_BYTES: Final = 8
 # Not EAI_AGAIN: that a name could not be looked up says nothing about it.
 _NO_SUCH_NAME: Final = {socket.EAI_NONAME, getattr(socket, "EAI_NODATA", socket.EAI_NONAME)}
 
@@ -411,13 +413,17 @@ class _Inflater:
         self._stream = zlib.decompressobj(window_bits)
 
     def __call__(self, chunk: bytes) -> Iterator[bytes]:
-        """Yield the pieces that a chunk inflates to."""
+        """Yield the pieces that a chunk inflates to, before a checksum at its end is looked at.
+
+        zlib keeps back what it inflated in the step that finds the checksum wrong.
+        """
         try:
-            piece = self._stream.decompress(chunk, _INFLATE_STEP_BYTES)
-            while piece:
-                yield piece
-                rest = self._stream.unconsumed_tail
-                piece = self._stream.decompress(rest, _INFLATE_STEP_BYTES)
+            for part in (chunk[:-_TRAILER_BYTES], chunk[-_TRAILER_BYTES:]):
+                piece = self._stream.decompress(part, _INFLATE_STEP_BYTES)
+                while piece:
+                    yield piece
+                    rest = self._stream.unconsumed_tail
+                    piece = self._stream.decompress(rest, _INFLATE_STEP_BYTES)
         except zlib.error as error:
             raise BadReply(f"the compressed answer is damaged ({error})") from error
 

@@ -32,7 +32,6 @@ BAD_REPLIES: dict[str, Answer] = {
     ),
     "reset in its body": sends(HEAD + INSIDE_BASE64, end=End.RESET),
     "cut gzip": sends(http(200, ZIPPED[: len(ZIPPED) // 2], GZIP)),
-    "gzip with a wrong checksum": sends(http(200, BAD_CRC, GZIP)),
     "text that says gzip": sends(http(200, CAT, GZIP)),
     "a compression nobody asked for": sends(http(200, CAT, {"Content-Encoding": "br"})),
     "empty": sends(http(200, b"")),
@@ -84,6 +83,15 @@ LOST_PICTURES: dict[str, tuple[Answer, int]] = {
         1,
     ),
     "gzip without its checksum": (sends(http(200, ZIPPED[:-8], GZIP)), 1),
+    "gzip with a wrong checksum": (sends(http(200, BAD_CRC, GZIP)), 1),
+    "gzip with a wrong checksum, in small packets": (
+        sends(http(200, b"", GZIP, length=len(BAD_CRC)), BAD_CRC[:-3], BAD_CRC[-3:]),
+        1,
+    ),
+    "deflate with a wrong checksum": (
+        sends(http(200, zlib.compress(CAT)[:-4] + b"none", {"Content-Encoding": "deflate"})),
+        1,
+    ),
 }
 
 
