@@ -96,7 +96,7 @@ async def run_job(
         job: The job file; output lies beside it.
         server: Where to send to.
         patient: Waits between attempts take their time.
-        quick: The clock on which they take none, for a server that goes by it.
+        quick: The clock of the run, for a server that tells the time by it.
         whole: The run is about the whole job, so that all that lies there is its own.
         options: As for a run.
     """
