@@ -1,7 +1,7 @@
 """batchgen: a batch job runner for Gemini-native image generation.
 
     job file ──> plan ──> pool ──> transport ──> wire ──> store ──> ledger ──> report and cost
-    manifest/    plan     pool     transport     wire/    answer    store/     report/  cost
+    manifest/    plan     pool     transport/    wire/    answer    store/     report/  cost
     intake       depend-  limits/  references/   attempt  settle    ledger     export   known_models
     selection    encies   retry    conversation           store/    recorder
                  forecast budget

@@ -139,6 +139,8 @@ class Limiter:
 
     def _n_seated(self) -> int:
         now_s = self._clock.monotonic_s()
+        if all(now_s >= lane.cools_until_s for lane in self._lanes.values()):
+            return len(self._seats)  # as nearly always; this is asked for each request
         return sum(seat.lane is None or now_s >= seat.lane.cools_until_s for seat in self._seats)
 
     def _soonest_s(self) -> float:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from batchgen import transport
+from batchgen.transport import body
 from tests import servers
 from tests.runs import run_job, write_job
 from tests.servers import BROKEN, RESET, Answer, End, FaultServer, http, sends, stalls
@@ -189,7 +189,7 @@ async def test_nesting_without_end_is_not_asked_for_again(job: Path) -> None:
 async def test_a_compression_bomb_is_cut_at_the_largest_answer(
     job: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(transport, "MAX_ANSWER_BYTES", 2 << 20)
+    monkeypatch.setattr(body, "MAX_ANSWER_BYTES", 2 << 20)
     filler = zlib.compressobj(9, zlib.DEFLATED, zlib.MAX_WBITS | 16)
     head = CAT[: CAT.index(b'"data": "') + 9]
     bomb = filler.compress(head) + filler.compress(b"A" * (48 << 20)) + filler.flush()
@@ -203,7 +203,7 @@ async def test_a_compression_bomb_is_cut_at_the_largest_answer(
 async def test_an_endless_answer_is_cut_at_the_largest_answer(
     job: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(transport, "MAX_ANSWER_BYTES", 1 << 20)
+    monkeypatch.setattr(body, "MAX_ANSWER_BYTES", 1 << 20)
     endless = CAT[: CAT.index(b'"data": "') + 9] + b"A" * (4 << 20)
     fault = sends(servers.chunked(endless, terminated=False), end=End.BROKEN)
 

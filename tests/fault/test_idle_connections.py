@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from batchgen import transport
+from batchgen.transport import session
 from tests import servers
 from tests.fault.test_network import certificate, needs_openssl, tls_with
 from tests.runs import run_job, write_job
@@ -122,7 +122,7 @@ async def test_an_idle_connection_that_began_an_answer_may_have_been_billed(
 async def test_a_used_connection_that_is_dropped_late_may_have_been_billed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(transport, "IDLE_CLOSED_WITHIN_S", 0.0)
+    monkeypatch.setattr(session, "IDLE_CLOSED_WITHIN_S", 0.0)
     job = one_after_the_other(tmp_path, IDS[:2])
     with IdleClosingServer(BROKEN) as server:
         ran = await run_job(job, server)

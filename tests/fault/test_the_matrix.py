@@ -32,10 +32,10 @@ from typing import Any, Final, NamedTuple, Self, TypeAlias
 
 import pytest
 
-from batchgen import transport
 from batchgen.provider import Provider
 from batchgen.timeouts import Timeouts
-from batchgen.transport import Transport
+from batchgen.transport import Transport, connections, session
+from batchgen.transport import body as answer_body
 from tests import commands, ledgers, servers
 from tests.fault.test_answers_without_a_picture import snake
 from tests.fault.test_network import certificate, needs_openssl, tls_with
@@ -189,14 +189,14 @@ def network_says(*errors: int, for_ever: bool = False) -> Setting:
 @contextmanager
 def no_more_files(script: Script, _: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
     """The process has too many files open for a socket, three times."""
-    original, tries = transport._keepalive_socket, itertools.count(1)
+    original, tries = connections.keepalive_socket, itertools.count(1)
 
     def sock(address: Any) -> socket.socket:
         if next(tries) <= 3:
             raise OSError(errno.EMFILE, "Too many open files")
         return original(address)
 
-    monkeypatch.setattr(transport, "_keepalive_socket", sock)
+    monkeypatch.setattr(session, "keepalive_socket", sock)
     with FaultServer(script) as server:
         yield Place(server=server)
 
@@ -350,7 +350,7 @@ def closes_idle(drop: Answer, *, at_once: bool = True) -> Setting:
     @contextmanager
     def setting(script: Script, _: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
         if not at_once:
-            monkeypatch.setattr(transport, "IDLE_CLOSED_WITHIN_S", 0.0)
+            monkeypatch.setattr(session, "IDLE_CLOSED_WITHIN_S", 0.0)
         with IdleClosingServer(drop, script) as server:
             yield Place(server=server)
         assert server.n_dropped == 1
@@ -694,7 +694,7 @@ def redirects(status: int, host: str) -> Answer:
     return answer
 
 
-def first_bytes_late(connection: socket.socket) -> End:
+def garbage_later(connection: socket.socket) -> End:
     """A whole answer, and garbage in a packet of its own, when it has been read."""
     sends(http(200, BODY, {"Connection": "close"}))(connection)
     while connection.recv(1000):  # until the client has closed it
@@ -736,7 +736,7 @@ OUTAGE = [f"item{n}" for n in range(40)]
 IDLE: Final[Json] = {"timeouts": {"idle": 0.25}}
 DEADLINE: Final[Json] = {"timeouts": {"attempt": 1}}
 PHOTO: Final[Json] = {"id": "cat", "prompt": "cat", "references": ["photo.png"]}
-SMALLEST = patched(transport, "MAX_ANSWER_BYTES", 1 << 20)
+SMALLEST = patched(answer_body, "MAX_ANSWER_BYTES", 1 << 20)
 ANOTHER_MODEL: Final[Json] = {"id": "owl", "prompt": "owl", "model": "gemini-2.5-flash-image"}
 SAYS_SO = "You will not be charged for this request."
 DRIP = servers.drips([HEAD, *(BODY[at : at + 1] for at in range(500))], 0.01)
@@ -945,7 +945,7 @@ MATRIX: Final[list[Case]] = [
     ),
     takes(17, "HTTP/1.0 without a length", sends(HTTP_1_0 + BODY, end=End.CLOSED)),
     *meets(19, "bytes behind its length", sends(http(200, BODY) + b"garbage"), BAD_REPLY),
-    takes(19, "bytes behind its length, in a later packet", first_bytes_late),
+    takes(19, "bytes behind its length, in a later packet", garbage_later),
     takes(20, "gzip", says(ZIPPED, headers=GZIP)),
     takes(20, "deflate", says(zlib.compress(BODY), headers={"Content-Encoding": "deflate"})),
     # A picture that came whole is kept; one that did not, of the last attempt alone.
@@ -1372,21 +1372,25 @@ MATRIX: Final[list[Case]] = [
         )
         for one in meets(75, f"429 with {what}", answer, LIMITED, not_before_s=told_s)
     ),
-    Case(
-        row=75,
-        what="429 with Retry-After",
-        when="with others ready",
-        script=lambda asked: (
-            refuses(429, retry_after="30")
-            if (asked.prompt, asked.nth) == ("cat", 1)
-            else draws(asked)
-        ),
-        items=("cat", "owl", "fox"),
-        told={"cat": [("rate_limited", "retry", "no"), DONE], "owl": [DONE], "fox": [DONE]},
-        requests={"cat": 2, "owl": 1, "fox": 1},
-        answered={"cat": 2, "owl": 1, "fox": 1},
-        exit_code=0,
-        not_before_s=30,
+    # It is told to all: with no retry of its own to wait for, the others wait as long.
+    *(
+        Case(
+            row=75,
+            what=f"429 with {what}",
+            when="with others ready",
+            script=fails(("cat",), answer),
+            items=("cat", "owl", "fox"),
+            head={"retries": {"rate_limit": 0}},
+            told={"cat": [("rate_limited", "failed", "no")], "owl": [DONE], "fox": [DONE]},
+            requests={"cat": 1, "owl": 1, "fox": 1},
+            answered={"cat": 1, "owl": 1, "fox": 1},
+            exit_code=4,
+            not_before_s=30,
+        )
+        for what, answer in {
+            "Retry-After 30": refuses(429, retry_after="30"),
+            "RetryInfo 30s": refuses(429, retry_info("30s")),
+        }.items()
     ),
     Case(
         row=75,

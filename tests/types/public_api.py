@@ -32,8 +32,14 @@ def with_everything_set(job: Path, options: batchgen.RunOptions) -> batchgen.Sum
         provider="cometapi",
         base_url="https://api.cometapi.com",
         model="gemini-3-pro-image",
-        concurrency=8,
+        concurrency="2-16",
         rpm=60,
+        tpm=100_000,
+        ipm=30,
+        rpd=250,
+        max_cost_usd=5,
+        max_duration="5h",
+        deadline="06:30",
         api_key_file="key",
         ca_file=None,
         proxy="http://127.0.0.1:3128",
@@ -66,7 +72,9 @@ def observe(event: batchgen.Event) -> None:
             assert_type(attempt.cost_usd, Decimal | None)
         case batchgen.ItemEnded(result):
             assert_type(result, batchgen.Result)
-        case batchgen.Stopping() | batchgen.Ticked() | batchgen.Warned():
+        case batchgen.Ticked():
+            assert_type(event.cooling, tuple[batchgen.Cooling, ...])
+        case batchgen.Stopping() | batchgen.Warned():
             pass
         case _:
             assert_never(event)
