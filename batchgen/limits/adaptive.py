@@ -37,6 +37,7 @@ _FIRST_PACE: Final = 0.97
 _FIRST_PEAK: Final = 1.1
 _CUT: Final = 0.97
 _EARLY_CUT: Final = 0.9
+_BURST_CUT: Final = 2
 _EARLY_BURST_CUT: Final = 4
 _MEMORY_S: Final = 120.0
 _FEWEST_MEASURED: Final = 5
@@ -114,7 +115,11 @@ class Adaptive:
         self._left_s = -math.inf
         self._full_s = -math.inf  # when the limit was last reached
         self._cut_s = -math.inf
-        self._refused_s = -math.inf
+        self._refused_s = -math.inf  # when the first of the latest row of refusals left
+        self._last_refused_s = -math.inf
+        self._is_row_open = False  # nothing was taken since the latest refusal
+        self._is_told = True
+        self._is_guessing = False  # how long that row lasts, which nobody told
         self._kind: Limited = "at once"
         self._pace_before: _Pace | None = None
 
@@ -132,15 +137,16 @@ class Adaptive:
         """Seconds until one more may leave; infinite if one in flight has to end first."""
         if n_in_flight >= self.limit:
             return math.inf
+        apart_s = self._left_s + self.latency_s / self.limit - now_s
         wait_s = 0.0
-        spacing_s = self.latency_s / self.limit
-        if not self._is_searching and n_in_flight >= self._most_taken:
-            # More than were ever taken at once: not at the same moment as others, or a limit on
-            # how close they come would look like a limit on how many there are.
-            wait_s = self._left_s + spacing_s - now_s
+        # More than were ever taken at once: not at the same moment as others, or a limit on how
+        # close they come would look like one on how many there are. The same after a refusal, or
+        # all that waited for the pause to end would be refused together.
+        is_trying = not self._is_searching and n_in_flight >= self._most_taken
+        if is_trying or self._is_row_open or self._pace is not None:
+            wait_s = apart_s
         if self._pace is not None:
-            after_last_s = self._left_s + spacing_s - now_s
-            wait_s = max(wait_s, self._pace.wait_s(now_s), after_last_s)
+            wait_s = max(wait_s, self._pace.wait_s(now_s))
         return max(0.0, wait_s)
 
     def leaves(self, now_s: float, n_in_flight: int) -> Departure:
@@ -161,13 +167,26 @@ class Adaptive:
         self._latency_s = known_s + _LATENCY_WEIGHT * (took_s - known_s)
         if departure.at_s < self._cut_s:
             return
+        self._is_row_open = False
+        if self._is_guessing:
+            # There was room again between the last that was refused and the first that was taken.
+            self._is_guessing = False
+            self._slow_down((self._last_refused_s + departure.at_s) / 2)
         self._most_taken = max(self._most_taken, departure.n_in_flight)
         if self._full_s >= departure.at_s:
             self._grow()
         if departure.is_pace_used and self._pace is not None:
             self._pace.grow()
 
-    def refused(self, departure: Departure, now_s: float, until_s: float, n_in_row: int) -> None:
+    def refused(
+        self,
+        departure: Departure,
+        now_s: float,
+        until_s: float,
+        n_in_row: int,
+        *,
+        is_told: bool = True,
+    ) -> None:
         """The service refused a request for there being too many; nothing leaves until then.
 
         Args:
@@ -175,7 +194,11 @@ class Adaptive:
             now_s: When its answer came.
             until_s: When the pause ends.
             n_in_row: How many pauses there were without a request taken in between, from 1.
+            is_told: Whether the service said how long; else it is a guess.
         """
+        self._last_refused_s = departure.at_s
+        self._is_told = is_told
+        self._is_row_open = True
         if n_in_row == 1:
             self._refused_s = departure.at_s
             self._pace_before = self._pace
@@ -184,8 +207,10 @@ class Adaptive:
             if is_too_many:
                 self._fall(departure.n_in_flight - 1)
         self._cut_s = now_s
+        self._is_guessing = False
         if self._kind == "in a while":
             self._slow_down(until_s)
+            self._is_guessing = not is_told
 
     def forget(self, departure: Departure) -> None:
         """A request was refused, or never came to anything: it took nothing of any limit."""
@@ -221,13 +246,13 @@ class Adaptive:
         before = self._pace_before
         if before is None:
             per_s, peak_per_s = _FIRST_PACE * taken_per_s, _FIRST_PEAK * taken_per_s
-            burst = taken_per_s * pause_s
+            burst = taken_per_s * pause_s if self._is_told else 1.0
         else:
             is_early = before.n_since < _EARLY
             cut = _EARLY_CUT if is_early else _CUT
             per_s = min(before.per_s, max(_FIRST_PACE * taken_per_s, cut * before.per_s))
             peak_per_s = per_s / _CUT
-            burst = before.burst / (_EARLY_BURST_CUT if is_early else 1)
+            burst = before.burst / (_EARLY_BURST_CUT if is_early else _BURST_CUT)
         patience = max(_PATIENCE, _PATIENCE_A_LOST_REQUEST * per_s * pause_s)
         self._pace = _Pace(per_s, peak_per_s, max(1.0, burst), min(_MOST_PATIENCE, patience))
         self._pace.resume(until_s, pause_s)

@@ -38,7 +38,7 @@ _REFUSED: Final = (BadRequest, Forbidden)
 # It, or the way to it, may be broken.
 _FAILED: Final = (Unreachable, ServerRefused, ServerError, ConnectionDropped, NoAnswer, BadReply)
 _HINT_JITTER: Final = 0.1
-_MOST_JITTER_S: Final = 1.0
+_MOST_JITTER_S: Final = 0.25
 _MAX_STEPS: Final = 100
 _PROBE_AFTER: Final = 3
 _ITEMS_OF_A_GONE_MODEL: Final = 3
@@ -305,7 +305,13 @@ class Lane:
             wait_s = told_s + self._rng.uniform(0, min(_MOST_JITTER_S, _HINT_JITTER * told_s))
         self._cool(now_s, wait_s, self._limited_s, "after a 429", error)
         if is_new:
-            self.adaptive.refused(call.departure, now_s, self.cools_until_s, self._n_limited)
+            self.adaptive.refused(
+                call.departure,
+                now_s,
+                self.cools_until_s,
+                self._n_limited,
+                is_told=told_s is not None,
+            )
             self._note(now_s, "429")
 
     def _failed(self, call: Call, error: AttemptError, now_s: float) -> None:
