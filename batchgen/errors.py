@@ -11,7 +11,8 @@ which budget a retry would come from. Messages say what happened, to what, and w
     ├── StoreError            the disk failed                                   exit 12
     └── AttemptError          one call failed
         ├── Unreachable       never connected                     no     transport
-        │   └── UnknownHost   its name does not exist
+        │   ├── UnknownHost   its name does not exist
+        │   └── OutOfFiles    this process may open no more
         ├── ProxyRefused      the proxy does not let it through   no     stops the run
         ├── TlsFailed         certificate or protocol             no     stops the run
         ├── ConnectionDropped gone before an answer               maybe  unsure
@@ -221,6 +222,10 @@ class Unreachable(AttemptError):
 
 class UnknownHost(Unreachable):
     """There is no host of that name; nothing was sent, nothing billed, retried freely."""
+
+
+class OutOfFiles(Unreachable):
+    """The process may open no more files, sockets among them; nothing was sent, nothing billed."""
 
 
 class ProxyRefused(AttemptError):

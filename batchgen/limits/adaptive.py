@@ -212,6 +212,10 @@ class Adaptive:
             self._slow_down(until_s)
             self._is_guessing = not is_told
 
+    def crowded(self, departure: Departure) -> None:
+        """There is no room for so many on our own side."""
+        self._fall(departure.n_in_flight - 1)
+
     def forget(self, departure: Departure) -> None:
         """A request was refused, or never came to anything: it took nothing of any limit."""
         with suppress(ValueError):

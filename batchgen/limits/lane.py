@@ -19,6 +19,7 @@ from batchgen.errors import (
     ModelUnavailable,
     NoAnswer,
     NoImage,
+    OutOfFiles,
     RateLimited,
     ServerError,
     ServerRefused,
@@ -245,6 +246,10 @@ class Lane:
                 self._worked(call, now_s)
             case RateLimited():
                 self._limited(call, error, now_s)
+            case OutOfFiles():
+                self.adaptive.crowded(call.departure)
+                self._note(now_s, "too many open files")
+                self._failed(call, error, now_s)
             case ModelUnavailable():
                 self._unavailable(call, error)
             case _ if isinstance(error, _WORKED):

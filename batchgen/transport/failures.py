@@ -1,5 +1,6 @@
 """aiohttp's exceptions, and the system's, in our terms: how far a request came, and its bill."""
 
+import errno
 import socket
 import ssl
 from typing import Final
@@ -11,12 +12,14 @@ from batchgen.errors import (
     BadReply,
     ConnectionDropped,
     NoAnswer,
+    OutOfFiles,
     ProxyRefused,
     TlsFailed,
     UnknownHost,
     Unreachable,
 )
 
+_OUT_OF_FILES: Final = {errno.EMFILE, errno.ENFILE}
 # Not EAI_AGAIN: that a name could not be looked up says nothing about it.
 _NO_SUCH_NAME: Final = {socket.EAI_NONAME, getattr(socket, "EAI_NODATA", socket.EAI_NONAME)}
 
@@ -69,6 +72,8 @@ def _unconnected(error: aiohttp.ClientConnectorError) -> Unreachable:
     reason = error.os_error
     if isinstance(reason, socket.gaierror) and reason.errno in _NO_SUCH_NAME:
         return UnknownHost(f"cannot find {error.host}: check base_url and the network")
+    if reason.errno in _OUT_OF_FILES:
+        return OutOfFiles("this process may open no more files: ulimit -n, or less concurrency")
     return Unreachable(f"cannot connect to {error.host}: {short(reason)}")
 
 

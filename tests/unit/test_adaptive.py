@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from batchgen.errors import ServerRefused
+from batchgen.errors import OutOfFiles, ServerRefused
 from batchgen.limits import AUTO, Concurrency, Limits
 from tests.services import AtOnce, Bucket, FixedWindow, Load, Service, SlidingWindow, at_most
 
@@ -126,3 +126,14 @@ def test_an_outage_of_a_minute_costs_few_requests_and_ends_by_itself() -> None:
     # All is as before within a few rounds.
     after = [at_s for at_s in load.taken_s if back_s + 10 <= at_s < back_s + 40]
     assert len(after) / 30 >= 0.8 * 16 / 2
+
+
+def test_too_many_open_files_lower_the_concurrency() -> None:
+    def crowded(_now_s: float) -> OutOfFiles | None:
+        return OutOfFiles("ulimit") if load.n_in_flight > 5 else None
+
+    load = Load(Limits(concurrency=at_most(32)), n=200, latency_s=(5, 5), fails=crowded)
+    limiter = load.run()
+    assert limiter.concurrency <= 6
+    assert len(load.refused_s) <= 32  # they left together, and it does not happen again
+    assert limiter.history[-1].why != "429"

@@ -38,6 +38,7 @@ ATTEMPT_ERRORS = [one for one in OURS if issubclass(one, AttemptError)]
 CONCRETE = [one for one in ATTEMPT_ERRORS if one is not AttemptError]
 DRAWN_BELOW: dict[type[BatchgenError], type[BatchgenError]] = {
     errors.UnknownHost: errors.Unreachable,
+    errors.OutOfFiles: errors.Unreachable,
     errors.Unterminated: errors.BadReply,
     errors.PromptBlocked: errors.Blocked,
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import errno
 import json
 import re
 import socket
@@ -448,6 +449,8 @@ def network() -> Iterator[Case]:
     tls = aiohttp.ClientConnectorSSLError(host, OSError(1, "tls"))
     closed = aiohttp.ServerDisconnectedError()
     yield Case(translate(refusal, upload_began=False), ("refused",))
+    crowded = aiohttp.ClientConnectorError(host, OSError(errno.EMFILE, "too many"))
+    yield Case(translate(crowded, upload_began=False), ("may open no more files",))
     yield Case(translate(proxied, upload_began=False), ("CONNECT",))
     yield Case(translate(gateway, upload_began=False), ("a proxy that cannot connect",))
     yield Case(translate(unknown, upload_began=False), ("no host of that name",))
