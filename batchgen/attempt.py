@@ -9,7 +9,7 @@ attempt(item, n)            a value in every case; cancelled, it says so
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from functools import partial
@@ -32,7 +32,7 @@ from batchgen.errors import (
     Unterminated,
 )
 from batchgen.known_models import KnownModels
-from batchgen.limits import Call, Demand, Limiter
+from batchgen.limits import NO_DEMAND, Call, Demand, Limiter
 from batchgen.model import MAX_REFERENCES, Item, Reference, ReferenceFile
 from batchgen.pool import to_the_end
 from batchgen.references import (
@@ -65,6 +65,13 @@ class _Call:
     item: Item
     body: RequestBody
     note: str | None
+    leaves: Callable[[], None]
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        """The body, which begins to leave now: writing it down and connecting took their time."""
+        self.leaves()
+        async for chunk in self.body.chunks(read_reference):
+            yield chunk
 
 
 @dataclass(slots=True)
@@ -184,9 +191,10 @@ class Caller:
             ) as call:
                 if call is None:
                     return CallEnd(item, None, _given_up())
-                sent = self._announcement(item, turn, n, demand.usd)
+                sent = self._announcement(item, turn, n, demand)
                 await self.ledger.append(sent)
-                end = await self._exchange(_Call(sent, item, body, turn.note))
+                leaves = partial(self.limiter.sent, call)
+                end = await self._exchange(_Call(sent, item, body, turn.note, leaves))
                 self._heard(call, end)
                 return end
         except asyncio.CancelledError:
@@ -201,16 +209,16 @@ class Caller:
         if line is None:
             return
         tokens = line.tokens
+        # What may have been drawn, and was never seen, counts as it was reserved.
+        n_images = {"yes": max(1, len(line.images)), "maybe": None, "no": 0}[line.billed]
         self.limiter.settle(
             call,
             tokens=None if tokens is None else tokens.input_text + tokens.input_image,
-            n_images=len(line.images),
+            n_images=n_images,
             usd=line.cost_usd,
         )
 
-    def _announcement(
-        self, item: Item, turn: NextTurn, n: int, est_usd: Decimal | None = None
-    ) -> Sent:
+    def _announcement(self, item: Item, turn: NextTurn, n: int, demand: Demand = NO_DEMAND) -> Sent:
         return Sent(
             run_id=self.run_id,
             item=item.id,
@@ -219,7 +227,8 @@ class Caller:
             attempt=n,
             at=self.clock.stamp(),
             model=item.model,
-            est_usd=est_usd,
+            est_usd=demand.usd,
+            est_tokens=demand.tokens or msgspec.UNSET,
         )
 
     async def _exchange(self, call: _Call) -> CallEnd:
@@ -258,9 +267,8 @@ class Caller:
     async def _receive(self, answer: _Answer, stream: ReplyStream, call: _Call) -> None:
         """Send the request and stream the answer; returns only if the answer is a whole 200."""
         path = endpoint_path(call.item.model)
-        chunks = partial(call.body.chunks, read_reference)
         length_bytes, note = call.body.length_bytes, answer.notes.append
-        async with self.transport.post(path, length_bytes, chunks, note) as response:
+        async with self.transport.post(path, length_bytes, call.chunks, note) as response:
             answer.response = response
             # Before any of it is shortened, which could cut a key in two.
             secrets = self.settler.secrets

@@ -1,11 +1,12 @@
 """What a run may cost: in money, in time, and in failures.
 
 Money is set aside before a request leaves, as much as one picture of its size should cost at most,
-and given back when the bill is known. So a cap is never passed by requests that were started; only
-pictures that nobody asked for may cost more than was set aside.
+and given back when the bill is known. So a cap is passed by nothing but what an answer may cost on
+top of that: drafts that nobody asked for, and text or thoughts beyond 650 tokens.
 """
 
 import asyncio
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, time, timedelta
@@ -16,10 +17,8 @@ from batchgen.clock import Clock
 from batchgen.errors import UsageError
 from batchgen.wording import usd as in_usd
 
-EXIT_OVER_COST: Final = 8
-EXIT_OVER_TIME: Final = 10
-EXIT_TOO_MANY_FAILURES: Final = 4
 _NOTHING: Final = Decimal(0)
+_TIME_OF_DAY: Final = re.compile("([01]?[0-9]|2[0-3]):([0-5][0-9])")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,12 +45,14 @@ class Budget:
         max_cost_usd: Of one run, what may have been billed included.
         max_cost_usd_per_day: The same of all runs in this directory, from midnight UTC.
         max_duration_s: Then no new attempt is made; what is under way may end.
+        deadline_at: The same at a moment.
         max_failures: One failed item more stops the run.
     """
 
     max_cost_usd: Decimal | None = None
     max_cost_usd_per_day: Decimal | None = None
     max_duration_s: float | None = None
+    deadline_at: datetime | None = None
     max_failures: Allowance | None = None
 
     @property
@@ -64,7 +65,9 @@ class Budget:
 class _Cap:
     name: str
     most_usd: Decimal
+    remedy: str
     spent_usd: Decimal = _NOTHING
+    began_usd: Decimal = _NOTHING  # spent before this run
 
     def left_usd(self, reserved_usd: Decimal) -> Decimal:
         return self.most_usd - self.spent_usd - reserved_usd
@@ -93,11 +96,15 @@ class Purse:
     def __post_init__(self) -> None:
         """Set the caps."""
         if self.budget.max_cost_usd is not None:
-            self._run = _Cap("budget.max_cost_usd", self.budget.max_cost_usd)
+            self._run = _Cap(
+                "budget.max_cost_usd", self.budget.max_cost_usd, "raise it, or run again"
+            )
         if self.budget.max_cost_usd_per_day is not None:
             self._day = _Cap(
                 "budget.max_cost_usd_per_day",
                 self.budget.max_cost_usd_per_day,
+                "raise it, or run again after midnight UTC",
+                self.spent_today_usd,
                 self.spent_today_usd,
             )
             self._date = day_of(self.clock.now())
@@ -115,7 +122,8 @@ class Purse:
             if not self._n_reserved:
                 self.on_empty(
                     f"{short.name}: {in_usd(short.spent_usd)} of {in_usd(short.most_usd)} are "
-                    f"spent, and one more request may cost {in_usd(usd)}"
+                    f"spent or may be billed, and one more request may cost {in_usd(usd)}: "
+                    f"{short.remedy}"
                 )
                 return False
             self._freed.clear()
@@ -143,13 +151,15 @@ class Purse:
         self._freed.set()
 
     def overshoot(self) -> str | None:
-        """What to tell of a cap that was passed, by pictures that nobody asked for."""
+        """What to tell of a cap that this run has passed."""
         for cap in (self._run, self._day):
-            if cap is not None and cap.spent_usd > cap.most_usd:
-                over_usd = cap.spent_usd - cap.most_usd
+            if cap is None:
+                continue
+            over_usd = cap.spent_usd - max(cap.most_usd, cap.began_usd)
+            if over_usd > 0:
                 return (
                     f"{cap.name} {in_usd(cap.most_usd)} was passed by {in_usd(over_usd)}: "
-                    "answers cost more than one picture of their size should"
+                    "answers held more thoughts, text or drafts than was set aside for them"
                 )
         return None
 
@@ -161,8 +171,10 @@ class Purse:
         return None
 
     def _new_day(self) -> None:
-        if self._day is not None and (today := day_of(self.clock.now())) != self._date:
-            self._date, self._day.spent_usd = today, _NOTHING
+        # A clock that is set back does not give the money of a day twice.
+        if self._day is not None and (today := day_of(self.clock.now())) > self._date:
+            self._date = today
+            self._day.spent_usd = self._day.began_usd = _NOTHING
 
 
 def day_of(at: datetime) -> str:
@@ -170,21 +182,20 @@ def day_of(at: datetime) -> str:
     return at.astimezone(UTC).strftime("%Y-%m-%d")
 
 
-def seconds_until(clock_time: str, now: datetime) -> float:
-    """Seconds until the next time that clocks here show `HH:MM`.
+def next_time(clock_time: str, now: datetime) -> datetime:
+    """The next moment at which clocks here show `HH:MM`.
 
     Raises:
         UsageError: It is no time of day.
     """
-    hours, colon, minutes = clock_time.partition(":")
-    is_time = colon and hours.isdigit() and minutes.isdigit() and len(minutes) == 2  # noqa: PLR2004
-    if not is_time or int(hours) > 23 or int(minutes) > 59:  # noqa: PLR2004
+    found = _TIME_OF_DAY.fullmatch(clock_time)
+    if found is None:
         raise UsageError(f"deadline {clock_time}: expected a time of day such as 06:30")
     local = now.astimezone()
-    at = time(int(hours), int(minutes))
+    at = time(int(found[1]), int(found[2]))
     for day in (local.date(), local.date() + timedelta(days=1)):
         # Without an offset, so that the offset of that moment counts, should clocks change.
-        until = datetime.combine(day, at).astimezone()
-        if until > local:
-            return (until - local).total_seconds()
+        moment = datetime.combine(day, at).astimezone()
+        if moment > local:
+            return moment
     raise AssertionError("tomorrow comes")

@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 
 from batchgen.attempt import Caller
 from batchgen.breakers import FirstRefusals
-from batchgen.budget import EXIT_TOO_MANY_FAILURES, Allowance
+from batchgen.budget import Allowance
+from batchgen.ending import EXIT_SOME_FAILED
 from batchgen.errors import AttemptError, Cancelled, ModelUnavailable, SkippedDependency
 from batchgen.events import Event, ItemEnded, Warned
 from batchgen.forecast import Forecast
@@ -83,10 +84,10 @@ class Course:
         end = await self.caller.attempt(item, n)
         if end.line is None and self._is_gone(item):
             return self._gone(item)
-        if end.error is not None:
-            self._first_refusals.refused(item.id, end.error)
-        else:
+        if end.error is None:
             self._first_refusals.passed()
+        elif end.line is not None and end.line.attempt:  # what was not sent was not refused either
+            self._first_refusals.refused(item.id, end.error)
         return end
 
     async def record(self, end: CallEnd, decision: Decision, why: str | None) -> Result:
@@ -97,7 +98,8 @@ class Course:
         if has_ended and not (end.line is None and isinstance(end.error, Cancelled)):
             self.agenda.ended(result)
             self.tell(ItemEnded(result))
-            self._count_failure(result)
+            if not self._is_gone(end.item):
+                self._count_failure(result)
         return result
 
     def give_up_model(self, model: str, out: Out) -> None:
@@ -118,17 +120,17 @@ class Course:
         )
 
     @property
-    def stop_reason(self) -> str:
+    def stop_reason(self) -> str | None:
         """Why the run stopped, or left the items of a model alone."""
         if self.stop.reason is not None:
             return self.stop.reason
         left = (out.reason for out in self.outs.values() if not out.fails)
-        return next(left, "finished")
+        return next(left, None)
 
     def tell_waiting(self) -> None:
         """Say why items are left in a run that went to its end: what they build on is not in it."""
-        if self.stop.asked or self.limit is not None:
-            return
+        if self.stop.asked or self.limit is not None or self.outs:
+            return  # then there is another reason, which was told
         waiting = self.agenda.waiting()
         if (first := next(waiting, None)) is not None:
             item, missing = first
@@ -192,5 +194,5 @@ class Course:
             self.stop.ask(
                 f"{self._n_failed} items have failed, and budget.max_failures is {allowed}: "
                 "see what they have in common before you run it again",
-                exit_code=EXIT_TOO_MANY_FAILURES,
+                exit_code=EXIT_SOME_FAILED,
             )

@@ -7,13 +7,18 @@ from typing import Final
 from batchgen.errors import BatchgenError
 
 EXIT_BY_SIGNAL: Final = {"sigint": 130, "sigterm": 143}
+EXIT_SOME_FAILED: Final = 4
 EXIT_LEFT: Final = 5
 EXIT_STOPPED: Final = 7
+EXIT_OVER_COST: Final = 8
+EXIT_OVER_TIME: Final = 10
 _BUG: Final = 1
-_SOME_FAILED: Final = 4
 # The highest first: a bug, a signal with items left, the disk, what running again would not mend,
 # cost, time, what a later run mends, failures.
-_RANKS: Final = (_BUG, 130, 143, 12, EXIT_STOPPED, 8, 10, EXIT_LEFT, _SOME_FAILED)
+_RANKS: Final = (
+    *(_BUG, 130, 143, 12, EXIT_STOPPED, EXIT_OVER_COST, EXIT_OVER_TIME, EXIT_LEFT),
+    EXIT_SOME_FAILED,
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -57,7 +62,7 @@ def _codes(ending: Ending) -> Iterator[int]:
     if ending.is_stopped:
         yield EXIT_STOPPED
     if ending.n_failed or ending.n_pending:
-        yield _SOME_FAILED
+        yield EXIT_SOME_FAILED
         yield from ending.out_codes
     if ending.n_pending:
         if ending.signal is not None:

@@ -61,7 +61,7 @@ class Stopping:
 
 @dataclass(frozen=True, slots=True)
 class Cooling:
-    """Nothing leaves to a model for so many seconds, and why: `after a 429`."""
+    """Nothing leaves to a model for so many seconds: `after a 429`, or `for limits.tpm`."""
 
     model: str
     for_s: float

@@ -6,7 +6,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any, Final, TypedDict
 
-from batchgen.budget import Budget, seconds_until
+from batchgen.budget import Budget, next_time
 from batchgen.clock import Clock
 from batchgen.errors import UsageError
 from batchgen.limits import Concurrency, Limits, max_in_flight, read_concurrency
@@ -119,21 +119,23 @@ def read_budget(job: Budget, options: RunOptions, clock: Clock) -> Budget:
     """
     budget = job
     if (cost := options.get("max_cost_usd")) is not None:
-        if not cost >= 0:
-            raise UsageError(f"max_cost_usd {cost}: expected a number of at least 0")
-        budget = replace(budget, max_cost_usd=Decimal(str(cost)))
+        budget = replace(budget, max_cost_usd=_usd("max_cost_usd", cost))
     if (asked := options.get("max_duration")) is not None:
-        seconds = read_duration(asked) if isinstance(asked, str) else float(asked)
-        if seconds is None or not seconds >= 0:
+        seconds = read_duration(asked) if isinstance(asked, str) else asked
+        if not isinstance(seconds, int | float) or not seconds >= 0:
             raise UsageError(
                 f"max_duration {asked}: expected seconds, or a time such as 30m or 1h30m"
             )
-        budget = replace(budget, max_duration_s=seconds)
+        budget = replace(budget, max_duration_s=float(seconds))
     if (deadline := options.get("deadline")) is not None:
-        left_s = seconds_until(deadline, clock.now())
-        if budget.max_duration_s is None or left_s < budget.max_duration_s:
-            budget = replace(budget, max_duration_s=left_s)
+        budget = replace(budget, deadline_at=next_time(str(deadline), clock.now()))
     return budget
+
+
+def _usd(name: str, value: Any) -> Decimal:
+    if not isinstance(value, int | float | Decimal) or not (math.isfinite(value) and value >= 0):
+        raise UsageError(f"{name} {value}: expected a number of at least 0")
+    return Decimal(str(value))
 
 
 def bearable(asked: Concurrency) -> Concurrency:

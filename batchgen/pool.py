@@ -24,7 +24,7 @@ from batchgen.clock import Clock
 from batchgen.errors import AttemptError, BatchgenError, Cancelled, SkippedDependency
 from batchgen.limits import Limiter, Seat
 from batchgen.model import Decision, Item
-from batchgen.retry import Again, GiveUp, Retries, StopRun, Tries, Verdict, decide
+from batchgen.retry import Again, GiveUp, Later, Retries, StopRun, Tries, Verdict, decide
 from batchgen.stop import Stop
 
 
@@ -113,6 +113,7 @@ class Pool(Generic[AttemptedT, FinishedT]):
         self._changed = asyncio.Event()
         self._driver: asyncio.Task[None] | None = None
         self._defect: Exception | None = None
+        self.later: str | None = None  # why items are left though the run went to its end
 
     @property
     def n_waiting(self) -> int:
@@ -216,12 +217,16 @@ class Pool(Generic[AttemptedT, FinishedT]):
         return seat
 
     def _ready(self, take: Take, seat: Seat) -> _Case[FinishedT] | None:
-        """The next item that is ready: a fresh one, else one that was parked for long enough."""
-        if (item := self._taken(take)) is not None:
+        """The next item that is ready: a fresh one, else one that was parked for long enough.
+
+        No fresh one while too many are parked: they have to be kept.
+        """
+        is_full = len(self._parked) >= self._limiter.max_open
+        if not is_full and (item := self._taken(take)) is not None:
             return _Case(item, seat)
         now_s = self._clock.monotonic_s()
         for number, case in enumerate(self._parked):
-            if case.ready_s <= now_s:
+            if case.ready_s <= now_s or self._limiter.is_out(case.item.model):
                 del self._parked[number]
                 case.seat = seat
                 return case
@@ -292,10 +297,10 @@ class Pool(Generic[AttemptedT, FinishedT]):
                 case Again() as again if called.error is not None:
                     if again.is_charged:
                         case.tries = case.tries.after(called.error)
-                    if again.is_parked:
+                    if again.is_parked and not self._limiter.is_out(case.item.model):
                         case.ready_s = self._clock.monotonic_s() + again.after_s
                         return None
-                    if await self._waits(again.after_s):
+                    if await self._waits(case, again.after_s):
                         return called.end
                 case _:
                     return called.end
@@ -304,11 +309,11 @@ class Pool(Generic[AttemptedT, FinishedT]):
                 return called.end
             case.seat = seat
 
-    async def _waits(self, wait_s: float) -> bool:
+    async def _waits(self, case: _Case[FinishedT], wait_s: float) -> bool:
         """Wait for the next attempt; True if the run stops."""
         self._n_retrying += 1
         try:
-            return await self._stop.cuts_short(self._clock.sleep(wait_s))
+            return await self._stop.cuts_short(self._limiter.back_off(case.item.model, wait_s))
         finally:
             self._n_retrying -= 1
 
@@ -346,6 +351,9 @@ class Pool(Generic[AttemptedT, FinishedT]):
             case None:
                 return "done"
             case Again():
+                return "retry"
+            case Later(why):
+                self.later = self.later or f"an item was {why}; run again then"
                 return "retry"
             case GiveUp():
                 return "failed"

@@ -1,5 +1,6 @@
 """What a person sees while a run goes on: a bar on a terminal, plain lines elsewhere."""
 
+import math
 import sys
 import time
 from collections import deque
@@ -122,7 +123,8 @@ class Tally:
         words += traffic(self.now)
         if (per_min := self.per_min) is not None:
             words.append(f"{per_min:.1f}/min")
-        if (eta_s := self.eta_s) is not None:
+        # While something cools, the rate so far tells nothing of the time to come.
+        if not self.now.cooling and (eta_s := self.eta_s) is not None:
             words.append(f"{duration(eta_s)} left")
         return " · ".join(words)
 
@@ -251,7 +253,9 @@ def traffic(now: Ticked) -> list[str]:
     """
     words = [f"running {now.n_in_flight}/{now.limit}"] if now.limit else []
     words += [
-        f"cooling down {one.for_s:.0f}s {one.why} on {printable(one.model)}" for one in now.cooling
+        f"{'cooling down' if one.why.startswith('after') else 'waiting'} "
+        f"{math.ceil(one.for_s)}s {one.why} on {printable(one.model)}"
+        for one in now.cooling
     ]
     return words + ([f"retrying {now.n_retrying}"] if now.n_retrying else [])
 
@@ -272,6 +276,8 @@ def opening(event: RunBegan) -> str:
 def stopping(event: Stopping) -> str:
     """What stopping means for what is under way."""
     left = f"waiting for {event.n_in_flight} under way" if event.n_in_flight else "none under way"
+    if event.reason in {"sigint", "sigterm"} and event.n_in_flight:
+        left += ", unless it is asked again"
     return f"stopping, no new requests: {printable(event.reason)}; {left}"
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from batchgen.errors import AttemptError, Interrupted, store_errors
 from batchgen.model import Decision, Item
-from batchgen.retry import Again, GiveUp, Retries, StopRun, Tries, decide
+from batchgen.retry import Again, GiveUp, Later, Retries, StopRun, Tries, decide
 from batchgen.settle import CallEnd, Settler
 from batchgen.store.layout import Layout
 from batchgen.store.ledger import History, Sent, move_torn_tail, read_history, segments
@@ -85,7 +85,7 @@ class Recovery:
         if error is None:
             return "done"
         match decide(error, Tries(), self.retries, self.rng):
-            case Again():
+            case Again() | Later():
                 return "retry"
             case GiveUp():
                 return "failed"

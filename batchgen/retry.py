@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import TypeAlias, assert_never
 
 from batchgen.errors import AttemptError, RetryFamily
-from batchgen.wording import counted
+from batchgen.wording import counted, duration
 
 # What is added at most to a wait that was told: a share of it, and a second.
 _HINT_JITTER = 0.1
@@ -77,6 +77,13 @@ class Again:
 
 
 @dataclass(frozen=True, slots=True)
+class Later:
+    """Not in this run: the item is told to wait beyond all patience, and stays to be done."""
+
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
 class GiveUp:
     """The item failed for this run; `why` tells more than the error does, if there is more."""
 
@@ -90,7 +97,7 @@ class StopRun:
     why: str
 
 
-Verdict: TypeAlias = Again | GiveUp | StopRun
+Verdict: TypeAlias = Again | Later | GiveUp | StopRun
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +143,8 @@ def decide(
         return GiveUp(f"given up after {retries}" if used else None)
     ceiling_s = min(_ceiling_s(error, used), policy.max_wait)
     told_s = error.wait_s
+    if told_s is not None and told_s > policy.patience:
+        return Later(f"told to wait {duration(told_s)}, longer than retries.patience")
     if told_s is None:
         return Again(rng.uniform(0, ceiling_s), is_charged)
     # "Retry-After: 0" tells nothing; obeyed alone it would burn every retry within seconds.

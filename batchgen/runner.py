@@ -7,6 +7,7 @@ Runner(job)
 """
 
 import asyncio
+import math
 import random
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import AsyncExitStack, suppress
@@ -22,19 +23,20 @@ import msgspec
 from batchgen._version import __version__
 from batchgen.access import as_written, choose_provider, find_key, find_proxy, secret_values
 from batchgen.attempt import Caller
-from batchgen.budget import (
-    EXIT_OVER_COST,
-    EXIT_OVER_TIME,
-    Budget,
-    Purse,
-    day_of,
-)
+from batchgen.budget import Budget, Purse, day_of
 from batchgen.clock import Clock, stamp
 from batchgen.conversation import Conversations
 from batchgen.cost import PriceBook
 from batchgen.course import Course
 from batchgen.dependencies import read_lineage
-from batchgen.ending import EXIT_BY_SIGNAL, EXIT_LEFT, Ending, exit_code
+from batchgen.ending import (
+    EXIT_BY_SIGNAL,
+    EXIT_LEFT,
+    EXIT_OVER_COST,
+    EXIT_OVER_TIME,
+    Ending,
+    exit_code,
+)
 from batchgen.errors import (
     MAX_SHOWN_PROBLEMS,
     AttemptError,
@@ -85,12 +87,12 @@ from batchgen.store.lock import OutputLock
 from batchgen.store.parts import Writer
 from batchgen.timeouts import Timeouts
 from batchgen.transport import Transport, tls_context
-from batchgen.wording import duration
 
 if TYPE_CHECKING:
     from batchgen.references.fetch import Fetcher
 
 _TICK_S = 1.0
+_LOOK_AT_THE_CLOCK_S = 30.0
 
 
 class Runner:
@@ -275,7 +277,9 @@ class Runner:
         await asyncio.to_thread(
             intake.read,
             model=self._options.get("model"),
-            needs_prices=self._budget.needs_prices or self._limits.usd_per_10min is not None,
+            needs_prices=replace(
+                manifest.settings, limits=self._limits, budget=self._budget
+            ).needs_prices,
         )
         told = manifest.problems.warnings[:MAX_SHOWN_PROBLEMS]
         for warning in told:
@@ -499,16 +503,24 @@ class Runner:
 
     async def _end_in_time(self) -> None:
         """Stop the run when its time is over; what is under way may end."""
-        longest_s = self._budget.max_duration_s
-        if longest_s is None:
-            return
-        elapsed_s = self._clock.monotonic_s() - self._began_s
-        await self._clock.sleep(max(0.0, longest_s - elapsed_s))
-        self.request_stop(
-            f"the time is over, after {duration(longest_s)} (max_duration or deadline); "
-            "run again for what is left",
+        while (left_s := self._time_left_s()) > 0:
+            if math.isinf(left_s):
+                return
+            # In pieces: while a machine sleeps its clock goes on, and a timer may not.
+            await self._clock.sleep(min(left_s, _LOOK_AT_THE_CLOCK_S))
+        self.stop.ask(
+            "the time is over (max_duration or deadline); run again for what is left",
             exit_code=EXIT_OVER_TIME,
         )
+
+    def _time_left_s(self) -> float:
+        """Seconds until the run may start nothing new any more; infinite without a bound."""
+        left_s = math.inf
+        if (longest_s := self._budget.max_duration_s) is not None:
+            left_s = longest_s - (self._clock.monotonic_s() - self._began_s)
+        if (deadline_at := self._budget.deadline_at) is not None:
+            left_s = min(left_s, (deadline_at - self._clock.now()).total_seconds())
+        return left_s
 
     # --- the end ------------------------------------------------------------------------------
 
@@ -522,7 +534,7 @@ class Runner:
         return End(
             run_id=self.run_id,
             at=self._clock.stamp(),
-            stop_reason=self._course.stop_reason,
+            stop_reason=self._course.stop_reason or self._pool.later or "finished",
             exit_code=code,
             wall_s=round(self._clock.monotonic_s() - self._began_s, 3),
             concurrency=concurrency,
@@ -552,7 +564,7 @@ class Runner:
                 is_stopped=isinstance(self.stop.cause, AttemptError),
                 is_given_up=self.stop.asked,
                 stop_code=self.stop.exit_code,
-                out_codes=self._course.out_codes,
+                out_codes=self._course.out_codes | ({EXIT_LEFT} if self._pool.later else set()),
             )
         )
 
@@ -577,12 +589,15 @@ def _without_names(settings: Settings) -> dict[str, Any]:
 
 def _since(limits: Limits, budget: Budget, now: datetime) -> str | None:
     """From when on requests of earlier runs count for limits and budgets; None if none do."""
+    spans_s = [0.0]
     if limits.rpd is not None or budget.max_cost_usd_per_day is not None:
-        return stamp(now - timedelta(hours=25))
+        spans_s.append(25 * 3600)
     if limits.usd_per_10min is not None:
-        return stamp(now - timedelta(minutes=11))
-    is_paced = any(limit is not None for limit in (limits.rpm, limits.tpm, limits.ipm))
-    return stamp(now - timedelta(minutes=2)) if is_paced else None
+        spans_s.append(660)
+    if limits.tpm is not None:
+        spans_s.append(66)
+    spans_s += [66 / min(1.0, count) for count in (limits.rpm, limits.ipm) if count is not None]
+    return stamp(now - timedelta(seconds=max(spans_s))) if max(spans_s) else None
 
 
 def _remove_if_empty(directory: Path) -> None:

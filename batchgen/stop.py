@@ -3,9 +3,11 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 
+from batchgen.errors import AttemptError, BatchgenError
+
 
 class Stop:
-    """Why a run stops early. The first reason stands.
+    """Why a run stops early. The first reason stands, unless a worse one comes.
 
     Attributes:
         reason: A sentence.
@@ -28,8 +30,13 @@ class Stop:
         *,
         exit_code: int | None = None,
     ) -> None:
-        """Ask for no new attempts; those under way may finish."""
-        if self.asked:
+        """Ask for no new attempts; those under way may finish.
+
+        What an answer says of key, credit or address counts even after another reason: it has to
+        be mended before a later run can do better.
+        """
+        is_worse = isinstance(cause, AttemptError) and not isinstance(self.cause, BatchgenError)
+        if self.asked and not is_worse:
             return
         self.reason, self.cause, self.exit_code = reason, cause, exit_code
         self._asked.set()

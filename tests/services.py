@@ -9,7 +9,7 @@ import asyncio
 import math
 import random
 from bisect import bisect_left
-from collections import deque
+from collections import Counter, deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
@@ -139,18 +139,22 @@ class Load:
         rng = random.Random(self.seed)
         limiter = Limiter(self.limits, clock=virtual_time.clock(), rng=rng)
         left = list(range(self.n))
+        n_tried: Counter[int] = Counter()
 
-        async def worker(number: int) -> None:
+        async def worker() -> None:
             while left:
                 one = left.pop()
-                if not await self._send(limiter, one, f"{number}", rng):
+                n_tried[one] += 1
+                if not await self._send(limiter, one, n_tried[one], rng):
                     left.append(one)
 
-        await asyncio.gather(*(worker(number) for number in range(self.n_workers)))
+        await asyncio.gather(*(worker() for _ in range(self.n_workers)))
         return limiter
 
-    async def _send(self, limiter: Limiter, one: int, item_id: str, rng: random.Random) -> bool:
-        async with limiter.departure("m", self.demand(one), item_id=item_id) as call:
+    async def _send(self, limiter: Limiter, one: int, attempt: int, rng: random.Random) -> bool:
+        async with limiter.departure(
+            "m", self.demand(one), item_id=str(one), attempt=attempt
+        ) as call:
             assert call is not None
             error = await self._answer(rng)
             limiter.heard(call, error)

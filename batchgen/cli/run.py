@@ -60,6 +60,9 @@ def _redo_outcomes(
     return frozenset(map(Outcome, words))
 
 
+_REMEDY: Final = dict.fromkeys(("sigint", "sigterm"), "; run again for what is left")
+
+
 class _Words(click.types.StringParamType):
     """Words, which a variable of the environment separates by commas."""
 
@@ -226,24 +229,27 @@ def run(  # noqa: PLR0913 - one parameter a flag
         watch.close()
     if as_json:
         print_json(summary)
-    _print_end(summary, runner.directory, runner.planned_usd)
+    _print_end(summary, runner.directory, runner.planned_usd, is_quiet=quiet)
     return summary.exit_code or 0
 
 
-def _print_end(summary: "Summary", directory: Path, planned_usd: Decimal | None) -> None:
+def _print_end(
+    summary: "Summary", directory: Path, planned_usd: Decimal | None, *, is_quiet: bool
+) -> None:
     """What came of the calls, what failed and why it stopped early, where things are, the end."""
-    for line in outcome_table(summary):
+    for line in () if is_quiet else outcome_table(summary):
         say(line)
     for group in summary.failures[:5]:
         cause = f"{group.outcome} × {group.count}, for example {group.item}: {group.example}"
         say(printable(cause, 400))
     if summary.stop_reason not in (None, "finished"):
-        say(f"stopped early: {summary.stop_reason}")
-    for what, name in (
+        say(f"stopped early: {summary.stop_reason}{_REMEDY.get(summary.stop_reason, '')}")
+    places = (
         ("pictures", "images"),
         ("summary", "summary.md"),
         ("report", "report.html"),
-    ):
+    )
+    for what, name in () if is_quiet else places:
         if (directory / name).exists():  # a disk that failed may not have taken it
             say(f"{what:8}  {directory / name}")
     say(closing(summary, directory, planned_usd))

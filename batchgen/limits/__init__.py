@@ -8,7 +8,7 @@ lane       all of it for one model: how long a request has to wait
 limiter    waits, over all models
 """
 
-from batchgen.limits.lane import Call, Demand, Out, Step
+from batchgen.limits.lane import NO_DEMAND, Call, Demand, Out, Step
 from batchgen.limits.limiter import Limiter, Seat
 from batchgen.limits.settings import (
     AUTO,
@@ -20,6 +20,7 @@ from batchgen.limits.settings import (
 
 __all__ = [
     "AUTO",
+    "NO_DEMAND",
     "Call",
     "Concurrency",
     "Demand",

@@ -21,6 +21,7 @@ import math
 from collections import deque
 from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import takewhile
 from typing import Final, Literal, TypeAlias
 
 from batchgen.limits.settings import Concurrency
@@ -30,6 +31,10 @@ Limited: TypeAlias = Literal["at once", "in a while"]
 # Requests after which more is tried again; longer, the more time a refusal costs.
 _PATIENCE: Final = 60
 _MOST_PATIENCE: Final = 600
+_FIRST_SPELL: Final = 8.0
+_SHORTEST_SPELL: Final = 4.0
+_TOO_MANY_IN_A_ROW: Final = 3
+_TOO_MANY_SHARE: Final = 0.8
 _PATIENCE_A_LOST_REQUEST: Final = 10
 # A refusal sooner than this after the last one: the pace was far too high.
 _EARLY: Final = 60
@@ -107,8 +112,11 @@ class Adaptive:
         self.limit = bounds.start
         self._is_searching = True  # nothing was refused yet
         self._most_taken = 0
+        self._too_many: list[int] = []  # failures with more in flight than were ever taken,
+        self._n_beyond = 0  # of so many that left
+        self._wall = math.inf  # so many together were refused
         self._n_quiet = 0
-        self._quiet_spell = float(_PATIENCE)
+        self._quiet_spell = _FIRST_SPELL
         self._pace: _Pace | None = None
         self._latency_s: float | None = None
         self._departures_s: deque[float] = deque()
@@ -157,6 +165,7 @@ class Adaptive:
             self._departures_s.popleft()
         if n_in_flight >= self.limit:
             self._full_s = now_s
+        self._n_beyond += n_in_flight > max(1, self._most_taken)
         is_pace_used = self._pace is not None and self._pace.take(now_s)
         return Departure(now_s, n_in_flight, is_pace_used)
 
@@ -172,7 +181,13 @@ class Adaptive:
             # There was room again between the last that was refused and the first that was taken.
             self._is_guessing = False
             self._slow_down((self._last_refused_s + departure.at_s) / 2)
-        self._most_taken = max(self._most_taken, departure.n_in_flight)
+        if departure.n_in_flight > self._most_taken:
+            self._most_taken = departure.n_in_flight
+            self._begin_beyond()
+        if departure.n_in_flight >= self._wall:
+            # As many as were refused together are taken: it was not how many they were.
+            self._wall = departure.n_in_flight + 1
+            self._quiet_spell = max(_SHORTEST_SPELL, self._quiet_spell / 2)
         if self._full_s >= departure.at_s:
             self._grow()
         if departure.is_pace_used and self._pace is not None:
@@ -202,7 +217,8 @@ class Adaptive:
         if n_in_row == 1:
             self._refused_s = departure.at_s
             self._pace_before = self._pace
-            is_too_many = departure.n_in_flight > self._most_taken
+            # One alone is never too many at once.
+            is_too_many = departure.n_in_flight > max(1, self._most_taken)
             self._kind = "at once" if is_too_many else "in a while"
             if is_too_many:
                 self._fall(departure.n_in_flight - 1)
@@ -212,6 +228,22 @@ class Adaptive:
             self._slow_down(until_s)
             self._is_guessing = not is_told
 
+    def was_too_many(self, departure: Departure, now_s: float) -> bool:
+        """Take a failure as one too many at once, if there never were so many; whether it was.
+
+        Some services say "overloaded" for a limit of how many there are. By chance it is hardly
+        said so often just then.
+        """
+        if departure.at_s < self._cut_s or departure.n_in_flight <= max(1, self._most_taken):
+            return False
+        self._too_many.append(departure.n_in_flight)
+        n = len(self._too_many)
+        if n < _TOO_MANY_IN_A_ROW or n < _TOO_MANY_SHARE * self._n_beyond:
+            return False
+        self._cut_s = now_s
+        self._fall(min(self._too_many) - 1)
+        return True
+
     def crowded(self, departure: Departure) -> None:
         """There is no room for so many on our own side."""
         self._fall(departure.n_in_flight - 1)
@@ -220,6 +252,11 @@ class Adaptive:
         """A request was refused, or never came to anything: it took nothing of any limit."""
         with suppress(ValueError):
             self._departures_s.remove(departure.at_s)
+
+    def n_left_between(self, since_s: float, before_s: float) -> int:
+        """How many left in this time that were not refused and did not fail, or not yet."""
+        since = takewhile(lambda at_s: at_s >= since_s, reversed(self._departures_s))
+        return sum(at_s < before_s for at_s in since)
 
     def start_over(self) -> None:
         """After an outage: as at the start, but for what is known of the service's own limits."""
@@ -234,11 +271,17 @@ class Adaptive:
             self._n_quiet = 0
         self.limit = min(self._bounds.highest, self.limit + 1)
 
+    def _begin_beyond(self) -> None:
+        self._too_many.clear()
+        self._n_beyond = 0
+
     def _fall(self, n_taken: int) -> None:
         if not self._is_searching:
             self._quiet_spell = min(_MOST_PATIENCE, self._quiet_spell * 2)
         self._is_searching = False
         self._n_quiet = 0
+        self._wall = n_taken + 1
+        self._begin_beyond()
         self.limit = max(self._bounds.lowest, min(self.limit, n_taken))
 
     def _slow_down(self, until_s: float) -> None:

@@ -8,6 +8,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Final, NamedTuple
 
+from batchgen.ending import EXIT_LEFT, EXIT_STOPPED
 from batchgen.errors import (
     AttemptError,
     BadReply,
@@ -52,6 +53,19 @@ class Demand(NamedTuple):
     usd: Decimal | None = None
 
 
+NO_DEMAND: Final = Demand()
+
+
+class Wait(NamedTuple):
+    """How long until something may leave, infinite if something has to happen first; and why."""
+
+    for_s: float
+    why: str = ""
+
+
+FREE: Final = Wait(0.0)
+
+
 @dataclass(frozen=True, slots=True)
 class Out:
     """Why nothing goes to a model any more in this run.
@@ -87,6 +101,7 @@ class Call:
     attempt: int
     departure: Departure
     is_probe: bool
+    request: Entry | None = None
     tokens: Entry | None = None
     images: Entry | None = None
     usd: Entry | None = None
@@ -107,23 +122,37 @@ class _Windows:
         def window(limit: float | Decimal | None, span_s: float) -> Window | None:
             return None if limit is None else Window(float(limit), span_s)
 
+        def count(per_min: float | None) -> Window | None:
+            if per_min is None:
+                return None
+            # Less than one a minute is one in a longer time.
+            return Window(max(1.0, per_min), 60 / min(1.0, per_min))
+
         return cls(
-            requests=window(limits.rpm, 60),
+            requests=count(limits.rpm),
             tokens=window(limits.tpm, 60),
-            images=window(limits.ipm, 60),
+            images=count(limits.ipm),
             usd=window(limits.usd_per_10min, 600),
             day=None if limits.rpd is None else Day(limits.rpd),
         )
 
-    def wait_s(self, now_s: float, demand: Demand) -> float:
-        amounts = ((self.requests, 1), (self.tokens, demand.tokens), (self.images, 1))
-        priced = (self.usd, float(demand.usd or 0))
+    def day_wait_s(self, now: datetime) -> float:
+        return 0.0 if self.day is None else self.day.wait_s(now)
+
+    def wait(self, now_s: float, demand: Demand) -> Wait:
+        """The longest wait that any of them asks for."""
+        windows = (
+            (self.requests, 1.0, "rpm"),
+            (self.tokens, float(demand.tokens), "tpm"),
+            (self.images, 1.0, "ipm"),
+            (self.usd, float(demand.usd or 0), "usd_per_10min"),
+        )
         waits = [
-            window.wait_s(now_s, amount)
-            for window, amount in (*amounts, priced)
+            Wait(window.wait_s(now_s, amount), f"for limits.{name}")
+            for window, amount, name in windows
             if window is not None
         ]
-        return max(waits, default=0.0)
+        return max(waits, default=FREE)
 
 
 class Lane:
@@ -131,6 +160,7 @@ class Lane:
 
     Attributes:
         n_in_flight: Requests that have left and have not ended.
+        n_seats: Items that have a seat for it.
         out: Set once nothing goes to this model any more in this run.
         is_proven: A request has shown that key, address and model are right.
         cools_until_s, cools_why: Nothing leaves before.
@@ -151,6 +181,7 @@ class Lane:
         self.adaptive = Adaptive(limits.concurrency)
         self.trouble = Trouble(rng, longest_pause_s)
         self.n_in_flight = 0
+        self.n_seats = 0
         self.out: Out | None = None
         self.is_proven = False
         self.cools_until_s = -math.inf
@@ -169,20 +200,39 @@ class Lane:
 
     # --- before a request leaves
 
-    def wait_s(self, now_s: float, now: datetime, demand: Demand) -> float:
-        """Seconds until a request may leave; infinite if something has to happen first."""
+    def wait(self, now_s: float, now: datetime, demand: Demand) -> Wait:
+        """What holds a request back, if anything does."""
         if now_s < self.cools_until_s:
-            return self.cools_until_s - now_s
+            return Wait(self.cools_until_s - now_s, self.cools_why)
         if not self.is_proven and self.n_in_flight:
-            return math.inf
+            return Wait(math.inf)
         if self._is_probing and self._is_probe_under_way:
-            return math.inf
-        wait_s = self.adaptive.wait_s(now_s, 0 if self._is_probing else self.n_in_flight)
-        if self._windows.day is not None and (day_s := self._windows.day.wait_s(now)) > 0:
-            if day_s > self._patience_s:
-                self.out = self._day_is_over(day_s)
-            wait_s = max(wait_s, day_s)
-        return max(wait_s, self._windows.wait_s(now_s, demand))
+            return Wait(math.inf)
+        n_in_flight = 0 if self._is_probing else self.n_in_flight
+        return max(
+            Wait(self.adaptive.wait_s(now_s, n_in_flight)),
+            self._windows.wait(now_s, demand),
+            Wait(self._windows.day_wait_s(now), "for limits.rpd"),
+        )
+
+    @property
+    def room(self) -> int:
+        """How many requests may be in flight by now, pauses apart."""
+        if self.out is not None:
+            return self.n_in_flight
+        if not self.is_proven or self._is_probing:
+            return max(1, self.n_in_flight)
+        return self.adaptive.limit
+
+    def look_at_the_day(self, now: datetime) -> None:
+        """Give up for this run if the requests of the day are used up, and it is far from over."""
+        wait_s = self._windows.day_wait_s(now)
+        if wait_s > self._patience_s and self.out is None:
+            self.out = Out(
+                f"limits.rpd: the requests of today to {self.model} are used up; "
+                f"there are more after midnight Pacific, in {duration(wait_s)}",
+                EXIT_STOPPED,
+            )
 
     def leave(
         self, now_s: float, now: datetime, item_id: str, attempt: int, demand: Demand
@@ -192,8 +242,6 @@ class Lane:
         windows = self._windows
         if windows.day is not None:
             windows.day.add(now)
-        if windows.requests is not None:
-            windows.requests.add(now_s, 1)
         is_probe = self._is_probing
         self._is_probe_under_way = self._is_probe_under_way or is_probe
         return Call(
@@ -202,6 +250,7 @@ class Lane:
             attempt,
             self.adaptive.leaves(now_s, self.n_in_flight),
             is_probe,
+            request=_reserved(windows.requests, now_s, 1),
             tokens=_reserved(windows.tokens, now_s, demand.tokens),
             images=_reserved(windows.images, now_s, 1),
             usd=_reserved(windows.usd, now_s, float(demand.usd or 0)),
@@ -229,12 +278,20 @@ class Lane:
         if call.is_probe:
             self._is_probe_under_way = False
 
-    def settle(self, call: Call, *, tokens: int | None, n_images: int, usd: Decimal | None) -> None:
+    def sent(self, call: Call, now_s: float) -> None:
+        """It leaves only now: the windows count from here."""
+        for entry in (call.request, call.tokens, call.images, call.usd):
+            if entry is not None:
+                entry.at_s = now_s
+
+    def settle(
+        self, call: Call, *, tokens: int | None, n_images: int | None, usd: Decimal | None
+    ) -> None:
         """Count what it took in place of what was reserved for it; None where that is unknown."""
         windows = self._windows
         if windows.tokens is not None and call.tokens is not None and tokens is not None:
             windows.tokens.settle(call.tokens, tokens)
-        if windows.images is not None and call.images is not None:
+        if windows.images is not None and call.images is not None and n_images is not None:
             windows.images.settle(call.images, n_images)
         if windows.usd is not None and call.usd is not None and usd is not None:
             windows.usd.settle(call.usd, float(usd))
@@ -265,9 +322,11 @@ class Lane:
         """It is gone if the service names it, or says so of one item after the other."""
         self.adaptive.forget(call.departure)
         self._unavailable_items.add(call.item_id)
-        is_named = self.model.rpartition("/")[2] in error.message
+        # A gateway may have no route for one request of a model that it has served all along.
+        is_named = self.model.rpartition("/")[2] in error.message and not self.is_proven
         if is_named or len(self._unavailable_items) >= _ITEMS_OF_A_GONE_MODEL:
-            self.out = Out(f"{self.model} is not to be had: {error.message}", 7, fails=True)
+            reason = f"{self.model} is not to be had: {error.message}"
+            self.out = Out(reason, EXIT_STOPPED, fails=True)
 
     def _worked(self, call: Call, now_s: float) -> None:
         self.is_proven = True
@@ -280,22 +339,20 @@ class Lane:
         self.adaptive.taken(call.departure, now_s)
         if self.adaptive.limit != before:
             self._note(now_s, "all went well")
-        began_s = min(
-            (since for since in (self.trouble.since_s, self._limited_s) if since is not None),
-            default=-math.inf,
-        )
-        if call.departure.at_s < began_s:
-            return  # says nothing about what came after it
-        if self.trouble.is_shared:
-            self.adaptive.start_over()
-            self._note(now_s, "the service is back")
-        self.trouble.succeeded(is_retry=call.attempt > 1)
-        self._n_limited, self._limited_s = 0, None
+        self.trouble.refill(is_retry=call.attempt > 1)
+        # What left before the trouble began says nothing about what came after it.
+        if self._limited_s is not None and call.departure.at_s >= self._limited_s:
+            self._n_limited, self._limited_s = 0, None
+        if self.trouble.since_s is not None and call.departure.at_s >= self.trouble.since_s:
+            if self.trouble.is_shared:
+                self.adaptive.start_over()
+                self._note(now_s, "the service is back")
+            self.trouble.end()
 
     def _limited(self, call: Call, error: RateLimited, now_s: float) -> None:
         """A 429: nothing leaves for as long as was told, or for a while that doubles."""
         self.adaptive.forget(call.departure)
-        self.trouble.failed(call.item_id, error, now_s)
+        self.trouble.charge(error)
         self._limited_s = now_s if self._limited_s is None else self._limited_s
         is_new = now_s >= self.cools_until_s and call.departure.at_s >= self.cools_until_s
         self._n_limited += is_new
@@ -305,10 +362,10 @@ class Lane:
         ceiling_s = first_s * 2.0 ** min(max(self._n_limited - 1, 0), 16)
         ceiling_s = min(ceiling_s, error.longest_wait_s, self._longest_pause_s)
         if told_s is None or (told_s < 1 and self._n_limited > 1):
-            wait_s = (told_s or 0) + self._rng.uniform(ceiling_s / 4, ceiling_s / 2)
+            own_s = (told_s or 0) + self._rng.uniform(ceiling_s / 4, ceiling_s / 2)
         else:
-            wait_s = told_s + self._rng.uniform(0, min(_MOST_JITTER_S, _HINT_JITTER * told_s))
-        self._cool(now_s, wait_s, self._limited_s, "after a 429", error)
+            own_s = told_s + self._rng.uniform(0, min(_MOST_JITTER_S, _HINT_JITTER * told_s))
+        self._cool(now_s, told_s or 0.0, own_s, self._limited_s, "after a 429", error)
         if is_new:
             self.adaptive.refused(
                 call.departure,
@@ -322,38 +379,51 @@ class Lane:
     def _failed(self, call: Call, error: AttemptError, now_s: float) -> None:
         self.adaptive.forget(call.departure)
         was_shared = self.trouble.is_shared
-        self.trouble.failed(call.item_id, error, now_s)
+        self.trouble.charge(error)
+        left_s = call.departure.at_s
+        since_s = left_s if self.trouble.since_s is None else min(left_s, self.trouble.since_s)
+        n_others = self.adaptive.n_left_between(since_s, left_s)
+        self.trouble.failed(call.item_id, error, since_s, n_others)
         if self.trouble.is_shared and (call.is_probe or not was_shared):
-            since_s = self.trouble.since_s if self.trouble.since_s is not None else now_s
-            what = "after nothing but errors"
-            wait_s = max(self.trouble.pause_s(), error.wait_s or 0.0)
-            self._cool(now_s, wait_s, since_s, what, error)
+            told_s, own_s = error.wait_s or 0.0, self.trouble.pause_s()
+            self._cool(now_s, told_s, own_s, since_s, "after nothing but errors", error)
+        elif isinstance(error, ServerRefused) and self.adaptive.was_too_many(call.departure, now_s):
+            self._note(now_s, "refused")
 
     def _cool(
-        self, now_s: float, wait_s: float, since_s: float, why: str, error: AttemptError
+        self,
+        now_s: float,
+        told_s: float,
+        own_s: float,
+        since_s: float,
+        why: str,
+        error: AttemptError,
     ) -> None:
-        """Let nothing leave for a while; give up for this run if that is beyond all patience."""
-        until_s = now_s + wait_s
+        """Let nothing leave for a while; give up for this run if patience is at its end.
+
+        Args:
+            now_s: When the answer came.
+            told_s: So long at least, as the service says.
+            own_s: So long if it does not say more, but not beyond all patience.
+            since_s: When it began.
+            why: `after …`.
+            error: What came last.
+        """
+        left_s = since_s + self._patience_s - now_s
+        until_s = now_s + max(told_s, min(own_s, left_s))
         if until_s > self.cools_until_s:
             self.cools_until_s, self.cools_why = until_s, why
-        if until_s - since_s > self._patience_s and self.out is None:
+        if (told_s > left_s or left_s <= 0) and self.out is None:
             self.out = Out(
                 f"{self.model} cannot be asked within retries.patience "
-                f"({duration(self._patience_s)}): {error.message}; run again later",
-                5,
+                f"({duration(self._patience_s)}): {error.message.rstrip('.')}; run again later",
+                EXIT_LEFT,
             )
 
     @property
     def _is_probing(self) -> bool:
         """One request at a time looks whether the service is back."""
         return self.trouble.is_shared or self._n_limited >= _PROBE_AFTER
-
-    def _day_is_over(self, wait_s: float) -> Out:
-        return Out(
-            f"limits.rpd: the requests of today to {self.model} are used up; "
-            f"there are more after midnight Pacific, in {duration(wait_s)}",
-            7,
-        )
 
     def _note(self, now_s: float, why: str) -> None:
         """Keep the steps, the later ones as far as there is room."""

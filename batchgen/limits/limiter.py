@@ -23,12 +23,13 @@ from aiolimiter import AsyncLimiter
 from batchgen.clock import Clock
 from batchgen.errors import AttemptError
 from batchgen.events import Cooling
-from batchgen.limits.lane import Call, Demand, Lane, Out, Step, all_steps
+from batchgen.limits.lane import NO_DEMAND, Call, Demand, Lane, Out, Step, Wait, all_steps
 from batchgen.limits.settings import Limits
 from batchgen.limits.windows import SAFETY
 from batchgen.stop import Stop
 
 _MINUTE_S: Final = 60.0
+_SAME_MOMENT_S: Final = 0.01
 # A busy loop wakes late: by 2 ms each time, which at 25 requests a second are a twentieth of the
 # pace. So a fast one makes up for what it is late, by half an interval at most.
 _FAST_PER_S: Final = 5.0
@@ -44,18 +45,21 @@ class Seat:
 
 @dataclass(slots=True)
 class _Wakeable:
-    """Something that many wait for a change of."""
+    """Something that many wait for a change of. None is lost: who looks notes the version first."""
 
+    version: int = 0
     _event: asyncio.Event = field(default_factory=asyncio.Event)
 
     def changed(self) -> None:
         """Wake all who wait."""
+        self.version += 1
         self._event.set()
         self._event = asyncio.Event()
 
-    async def wait(self) -> None:
-        """Wait for the next change."""
-        await self._event.wait()
+    async def after(self, version: int) -> None:
+        """Wait for a change since this version was looked at."""
+        while self.version == version:
+            await self._event.wait()
 
 
 def _even_pace(per_s: float) -> AsyncLimiter:
@@ -98,7 +102,8 @@ class Limiter:
         self._doors: dict[str, asyncio.Lock] = {}
         self._paces: dict[str, AsyncLimiter] = {}
         self._told_out: set[str] = set()
-        self._seats: set[Seat] = set()
+        self._n_seats = 0
+        self._held: dict[str, tuple[float, str]] = {}  # until when a door is held, and why
         self._queue = asyncio.Lock()
         self._state = _Wakeable()
         self.n_in_flight = 0
@@ -121,32 +126,51 @@ class Limiter:
     async def take_seat(self) -> Seat:
         """Wait for a seat, in order of arrival."""
         async with self._queue:
-            while self._n_seated() >= self.concurrency:
-                await self._until(self._soonest_s())
-            seat = Seat()
-            self._seats.add(seat)
-            return seat
+            while True:
+                version = self._state.version
+                if self._n_seated() < self.concurrency:
+                    break
+                await self._until(self._soonest_s(), version)
+            self._n_seats += 1
+            return Seat()
 
     def assign(self, seat: Seat, model: str) -> None:
-        """Say which model a seat is for: while that one cools, its seats hold up nobody else."""
+        """Say which model a seat is for: while that one has no room, it holds up nobody else."""
         seat.lane = self._lane(model)
+        seat.lane.n_seats += 1
         self._state.changed()
 
     def free_seat(self, seat: Seat) -> None:
         """Give a seat back."""
-        self._seats.discard(seat)
+        self._n_seats -= 1
+        if seat.lane is not None:
+            seat.lane.n_seats -= 1
+            seat.lane = None
         self._state.changed()
 
     def _n_seated(self) -> int:
+        """How many seats count: of a model no more than may be in flight by now."""
         now_s = self._clock.monotonic_s()
-        if all(now_s >= lane.cools_until_s for lane in self._lanes.values()):
-            return len(self._seats)  # as nearly always; this is asked for each request
-        return sum(seat.lane is None or now_s >= seat.lane.cools_until_s for seat in self._seats)
+        n_idle = sum(
+            max(0, lane.n_seats - self._room(lane, now_s)) for lane in self._lanes.values()
+        )
+        return self._n_seats - n_idle
+
+    def _room(self, lane: Lane, now_s: float) -> int:
+        until_s, _ = self._held[lane.model]
+        if now_s < max(until_s, lane.cools_until_s):
+            return lane.n_in_flight
+        # With one model alone nobody else wants the seats of those that wait for its first answer.
+        return lane.room if len(self._lanes) > 1 else lane.n_seats
 
     def _soonest_s(self) -> float:
-        """Seconds until the first lane has cooled: its seats count again, or some become free."""
+        """Seconds until the first model has room again."""
         now_s = self._clock.monotonic_s()
-        waits = (lane.cools_until_s - now_s for lane in self._lanes.values())
+        waits = (
+            max(lane.cools_until_s, self._held[lane.model][0]) - now_s
+            for lane in self._lanes.values()
+            if lane.out is None
+        )
         return min((wait_s for wait_s in waits if wait_s > 0), default=math.inf)
 
     # --- departures ---------------------------------------------------------------------------
@@ -155,7 +179,7 @@ class Limiter:
     async def departure(
         self,
         model: str,
-        demand: Demand = Demand(),  # noqa: B008 - a frozen value
+        demand: Demand = NO_DEMAND,
         *,
         item_id: str = "",
         attempt: int = 1,
@@ -182,12 +206,15 @@ class Limiter:
         lane = self._lane(model)
         async with self._doors[model]:
             while not stop.asked:
-                wait_s = self._wait_s(lane, demand)
+                version = self._state.version
+                lane.look_at_the_day(self._clock.now())
                 self._tell_out(lane)
                 if lane.out is not None:
                     return None
-                if wait_s > 0:
-                    await stop.cuts_short(self._until(wait_s))
+                wait = self._wait(lane, demand)
+                if wait.for_s > 0:
+                    self._hold(lane, wait)
+                    await stop.cuts_short(self._until(wait.for_s, version))
                 elif model not in self._paces or not await self._paced(lane, demand, stop):
                     return self._left(lane, demand, item_id, attempt)
         return None
@@ -202,26 +229,36 @@ class Limiter:
         """Wait for the pace; whether something else has come in the way meanwhile."""
         if await stop.cuts_short(self._paces[lane.model].acquire()):
             return True
-        return self._wait_s(lane, demand) > 0 or lane.out is not None
+        return self._wait(lane, demand).for_s > 0 or lane.out is not None
 
-    def _wait_s(self, lane: Lane, demand: Demand) -> float:
+    def _wait(self, lane: Lane, demand: Demand) -> Wait:
         if self.n_in_flight and not self._is_proven:
-            return math.inf
+            return Wait(math.inf)
         if self.n_in_flight >= self._limits.concurrency.highest:
-            return math.inf
-        return lane.wait_s(self._clock.monotonic_s(), self._clock.now(), demand)
+            return Wait(math.inf)
+        return lane.wait(self._clock.monotonic_s(), self._clock.now(), demand)
+
+    def _hold(self, lane: Lane, wait: Wait) -> None:
+        """Note what holds the door of a model, for those behind it and for those who watch."""
+        if not wait.why or math.isinf(wait.for_s):
+            return
+        until_s = self._clock.monotonic_s() + wait.for_s
+        was_until_s, _ = self._held[lane.model]
+        self._held[lane.model] = (until_s, wait.why)
+        if abs(until_s - was_until_s) > _SAME_MOMENT_S:
+            self._state.changed()
 
     @property
     def _is_proven(self) -> bool:
         """A request has shown that key and address are right: the others may follow."""
         return any(lane.is_proven for lane in self._lanes.values())
 
-    async def _until(self, wait_s: float) -> None:
-        """Wait for a change, but no longer than so many seconds."""
+    async def _until(self, wait_s: float, version: int) -> None:
+        """Wait for a change since this version, but no longer than so many seconds."""
         if math.isinf(wait_s):
-            await self._state.wait()
+            await self._state.after(version)
             return
-        changed = asyncio.ensure_future(self._state.wait())
+        changed = asyncio.ensure_future(self._state.after(version))
         slept = asyncio.ensure_future(self._clock.sleep(wait_s))
         try:
             await asyncio.wait({changed, slept}, return_when=asyncio.FIRST_COMPLETED)
@@ -238,7 +275,13 @@ class Limiter:
         self._tell_out(lane)
         self._state.changed()
 
-    def settle(self, call: Call, *, tokens: int | None, n_images: int, usd: Decimal | None) -> None:
+    def sent(self, call: Call) -> None:
+        """A request leaves only now: what had to be written first has taken its time."""
+        self._lane(call.model).sent(call, self._clock.monotonic_s())
+
+    def settle(
+        self, call: Call, *, tokens: int | None, n_images: int | None, usd: Decimal | None
+    ) -> None:
         """Count what a request really took of the limits; None where that is not known."""
         self._lane(call.model).settle(call, tokens=tokens, n_images=n_images, usd=usd)
         self._state.changed()
@@ -253,10 +296,20 @@ class Limiter:
         """Whether everybody sees the failures of a model, so that no item is to blame."""
         return self._lane(model).trouble.is_shared
 
-    def out(self, model: str) -> Out | None:
-        """Why nothing goes to a model any more; None if something may."""
+    def is_out(self, model: str) -> bool:
+        """Whether nothing goes to a model any more."""
         lane = self._lanes.get(model)
-        return None if lane is None else lane.out
+        return lane is not None and lane.out is not None
+
+    async def back_off(self, model: str, wait_s: float) -> None:
+        """Wait for the next try, but no longer than until the model is given up."""
+        until_s = self._clock.monotonic_s() + wait_s
+        while not self.is_out(model):
+            version = self._state.version
+            left_s = until_s - self._clock.monotonic_s()
+            if left_s <= 0:
+                return
+            await self._until(left_s, version)
 
     def _tell_out(self, lane: Lane) -> None:
         if lane.out is not None and lane.model not in self._told_out:
@@ -276,6 +329,7 @@ class Limiter:
                 began_s=self._began_s,
             )
             self._doors[model] = asyncio.Lock()
+            self._held[model] = (-math.inf, "")
             if self._limits.rpm is not None:
                 self._paces[model] = _even_pace(self._limits.rpm * SAFETY / _MINUTE_S)
         return lane
@@ -286,11 +340,12 @@ class Limiter:
     def cooling(self) -> tuple[Cooling, ...]:
         """The models to which nothing leaves for a while."""
         now_s = self._clock.monotonic_s()
-        return tuple(
-            Cooling(lane.model, lane.cools_until_s - now_s, lane.cools_why)
-            for lane in self._lanes.values()
-            if lane.cools_until_s > now_s and lane.out is None
-        )
+        told = []
+        for model, lane in self._lanes.items():
+            until_s, why = max(self._held[model], (lane.cools_until_s, lane.cools_why))
+            if until_s > now_s and lane.out is None:
+                told.append(Cooling(model, until_s - now_s, why))
+        return tuple(told)
 
     @property
     def history(self) -> list[Step]:

@@ -194,7 +194,9 @@ def _limits(check: Checker, value: Any, steps: Steps) -> Limits:
         tpm=number("tpm", least=1),
         ipm=number("ipm", least=0.01),
         rpd=None if rpd is None else int(rpd),
-        usd_per_10min=_usd(check, given.get("usd_per_10min"), (*steps, "usd_per_10min")),
+        usd_per_10min=_usd(
+            check, given.get("usd_per_10min"), (*steps, "usd_per_10min"), least=0.01
+        ),
     )
 
 
@@ -211,9 +213,9 @@ def _concurrency(check: Checker, value: Any, steps: Steps) -> Concurrency:
     return read or AUTO
 
 
-def _usd(check: Checker, value: Any, steps: Steps) -> Decimal | None:
+def _usd(check: Checker, value: Any, steps: Steps, *, least: float = 0) -> Decimal | None:
     """Read an amount of money, exactly as it is written."""
-    if value is None or check.number(value, steps, least=0) is None:
+    if value is None or check.number(value, steps, least=least) is None:
         return None
     return Decimal(str(value).strip())
 

@@ -46,7 +46,11 @@ class Run(msgspec.Struct, frozen=True, kw_only=True, tag_field="event", tag="run
 
 
 class Sent(msgspec.Struct, frozen=True, kw_only=True, tag_field="event", tag="sent"):
-    """A request that is about to leave. Without an `attempt` line after it, it may be billed."""
+    """A request that is about to leave. Without an `attempt` line after it, it may be billed.
+
+    Attributes:
+        est_tokens: About how many input tokens, for a limit of them in a run that comes after it.
+    """
 
     v: int = VERSION
     run_id: str
@@ -57,6 +61,7 @@ class Sent(msgspec.Struct, frozen=True, kw_only=True, tag_field="event", tag="se
     at: str
     model: str
     est_usd: Decimal | None = None
+    est_tokens: int | msgspec.UnsetType = msgspec.UNSET
 
     @property
     def call(self) -> "Call":
@@ -275,8 +280,8 @@ class History:
         """Take one line, in the order of the ledger."""
         match line:
             case Attempt():
-                self.unfinished.pop((line.run_id, line.item, line.turn, line.attempt), None)
-                self._attempt(line)
+                call = (line.run_id, line.item, line.turn, line.attempt)
+                self._attempt(line, self.unfinished.pop(call, None))
             case Sent():
                 self.unfinished[line.call] = line
             case Run():
@@ -303,7 +308,7 @@ class History:
         n_attempts = sum(turn.n_attempts for turn in turns)
         return Standing(_status(item, latest), latest, n_attempts, tokens, cost_usd)
 
-    def _attempt(self, attempt: Attempt) -> None:
+    def _attempt(self, attempt: Attempt, sent: Sent | None) -> None:
         name = (attempt.item, attempt.key)
         history = self.items.get(name)
         if history is None:
@@ -311,7 +316,7 @@ class History:
         history.add(attempt, self.n_attempts)
         self.n_attempts += 1
         if self.since is not None and attempt.attempt and attempt.at >= self.since:
-            self.recent.append(_departed(attempt))
+            self.recent.append(_departed(attempt, sent))
         if (picture := final_image(attempt.images)) is not None:
             self.writers[picture.path] = name
 
@@ -335,10 +340,16 @@ class History:
         return True
 
 
-def _departed(attempt: Attempt) -> Departed:
-    tokens = attempt.tokens
-    n_input = 0 if tokens is None else tokens.input_text + tokens.input_image
-    return Departed(attempt.at, attempt.model, n_input, attempt.cost_usd)
+def _departed(attempt: Attempt, sent: Sent | None) -> Departed:
+    """What is known of a request, and else what was reserved for it."""
+    n_input: int | msgspec.UnsetType = msgspec.UNSET if sent is None else sent.est_tokens
+    if attempt.tokens is not None:
+        n_input = attempt.tokens.input_text + attempt.tokens.input_image
+    usd = attempt.cost_usd
+    if usd is None and sent is not None:
+        usd = sent.est_usd
+    is_known = not isinstance(n_input, msgspec.UnsetType)
+    return Departed(attempt.at, attempt.model, n_input if is_known else 0, usd)  # type: ignore[arg-type]
 
 
 def turn_names(item: Item) -> list[tuple[str, str]]:

@@ -140,11 +140,51 @@ async def test_one_model_that_cools_holds_up_no_other(tmp_path: Path) -> None:
     assert sum(model_of(asked) == MODEL for asked in server.log) == 1
     items = ran.summary.items
     assert (ran.exit_code, items.done, items.pending) == (5, 6, 6)
+    assert ran.summary.wall_s is not None
+    assert ran.summary.wall_s < 100  # it does not wait for what cannot be sent any more
     told = [event.message for event in ran.events if isinstance(event, Warned)]
     assert sum("its items are left for another run" in message for message in told) == 1
 
 
 # --- a service that is away ---------------------------------------------------------------------
+
+
+async def test_an_item_that_is_told_to_wait_for_hours_is_left_and_holds_up_nothing(
+    tmp_path: Path,
+) -> None:
+    job = write_job(tmp_path / "job.jsonl", ids(10), limits={"concurrency": 4})
+
+    def script(asked: Asked) -> Answer:
+        is_slow = asked.prompt == "item-003"
+        return refuses(503, BUSY, retry_after="1000000000") if is_slow else servers.draws(asked)
+
+    with FaultServer(script) as server:
+        ran = await run_job(job, server)
+    assert server.n_requests == 10
+    assert (ran.exit_code, ran.summary.items.done, ran.summary.items.pending) == (5, 9, 1)
+    assert "longer than retries.patience" in str(ran.summary.stop_reason)
+    assert (ran.summary.wall_s or 0) < 100
+
+
+async def test_the_windows_of_one_model_hold_up_no_other(tmp_path: Path) -> None:
+    items: list[Any] = []
+    for n in range(8):
+        items += [
+            {"id": f"a-{n}", "prompt": f"a-{n}"},
+            {"id": f"b-{n}", "prompt": f"b-{n}", "model": OTHER},
+        ]
+    job = write_job(tmp_path / "job.jsonl", items, limits={"concurrency": 2, "ipm": 4})
+    order = []
+
+    def script(asked: Asked) -> Answer:
+        order.append(asked.prompt[0])
+        return servers.draws(asked)
+
+    with FaultServer(script) as server:
+        ran = await run_job(job, server)
+    assert ran.exit_code == 0
+    # Of each model four, before either goes on after its minute.
+    assert sorted(order[:8]) == ["a"] * 4 + ["b"] * 4
 
 
 async def test_an_outage_that_lasts_stops_the_run_after_few_requests(tmp_path: Path) -> None:
@@ -337,6 +377,34 @@ async def test_the_end_of_the_time_lets_what_is_under_way_end(tmp_path: Path) ->
     [stopping] = [event for event in events if isinstance(event, Stopping)]
     assert stopping.n_in_flight == 2
     ledgers.check_directory(runner.directory)
+
+
+async def test_a_wrong_key_counts_for_more_than_the_time_that_was_over_before(
+    tmp_path: Path,
+) -> None:
+    job = write_job(tmp_path / "job.jsonl", ids(6), limits={"concurrency": 2})
+    released = threading.Event()
+
+    def script(asked: Asked) -> Answer:
+        is_first = asked.prompt == "item-000"
+        return servers.draws(asked) if is_first else servers.waits_for(released, refuses(401))
+
+    def note(event: object) -> None:
+        if isinstance(event, Stopping):
+            released.set()
+
+    with FaultServer(script) as server:
+        async with Runner(
+            job,
+            output=tmp_path / "output",
+            base_url=server.url,
+            max_duration="1s",
+            on_event=note,
+        ) as runner:
+            async for _ in runner.results():
+                pass
+    assert runner.summary.exit_code == 7
+    assert "check the key" in str(runner.summary.stop_reason)
 
 
 async def test_a_run_whose_time_is_over_before_it_begins_sends_nothing(tmp_path: Path) -> None:

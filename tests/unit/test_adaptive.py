@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import random
 from typing import TYPE_CHECKING
 
 import pytest
 
-from batchgen.errors import OutOfFiles, ServerRefused
+from batchgen.errors import OutOfFiles, RateLimited, ServerRefused
 from batchgen.limits import AUTO, Concurrency, Limits
 from tests.services import AtOnce, Bucket, FixedWindow, Load, Service, SlidingWindow, at_most
 
@@ -137,3 +138,55 @@ def test_too_many_open_files_lower_the_concurrency() -> None:
     assert limiter.concurrency <= 6
     assert len(load.refused_s) <= 32  # they left together, and it does not happen again
     assert limiter.history[-1].why != "429"
+
+
+@pytest.mark.parametrize("share", [0.05, 0.1, 0.2])
+@pytest.mark.parametrize("latency_s", [(10, 20), (40, 80)])
+def test_failures_that_come_at_random_are_no_outage(share: float, latency_s: Latency) -> None:
+    rng = random.Random(7)
+
+    def flaky(_now_s: float) -> ServerRefused | None:
+        return ServerRefused("busy") if rng.random() < share else None
+
+    steady = Load(Limits(), n=800, latency_s=latency_s)
+    steady.run()
+    shaken = Load(Limits(), n=800, latency_s=latency_s, fails=flaky)
+    limiter = shaken.run()
+    # Five in a row happen at one in five, now and then.
+    assert sum(step.why == "the service is back" for step in limiter.history) <= 1
+    assert shaken.taken_s[-1] <= steady.taken_s[-1] * 1.3
+
+
+@pytest.mark.parametrize("n_used", [55, 58, 60])
+def test_what_an_earlier_run_used_up_does_not_cripple_the_search(n_used: int) -> None:
+    service = SlidingWindow(60)
+    service.taken_s.extend([-5.0] * n_used)
+    load = Load(Limits(), service, (10, 40))
+    load.run()
+    assert load.used() >= 0.9
+    assert load.share_refused <= 0.05
+
+
+def test_one_refusal_at_the_start_is_forgotten_where_there_is_no_limit() -> None:
+    is_first = True
+
+    def once(_now_s: float) -> RateLimited | None:
+        nonlocal is_first
+        was_first, is_first = is_first, False
+        return RateLimited("wait", wait_s=5) if was_first else None
+
+    load = Load(Limits(), n=1000, latency_s=(20, 20), fails=once)
+    load.run()
+    free = Load(Limits(), n=1000, latency_s=(20, 20))
+    free.run()
+    assert load.taken_s[-1] <= free.taken_s[-1] + 30
+
+
+@pytest.mark.parametrize(("n", "latency_s"), [(6, (0.5, 1.5)), (10, (10, 40)), (30, (1, 3))])
+def test_a_limit_that_is_told_as_overload_is_found_too(n: int, latency_s: Latency) -> None:
+    load = Load(Limits(), latency_s=latency_s)
+    load.fails = lambda _: ServerRefused("overloaded") if load.n_in_flight > n else None
+    load.run()
+    used = load.n * sum(latency_s) / 2 / (load.taken_s[-1] * n)
+    assert used >= 0.9
+    assert load.share_refused <= 0.05

@@ -49,7 +49,12 @@ def test_the_message_says_what_to_do() -> None:
     )
 
 
-@pytest.mark.parametrize("passed", [None, NoImage("x"), Blocked("x"), NoAnswer("x")])
+def test_what_may_have_been_executed_breaks_the_row_and_proves_nothing() -> None:
+    told = stops(*[BadRequest("x")] * 2, NoAnswer("x"), *[BadRequest("x") for _ in range(3)])
+    assert told == [False, False, False, False, False, True]
+
+
+@pytest.mark.parametrize("passed", [None, NoImage("x"), Blocked("x")])
 def test_nothing_stops_a_run_in_which_something_has_passed(passed: AttemptError | None) -> None:
     refusals = [BadRequest("x") for _ in range(5)]
     assert not any(stops(refusals[0], passed, *refusals[1:]))

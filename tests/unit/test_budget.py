@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
@@ -12,8 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batchgen.budget import Allowance, Budget, Purse, seconds_until
+from batchgen.budget import Allowance, Budget, Purse, next_time
+from batchgen.clock import Clock
 from batchgen.errors import UsageError
+from batchgen.options import check_options
 from tests import virtual_time
 
 if TYPE_CHECKING:
@@ -53,7 +55,10 @@ def test_what_might_pass_the_cap_does_not_leave_and_the_reason_says_how_much() -
     passed, told, _ = spend(Budget(max_cost_usd=usd("1.0")), calls)
     assert passed == [True, True, True, False]
     assert told == [
-        "budget.max_cost_usd: $0.90 of $1.00 are spent, and one more request may cost $0.40"
+        (
+            "budget.max_cost_usd: $0.90 of $1.00 are spent or may be billed, and one more request "
+            "may cost $0.40: raise it, or run again"
+        )
     ]
 
 
@@ -71,7 +76,7 @@ def test_what_earlier_runs_spent_today_counts_for_the_day_alone() -> None:
     budget = Budget(max_cost_usd=usd("5"), max_cost_usd_per_day=usd("2"))
     passed, told, _ = spend(budget, [(usd("0.5"), usd("0.5"))] * 2, today="1.5")
     assert passed == [True, False]
-    assert told[0].startswith("budget.max_cost_usd_per_day: $2.00 of $2.00 are spent")
+    assert told[0].startswith("budget.max_cost_usd_per_day: $2.00 of $2.00 are spent or")
 
 
 def test_a_new_day_begins_with_nothing_spent() -> None:
@@ -110,8 +115,8 @@ def test_a_request_waits_for_bills_that_may_leave_room_for_it() -> None:
 def test_pictures_that_nobody_asked_for_may_pass_it_and_that_is_told() -> None:
     _, _, purse = spend(Budget(max_cost_usd=usd("1")), [(usd("0.5"), usd("1.25"))])
     assert purse.overshoot() == (
-        "budget.max_cost_usd $1.00 was passed by $0.25: answers cost more than one picture of "
-        "their size should"
+        "budget.max_cost_usd $1.00 was passed by $0.25: answers held more thoughts, text or drafts "
+        "than was set aside for them"
     )
 
 
@@ -165,21 +170,47 @@ def test_failures_are_a_number_or_a_share(allowance: Allowance, n: int, may_fail
     assert allowance.of(n) == may_fail
 
 
-def test_a_deadline_is_the_next_time_that_clocks_here_show_it(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setenv("TZ", "UTC")
+def test_a_deadline_is_the_next_time_that_clocks_here_show_it() -> None:
     now = datetime(2026, 11, 21, 3, 0, tzinfo=UTC)
     local = now.astimezone()
-    offset_s = (local.utcoffset() or now.utcoffset()).total_seconds()  # type: ignore[union-attr]
-    midnight_s = (24 * 3600 - (3 * 3600 + offset_s)) % (24 * 3600) or 24 * 3600
-    assert seconds_until("00:00", now) == midnight_s
-    assert seconds_until(f"{local:%H:%M}", now) == 24 * 3600
-    later = (local.hour + 1) % 24
-    assert seconds_until(f"{later}:30", now) == 90 * 60
+    assert next_time(f"{local:%H:%M}", now) - now == timedelta(days=1)
+    later = local + timedelta(minutes=90)
+    assert next_time(f"{later:%H:%M}", now) - now == timedelta(minutes=90)
+    assert next_time("0:00", now).astimezone().strftime("%H:%M") == "00:00"
 
 
-@pytest.mark.parametrize("word", ["", "25:00", "6", "6:3", "06:60", "-1:30", "06:30:00", "noon"])
+@pytest.mark.parametrize(
+    "word", ["", "25:00", "6", "6:3", "06:60", "-1:30", "06:30:00", "noon", "²:30", "06:30\n"]
+)
 def test_what_is_no_time_of_day_is_refused(word: str) -> None:
     with pytest.raises(UsageError, match="expected a time of day such as 06:30"):
-        seconds_until(word, datetime(2026, 11, 21, tzinfo=UTC))
+        next_time(word, datetime(2026, 11, 21, tzinfo=UTC))
+
+
+def test_a_clock_that_is_set_back_does_not_give_the_money_of_a_day_twice() -> None:
+    now = datetime(2026, 11, 22, 0, 0, 1, tzinfo=UTC)
+
+    async def main() -> list[bool]:
+        nonlocal now
+        clock = Clock(now=lambda: now)
+        purse = Purse(Budget(max_cost_usd_per_day=usd("1")), clock, lambda _: None)
+        passed = [await purse.reserve(usd("0.9"))]
+        purse.settle(usd("0.9"), usd("0.9"))
+        now -= timedelta(seconds=2)
+        return [*passed, await purse.reserve(usd("0.9"))]
+
+    assert virtual_time.run(main()) == [True, False]
+
+
+def test_what_earlier_runs_spent_is_no_fault_of_this_one() -> None:
+    _, _, purse = spend(Budget(max_cost_usd_per_day=usd("5")), [], today="50")
+    assert purse.overshoot() is None
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"max_cost_usd": "5"}, {"max_cost_usd": float("nan")}, {"deadline": 6}, {"max_duration": []}],
+)
+def test_what_python_may_pass_is_refused_in_words(options: dict[str, object]) -> None:
+    with pytest.raises(UsageError, match="expected"):
+        check_options(options)  # type: ignore[arg-type]

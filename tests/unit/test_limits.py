@@ -11,7 +11,7 @@ import pytest
 from aiolimiter import AsyncLimiter
 
 from batchgen.errors import RateLimited
-from batchgen.limits import AUTO, Concurrency, Demand, Limiter, Limits, read_concurrency
+from batchgen.limits import AUTO, Concurrency, Demand, Limiter, Limits, Out, read_concurrency
 from tests import virtual_time
 from tests.services import Load, at_most, fullest
 
@@ -209,10 +209,14 @@ def test_no_minute_holds_more_tokens_images_or_money_than_the_job_allows(seed: i
 
 
 def test_the_requests_of_a_day_are_counted_over_runs_and_come_back_at_midnight_pacific() -> None:
-    async def main() -> tuple[bool, float, bool]:
+    told: list[Out] = []
+
+    async def main() -> tuple[bool, float, list[Out]]:
         clock = virtual_time.clock()  # 03:00 UTC, which is 19:00 the day before in California
         patient = Limiter(Limits(rpd=3), clock=clock)
-        hasty = Limiter(Limits(rpd=3), clock=clock, patience_s=1800)
+        hasty = Limiter(
+            Limits(rpd=3), clock=clock, patience_s=1800, on_out=lambda _, out: told.append(out)
+        )
         for limiter in (patient, hasty):
             limiter.recall("m", clock.now() - timedelta(hours=26), Demand())
             for _ in range(2):
@@ -222,13 +226,14 @@ def test_the_requests_of_a_day_are_counted_over_runs_and_come_back_at_midnight_p
                 limiter.heard(call, None)
         async with hasty.departure("m") as call:
             is_out = call is None
-        out = hasty.out("m")
+        assert hasty.is_out("m")
         async with patient.departure("m") as call:
-            return is_out, virtual_time.now_s(), out is not None and out.exit_code == 7
+            return is_out, virtual_time.now_s(), told
 
-    is_out, left_s, is_quota = virtual_time.run(main())
+    is_out, left_s, [out] = virtual_time.run(main())
     assert is_out
-    assert is_quota
+    assert (out.exit_code, out.fails) == (7, False)
+    assert out.reason.startswith("limits.rpd: the requests of today to m are used up; there are")
     assert left_s == pytest.approx(5 * 3600, abs=1)
 
 
@@ -333,3 +338,94 @@ def test_the_peak_and_the_bound_on_open_items_are_known() -> None:
     limiter = load.run()
     assert (limiter.n_in_flight, limiter.peak, limiter.max_open) == (0, 3, 36)
     assert "0/5" in repr(limiter)
+
+
+@pytest.mark.parametrize("limits", [{"ipm": 0.1}, {"rpm": 0.1}])
+def test_less_than_one_a_minute_is_one_in_a_longer_time(limits: dict[str, float]) -> None:
+    load = Load(Limits(concurrency=at_most(4), **limits), n=5)  # type: ignore[arg-type]
+    load.run()
+    assert fullest(load.taken_s, 600) == 1
+
+
+def test_no_change_is_lost_between_looking_and_waiting() -> None:
+    async def main() -> bool:
+        limiter = limiter_of(concurrency=at_most(1))
+        done = asyncio.Event()
+
+        async def first() -> None:
+            async with limiter.departure("m") as call:
+                assert call is not None
+                await done.wait()
+
+        async def second() -> bool:
+            async with limiter.departure("m") as call:
+                return call is not None
+
+        one = asyncio.create_task(first())
+        await asyncio.sleep(1)
+        two = asyncio.create_task(second())
+        done.set()  # in the turn in which the second looks
+        await one
+        return await asyncio.wait_for(two, 10)
+
+    assert virtual_time.run(main())
+
+
+def test_a_seat_that_becomes_free_is_seen_at_once_while_another_model_cools() -> None:
+    async def main() -> float:
+        limiter = limiter_of(concurrency=at_most(1))
+        async with limiter.departure("a") as call:
+            assert call is not None
+            limiter.heard(call, RateLimited("x", wait_s=600))
+        seat = await limiter.take_seat()
+        limiter.assign(seat, "b")
+        waiting = asyncio.create_task(limiter.take_seat())
+        await asyncio.sleep(0)
+        limiter.free_seat(seat)
+        await waiting
+        return virtual_time.now_s()
+
+    assert virtual_time.run(main()) < 1
+
+
+def test_a_retry_waits_no_longer_than_until_its_model_is_given_up() -> None:
+    async def main() -> float:
+        limiter = Limiter(Limits(), clock=virtual_time.clock(), patience_s=60)
+        waiting = asyncio.create_task(limiter.back_off("m", 10_000))
+        async with limiter.departure("m") as call:
+            assert call is not None
+            await asyncio.sleep(5)
+            limiter.heard(call, RateLimited("x", wait_s=10_000))
+        await waiting
+        return virtual_time.now_s()
+
+    assert virtual_time.run(main()) == pytest.approx(5, abs=0.1)
+
+
+def test_what_was_written_late_counts_from_when_it_left() -> None:
+    async def main() -> float:
+        limiter = limiter_of(concurrency=at_most(4), ipm=1)
+        async with limiter.departure("m") as call:
+            assert call is not None
+            await asyncio.sleep(30)  # a slow disk
+            limiter.sent(call)
+            limiter.heard(call, None)
+        async with limiter.departure("m"):
+            return virtual_time.now_s()
+
+    assert virtual_time.run(main()) >= 90
+
+
+def test_a_picture_that_may_have_been_drawn_keeps_its_place() -> None:
+    async def main() -> list[float]:
+        limiter = limiter_of(concurrency=at_most(4), ipm=2)
+        left_at = []
+        for n_images in (None, 0, 1, 1):
+            async with limiter.departure("m") as call:
+                assert call is not None
+                left_at.append(virtual_time.now_s())
+                limiter.heard(call, None)
+                limiter.settle(call, tokens=None, n_images=n_images, usd=None)
+        return left_at
+
+    assert [round(at_s) for at_s in virtual_time.run(main())] == [0, 0, 0, 61]

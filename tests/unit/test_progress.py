@@ -78,7 +78,7 @@ def test_plain_lines_come_at_the_start_and_every_thirty_seconds() -> None:
         "45/100 done · 1 failed · $0.24 · 10.0/min · 5m24s left",
         "51/100 done · 1 failed · $0.48 · 11.0/min · 4m22s left",
         "warning: the ledger ended in a torn line",
-        "stopping, no new requests: sigint; waiting for 3 under way",
+        "stopping, no new requests: sigint; waiting for 3 under way, unless it is asked again",
     ]
 
 

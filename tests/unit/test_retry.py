@@ -38,7 +38,7 @@ from batchgen.errors import (
     Unreachable,
     Unterminated,
 )
-from batchgen.retry import Again, GiveUp, Retries, StopRun, Tries, Verdict, decide
+from batchgen.retry import Again, GiveUp, Later, Retries, StopRun, Tries, Verdict, decide
 
 POLICY = Retries()
 SOME_ERRORS: list[AttemptError] = [
@@ -188,11 +188,20 @@ def test_a_slow_refusal_that_tells_a_wait_is_waited_for_as_told_and_else_as_if_i
 def test_an_item_that_is_told_to_wait_too_long_is_parked_and_its_wait_not_shortened(
     told_s: float,
 ) -> None:
-    verdict = decide(RateLimited("x", wait_s=told_s), Tries(), POLICY, Lowest())
+    patient = Retries(patience=told_s)
+    verdict = decide(RateLimited("x", wait_s=told_s), Tries(), patient, Lowest())
     assert verdict == Again(told_s, is_parked=True)
-    patient = Retries(max_wait=told_s)
+    patient = Retries(max_wait=told_s, patience=told_s)
     verdict = decide(RateLimited("x", wait_s=told_s), Tries(), patient, Lowest())
     assert verdict == Again(told_s)
+
+
+@pytest.mark.parametrize("kind", [RateLimited, ServerRefused, ServerError])
+def test_an_item_that_is_told_to_wait_beyond_all_patience_is_left_for_another_run(
+    kind: type[AttemptError],
+) -> None:
+    verdict = decide(kind("x", wait_s=7200), Tries(), POLICY, Lowest())
+    assert verdict == Later("told to wait 2h00m, longer than retries.patience")
 
 
 @pytest.mark.parametrize(
