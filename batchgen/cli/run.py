@@ -119,7 +119,9 @@ def _tags(
     help="No new requests after 90s, 30m, 5h …; what is under way may end.",
 )
 @click.option(
-    "--deadline", metavar="HH:MM", help="No new requests after this time of day, here and next."
+    "--deadline",
+    metavar="HH:MM",
+    help="No new requests after the next HH:MM by this machine's clock.",
 )
 @click.option(
     "--retry-failed",
