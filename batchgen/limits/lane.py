@@ -298,6 +298,9 @@ class Lane:
 
     def heard(self, call: Call, error: AttemptError | None, now_s: float) -> None:
         """Learn from what a request came to."""
+        if not self.is_proven:
+            # The way to the service is new: when the first request arrived is known no better.
+            self.sent(call, now_s)
         match error:
             case None:
                 self._worked(call, now_s)

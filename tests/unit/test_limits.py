@@ -429,3 +429,16 @@ def test_a_picture_that_may_have_been_drawn_keeps_its_place() -> None:
         return left_at
 
     assert [round(at_s) for at_s in virtual_time.run(main())] == [0, 0, 0, 61]
+
+
+def test_the_first_request_counts_from_its_answer_as_nobody_knows_when_it_arrived() -> None:
+    async def main() -> float:
+        limiter = limiter_of(concurrency=at_most(4), ipm=1)
+        async with limiter.departure("m") as call:
+            assert call is not None
+            await asyncio.sleep(20)  # something on the way holds it back
+            limiter.heard(call, None)
+        async with limiter.departure("m"):
+            return virtual_time.now_s()
+
+    assert virtual_time.run(main()) >= 80
