@@ -14,6 +14,10 @@ def main() -> None:
 
         sys.stdout.write(f"batchgen {__version__}\n")
         return
-    from batchgen.cli.commands import invoke
+    try:
+        from batchgen.cli.commands import invoke
 
-    sys.exit(invoke(sys.argv[1:]))
+        sys.exit(invoke(sys.argv[1:]))
+    except KeyboardInterrupt:  # while modules are imported; a run has a way of its own to end
+        sys.stderr.write("stopped by sigint\n")
+        sys.exit(130)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from batchgen.cli import main
 from tests import ledgers, servers
 from tests.commands import batchgen, started
 from tests.runs import KEY, write_job
@@ -228,3 +229,16 @@ def test_wrong_usage_exits_2_for_every_command() -> None:
         done = batchgen(command)
         assert (done.code, done.out) == (2, ""), command
     assert batchgen("emulate", "--port", "nowhere").code == 2
+
+
+def test_ctrl_c_before_a_command_has_begun_is_no_traceback(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(_: object) -> int:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("batchgen.cli.commands.invoke", interrupted)
+    monkeypatch.setattr("sys.argv", ["batchgen", "schema"])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert (ended.value.code, capsys.readouterr().err) == (130, "stopped by sigint\n")
