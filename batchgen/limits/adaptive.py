@@ -33,8 +33,10 @@ _PATIENCE: Final = 60
 _MOST_PATIENCE: Final = 600
 _FIRST_SPELL: Final = 8.0
 _SHORTEST_SPELL: Final = 4.0
-_TOO_MANY_IN_A_ROW: Final = 3
-_TOO_MANY_SHARE: Final = 0.8
+_FEWEST_TOO_MANY: Final = 3
+_MOST_OF_THEM: Final = 0.6
+_FEW_OF_THEM: Final = 0.3
+_REMEMBERED: Final = 200
 _PATIENCE_A_LOST_REQUEST: Final = 10
 # A refusal sooner than this after the last one: the pace was far too high.
 _EARLY: Final = 60
@@ -112,9 +114,11 @@ class Adaptive:
         self.limit = bounds.start
         self._is_searching = True  # nothing was refused yet
         self._most_taken = 0
-        self._too_many: list[int] = []  # failures with more in flight than were ever taken,
-        self._n_beyond = 0  # of so many that left
+        # How many left, and failed, by how many were in flight then.
+        self._left_by_n = [0.0] * (bounds.highest + 1)
+        self._failed_by_n = [0.0] * (bounds.highest + 1)
         self._wall = math.inf  # so many together were refused
+        self._n_over_wall = 0
         self._n_quiet = 0
         self._quiet_spell = _FIRST_SPELL
         self._pace: _Pace | None = None
@@ -165,7 +169,10 @@ class Adaptive:
             self._departures_s.popleft()
         if n_in_flight >= self.limit:
             self._full_s = now_s
-        self._n_beyond += n_in_flight > max(1, self._most_taken)
+        self._left_by_n[n_in_flight] += 1
+        if sum(self._left_by_n) > _REMEMBERED:
+            self._left_by_n = [n / 2 for n in self._left_by_n]
+            self._failed_by_n = [n / 2 for n in self._failed_by_n]
         is_pace_used = self._pace is not None and self._pace.take(now_s)
         return Departure(now_s, n_in_flight, is_pace_used)
 
@@ -181,13 +188,13 @@ class Adaptive:
             # There was room again between the last that was refused and the first that was taken.
             self._is_guessing = False
             self._slow_down((self._last_refused_s + departure.at_s) / 2)
-        if departure.n_in_flight > self._most_taken:
-            self._most_taken = departure.n_in_flight
-            self._begin_beyond()
+        self._most_taken = max(self._most_taken, departure.n_in_flight)
         if departure.n_in_flight >= self._wall:
-            # As many as were refused together are taken: it was not how many they were.
-            self._wall = departure.n_in_flight + 1
-            self._quiet_spell = max(_SHORTEST_SPELL, self._quiet_spell / 2)
+            self._n_over_wall += 1
+            if self._n_over_wall >= _FEWEST_TOO_MANY:
+                # As many as were refused together are taken: it was not how many they were.
+                self._wall, self._n_over_wall = departure.n_in_flight + 1, 0
+                self._quiet_spell = max(_SHORTEST_SPELL, self._quiet_spell / 2)
         if self._full_s >= departure.at_s:
             self._grow()
         if departure.is_pace_used and self._pace is not None:
@@ -229,19 +236,23 @@ class Adaptive:
             self._is_guessing = not is_told
 
     def was_too_many(self, departure: Departure, now_s: float) -> bool:
-        """Take a failure as one too many at once, if there never were so many; whether it was.
+        """Take a failure as one too many at once, if it looks like that; whether it does.
 
-        Some services say "overloaded" for a limit of how many there are. By chance it is hardly
-        said so often just then.
+        Some services say "overloaded" for a limit of how many there are. Then most of those that
+        left with as many in flight fail, and few of those that left with less.
         """
-        if departure.at_s < self._cut_s or departure.n_in_flight <= max(1, self._most_taken):
+        n = departure.n_in_flight
+        self._failed_by_n[n] += 1
+        if departure.at_s < self._cut_s or n <= 1:
             return False
-        self._too_many.append(departure.n_in_flight)
-        n = len(self._too_many)
-        if n < _TOO_MANY_IN_A_ROW or n < _TOO_MANY_SHARE * self._n_beyond:
+        failed, left = sum(self._failed_by_n[n:]), sum(self._left_by_n[n:])
+        is_here = failed >= _FEWEST_TOO_MANY and failed >= _MOST_OF_THEM * left
+        failed_below, left_below = sum(self._failed_by_n[:n]), sum(self._left_by_n[:n])
+        is_below = failed_below > _FEW_OF_THEM * left_below
+        if not is_here or is_below:
             return False
         self._cut_s = now_s
-        self._fall(min(self._too_many) - 1)
+        self._fall(n - 1)
         return True
 
     def crowded(self, departure: Departure) -> None:
@@ -271,17 +282,14 @@ class Adaptive:
             self._n_quiet = 0
         self.limit = min(self._bounds.highest, self.limit + 1)
 
-    def _begin_beyond(self) -> None:
-        self._too_many.clear()
-        self._n_beyond = 0
-
     def _fall(self, n_taken: int) -> None:
         if not self._is_searching:
             self._quiet_spell = min(_MOST_PATIENCE, self._quiet_spell * 2)
         self._is_searching = False
         self._n_quiet = 0
-        self._wall = n_taken + 1
-        self._begin_beyond()
+        self._wall, self._n_over_wall = n_taken + 1, 0
+        for by_n in (self._left_by_n, self._failed_by_n):
+            by_n[n_taken + 1 :] = [0.0] * len(by_n[n_taken + 1 :])
         self.limit = max(self._bounds.lowest, min(self.limit, n_taken))
 
     def _slow_down(self, until_s: float) -> None:
