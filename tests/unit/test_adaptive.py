@@ -190,3 +190,15 @@ def test_a_limit_that_is_told_as_overload_is_found_too(n: int, latency_s: Latenc
     used = load.n * sum(latency_s) / 2 / (load.taken_s[-1] * n)
     assert used >= 0.9
     assert load.share_refused <= 0.05
+
+
+@pytest.mark.parametrize("n", [4, 16, 64])
+def test_half_an_hour_without_the_service_costs_no_more_than_what_was_under_way_and_a_few(
+    n: int,
+) -> None:
+    def away(now_s: float) -> ServerRefused | None:
+        return ServerRefused("away") if 100 <= now_s < 1900 else None
+
+    load = Load(Limits(concurrency=at_most(n)), n=20 * n + 200, latency_s=(5, 15), fails=away)
+    load.run()
+    assert len(load.refused_s) <= n + 5 + 13
