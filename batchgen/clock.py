@@ -23,6 +23,16 @@ class Clock:
     monotonic_s: Callable[[], float] = time.monotonic
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
 
+    async def wait_within(self, change: Awaitable[object], within_s: float) -> None:
+        """Wait for something to change, but no longer than so many seconds."""
+        changed = asyncio.ensure_future(change)
+        slept = asyncio.ensure_future(self.sleep(within_s))
+        try:
+            await asyncio.wait({changed, slept}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            changed.cancel()
+            slept.cancel()
+
     def stamp(self) -> str:
         """Now as the ledger writes it: `2026-11-21T03:00:04.120Z`."""
         return stamp(self.now())

@@ -250,13 +250,7 @@ class Pool(Generic[AttemptedT, FinishedT]):
         if within_s is None:
             await self._changed.wait()
             return
-        changed = asyncio.ensure_future(self._changed.wait())
-        slept = asyncio.ensure_future(self._clock.sleep(within_s))
-        try:
-            await asyncio.wait({changed, slept}, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            changed.cancel()
-            slept.cancel()
+        await self._clock.wait_within(self._changed.wait(), within_s)
 
     async def _finish(self, case: _Case[FinishedT]) -> None:
         try:

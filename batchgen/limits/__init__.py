@@ -8,7 +8,7 @@ lane       all of it for one model: how long a request has to wait
 limiter    waits, over all models
 """
 
-from batchgen.limits.lane import NO_DEMAND, Call, Demand, Out, Step
+from batchgen.limits.lane import Call, Out, Step
 from batchgen.limits.limiter import Limiter, Seat
 from batchgen.limits.settings import (
     AUTO,
@@ -17,6 +17,7 @@ from batchgen.limits.settings import (
     max_in_flight,
     read_concurrency,
 )
+from batchgen.limits.windows import NO_DEMAND, Demand
 
 __all__ = [
     "AUTO",

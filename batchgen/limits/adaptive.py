@@ -53,7 +53,7 @@ _LATENCY_WEIGHT: Final = 0.1
 
 @dataclass(frozen=True, slots=True)
 class Departure:
-    """A request as it left: when, with how many in flight, itself included, and against what."""
+    """A request as it left: when, with how many in flight, itself included, and if paced."""
 
     at_s: float
     n_in_flight: int

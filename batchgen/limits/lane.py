@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
-from typing import Final, NamedTuple
+from typing import Final
 
 from batchgen.ending import EXIT_LEFT, EXIT_STOPPED
 from batchgen.errors import (
@@ -30,7 +30,7 @@ from batchgen.errors import (
 from batchgen.limits.adaptive import Adaptive, Departure
 from batchgen.limits.settings import Limits
 from batchgen.limits.trouble import Trouble
-from batchgen.limits.windows import Day, Entry, Window
+from batchgen.limits.windows import Demand, Entry, Wait, Window, Windows
 from batchgen.wording import duration
 
 # The service did its work, whatever came of it.
@@ -44,26 +44,6 @@ _MOST_JITTER_S: Final = 0.25
 _MAX_STEPS: Final = 100
 _PROBE_AFTER: Final = 3
 _ITEMS_OF_A_GONE_MODEL: Final = 3
-
-
-class Demand(NamedTuple):
-    """What a request takes of the limits, as far as can be told before it leaves."""
-
-    tokens: int = 0
-    usd: Decimal | None = None
-
-
-NO_DEMAND: Final = Demand()
-
-
-class Wait(NamedTuple):
-    """How long until something may leave, infinite if something has to happen first; and why."""
-
-    for_s: float
-    why: str = ""
-
-
-FREE: Final = Wait(0.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,54 +87,6 @@ class Call:
     usd: Entry | None = None
 
 
-@dataclass(slots=True)
-class _Windows:
-    """What the job allows one model."""
-
-    requests: Window | None
-    tokens: Window | None
-    images: Window | None
-    usd: Window | None
-    day: Day | None
-
-    @classmethod
-    def of(cls, limits: Limits) -> "_Windows":
-        def window(limit: float | Decimal | None, span_s: float) -> Window | None:
-            return None if limit is None else Window(float(limit), span_s)
-
-        def count(per_min: float | None) -> Window | None:
-            if per_min is None:
-                return None
-            # Less than one a minute is one in a longer time.
-            return Window(max(1.0, per_min), 60 / min(1.0, per_min))
-
-        return cls(
-            requests=count(limits.rpm),
-            tokens=window(limits.tpm, 60),
-            images=count(limits.ipm),
-            usd=window(limits.usd_per_10min, 600),
-            day=None if limits.rpd is None else Day(limits.rpd),
-        )
-
-    def day_wait_s(self, now: datetime) -> float:
-        return 0.0 if self.day is None else self.day.wait_s(now)
-
-    def wait(self, now_s: float, demand: Demand) -> Wait:
-        """The longest wait that any of them asks for."""
-        windows = (
-            (self.requests, 1.0, "rpm"),
-            (self.tokens, float(demand.tokens), "tpm"),
-            (self.images, 1.0, "ipm"),
-            (self.usd, float(demand.usd or 0), "usd_per_10min"),
-        )
-        waits = [
-            Wait(window.wait_s(now_s, amount), f"for limits.{name}")
-            for window, amount, name in windows
-            if window is not None
-        ]
-        return max(waits, default=FREE)
-
-
 class Lane:
     """The way to one model.
 
@@ -187,7 +119,7 @@ class Lane:
         self.cools_until_s = -math.inf
         self.cools_why = ""
         self.steps: list[Step] = []
-        self._windows = _Windows.of(limits)
+        self._windows = Windows.of(limits)
         self._rng = rng
         self._patience_s = patience_s
         self._longest_pause_s = longest_pause_s

@@ -23,9 +23,9 @@ from aiolimiter import AsyncLimiter
 from batchgen.clock import Clock
 from batchgen.errors import AttemptError
 from batchgen.events import Cooling
-from batchgen.limits.lane import NO_DEMAND, Call, Demand, Lane, Out, Step, Wait, all_steps
+from batchgen.limits.lane import Call, Lane, Out, Step, all_steps
 from batchgen.limits.settings import Limits
-from batchgen.limits.windows import SAFETY
+from batchgen.limits.windows import NO_DEMAND, SAFETY, Demand, Wait
 from batchgen.stop import Stop
 
 _MINUTE_S: Final = 60.0
@@ -258,13 +258,7 @@ class Limiter:
         if math.isinf(wait_s):
             await self._state.after(version)
             return
-        changed = asyncio.ensure_future(self._state.after(version))
-        slept = asyncio.ensure_future(self._clock.sleep(wait_s))
-        try:
-            await asyncio.wait({changed, slept}, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            changed.cancel()
-            slept.cancel()
+        await self._clock.wait_within(self._state.after(version), wait_s)
 
     # --- what came of them --------------------------------------------------------------------
 

@@ -4,13 +4,36 @@ import math
 from collections import deque
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, timezone, tzinfo
-from typing import Final
+from decimal import Decimal
+from typing import Final, NamedTuple
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from batchgen.limits.settings import Limits
 
 # A window is held a little longer than the service's, so that jitter on the way never makes one
 # too full: what leaves 60.6 s apart does not arrive within 60 s.
 SAFETY: Final = 0.99
 _ROUNDING: Final = 1e-9
+
+
+class Demand(NamedTuple):
+    """What a request takes of the limits, as far as can be told before it leaves."""
+
+    tokens: int = 0
+    usd: Decimal | None = None
+
+
+NO_DEMAND: Final = Demand()
+
+
+class Wait(NamedTuple):
+    """How long until something may leave, infinite if something has to happen first; and why."""
+
+    for_s: float
+    why: str = ""
+
+
+FREE: Final = Wait(0.0)
 
 
 @dataclass(slots=True)
@@ -87,6 +110,57 @@ class Day:
         if day > self._day:
             self._day, self._n = day, 0
         self._n += day == self._day
+
+
+@dataclass(slots=True)
+class Windows:
+    """What the job allows one model."""
+
+    requests: Window | None
+    tokens: Window | None
+    images: Window | None
+    usd: Window | None
+    day: Day | None
+
+    @classmethod
+    def of(cls, limits: Limits) -> "Windows":
+        """Start with nothing counted."""
+
+        def window(limit: float | Decimal | None, span_s: float) -> Window | None:
+            return None if limit is None else Window(float(limit), span_s)
+
+        def count(per_min: float | None) -> Window | None:
+            if per_min is None:
+                return None
+            # Less than one a minute is one in a longer time.
+            return Window(max(1.0, per_min), 60 / min(1.0, per_min))
+
+        return cls(
+            requests=count(limits.rpm),
+            tokens=window(limits.tpm, 60),
+            images=count(limits.ipm),
+            usd=window(limits.usd_per_10min, 600),
+            day=None if limits.rpd is None else Day(limits.rpd),
+        )
+
+    def day_wait_s(self, now: datetime) -> float:
+        """Seconds until the day has room for one more request."""
+        return 0.0 if self.day is None else self.day.wait_s(now)
+
+    def wait(self, now_s: float, demand: Demand) -> Wait:
+        """The longest wait that any of them asks for."""
+        windows = (
+            (self.requests, 1.0, "rpm"),
+            (self.tokens, float(demand.tokens), "tpm"),
+            (self.images, 1.0, "ipm"),
+            (self.usd, float(demand.usd or 0), "usd_per_10min"),
+        )
+        waits = [
+            Wait(window.wait_s(now_s, amount), f"for limits.{name}")
+            for window, amount, name in windows
+            if window is not None
+        ]
+        return max(waits, default=FREE)
 
 
 def _pacific() -> tzinfo:
