@@ -18,6 +18,7 @@ from typing import Any, Final
 
 import msgspec
 
+from batchgen.breakers import FirstRefusals
 from batchgen.budget import Purse
 from batchgen.clock import Clock
 from batchgen.conversation import Conversations, NextTurn
@@ -112,6 +113,7 @@ class Caller:
     book: PriceBook
     clock: Clock
     max_body_bytes: int | None = None
+    first_refusals: FirstRefusals = field(default_factory=FirstRefusals)
 
     async def attempt(self, item: Item, n: int) -> CallEnd:
         """Make call number n of an item's next turn.
@@ -203,8 +205,14 @@ class Caller:
             return self.settler.failed(sent, item, _given_up(), {})
 
     def _heard(self, call: Call, end: CallEnd) -> None:
-        """Let the limits learn from a call before the next one leaves."""
+        """Let the limits learn from a call, and stop the run if it must, before the next leaves."""
         self.limiter.heard(call, end.error)
+        if end.error is None:
+            self.first_refusals.passed()
+        else:
+            self.first_refusals.refused(end.item.id, end.error)
+            if end.error.stops_run:
+                self.stop.ask(end.error.message, end.error)
         line = end.line
         if line is None:
             return

@@ -10,7 +10,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from batchgen.attempt import Caller
-from batchgen.breakers import FirstRefusals
 from batchgen.budget import Allowance
 from batchgen.ending import EXIT_SOME_FAILED
 from batchgen.errors import AttemptError, Cancelled, ModelUnavailable, SkippedDependency
@@ -46,7 +45,6 @@ class Course:
     max_failures: Allowance | None = None
     limit: int | None = None
     outs: dict[str, Out] = field(default_factory=dict)
-    _first_refusals: FirstRefusals = field(default_factory=FirstRefusals)
     _skipped: dict[str, str] = field(default_factory=dict)  # about to be, with what it builds on
     _n_taken: int = 0
     _n_failed: int = 0
@@ -84,10 +82,6 @@ class Course:
         end = await self.caller.attempt(item, n)
         if end.line is None and self._is_gone(item):
             return self._gone(item)
-        if end.error is None:
-            self._first_refusals.passed()
-        elif end.line is not None and end.line.attempt:  # what was not sent was not refused either
-            self._first_refusals.refused(item.id, end.error)
         return end
 
     async def record(self, end: CallEnd, decision: Decision, why: str | None) -> Result:

@@ -10,7 +10,10 @@ from typing import Any
 import pytest
 
 from batchgen import Runner
+from batchgen.course import Course
 from batchgen.events import Stopping, Ticked, Warned
+from batchgen.model import Item
+from batchgen.settle import CallEnd
 from tests import ledgers, servers
 from tests.runs import MODEL, QuickTime, Ran, run_job, write_job
 from tests.servers import Answer, Asked, FaultServer, refuses
@@ -58,6 +61,25 @@ async def test_three_items_that_are_refused_from_the_start_stop_the_run(tmp_path
     assert ran.told == [("bad_request", "failed", "no")] * 2 + [("bad_request", "stop", "no")]
     assert (ran.exit_code, ran.summary.items.pending) == (7, 38)
     assert "--retry-failed" in str(ran.summary.stop_reason)
+
+
+@pytest.mark.parametrize(("status", "n_requests"), [(401, 1), (403, 3)])
+async def test_the_answer_that_stops_a_run_stops_it_before_another_request_leaves(
+    status: int, n_requests: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    attempt = Course.attempt
+
+    async def slow_to_report(course: Course, item: Item, n: int) -> CallEnd:
+        end = await attempt(course, item, n)
+        for _ in range(100):  # whoever waits for the limits could leave meanwhile
+            await asyncio.sleep(0)
+        return end
+
+    monkeypatch.setattr(Course, "attempt", slow_to_report)
+    job = write_job(tmp_path / "job.jsonl", ids(8), limits={"concurrency": 4})
+    with FaultServer(lambda _: refuses(status)) as server:
+        ran = await run_job(job, server)
+    assert (server.n_requests, ran.exit_code) == (n_requests, 7)
 
 
 async def test_the_others_follow_when_the_first_has_passed(tmp_path: Path) -> None:
