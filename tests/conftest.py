@@ -1,13 +1,19 @@
-"""What all tiers share: marks by folder, the browser's presence, and hypothesis without a clock."""
+"""What all tiers share: marks by folder, the browser, no clock for hypothesis, what was tried."""
 
 from __future__ import annotations
 
 import os
 import shutil
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import hypothesis
 import pytest
+
+from tests.promises import PROMISES, Tried
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 pytest.register_assert_rewrite("tests.ledgers")  # its asserts say what they compared
 
@@ -27,6 +33,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         action="store_true",
         help="fail, instead of skipping browser tests, when there is no Chromium",
     )
+    parser.addoption(
+        "--write-tried",
+        action="store_true",
+        help="write what was tried to docs/reliability.json and docs/reliability.md",
+    )
 
 
 @pytest.hookimpl(tryfirst=True)  # before -m looks at the marks
@@ -41,3 +52,36 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
                 item.add_marker(MARK_OF_FOLDER[folder])
         if not browser_found and item.get_closest_marker("browser"):
             item.add_marker(pytest.mark.skip(reason=NO_BROWSER))
+
+
+# --- what was tried -----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def tried(request: pytest.FixtureRequest) -> Callable[[str, int, str], None]:
+    """Say how much a test tried of a promise: `tried("P1", 104, "kill points")`."""
+
+    def tell(promise: str, n: int, what: str) -> None:
+        known = PROMISES[promise]
+        assert n > 0
+        assert what in {**known.check, **known.soak}, f"{promise} counts no {what!r}"
+        request.node.user_properties.append(("tried", [promise, n, what]))
+
+    return tell
+
+
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    found = Tried()
+    for report in terminalreporter.stats.get("passed", ()):
+        tier = "soak" if "soak" in report.keywords else "check"
+        test = report.nodeid.partition("[")[0]
+        for name, value in report.user_properties:
+            if name == "tried":
+                promise, n, what = value
+                found.add(promise, tier, what, n, test)
+    if found.written:
+        terminalreporter.section("what was tried of docs/reliability.md")
+        for line in found.lines():
+            terminalreporter.line(line)
+    if config.getoption("--write-tried"):
+        Tried.read().merged(found).write()

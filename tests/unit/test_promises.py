@@ -1,0 +1,42 @@
+"""docs/reliability.md says what is promised, and the tests that it names exist and try enough."""
+
+from __future__ import annotations
+
+import ast
+
+import pytest
+
+from tests.promises import PAGE, PROMISES, ROOT, Tried, with_table
+
+
+def test_the_table_is_made_of_the_figures() -> None:
+    page = PAGE.read_text("utf-8")
+    assert with_table(page, Tried.read()) == page
+
+
+def test_there_are_forty_promises() -> None:
+    assert list(PROMISES) == [f"P{number}" for number in range(1, 41)]
+
+
+@pytest.mark.parametrize("name", Tried.read().written)
+def test_what_was_tried_is_as_much_as_must_be(name: str) -> None:
+    promise, tried = PROMISES[name], Tried.read().written[name]
+    for tier, wanted in (("check", promise.check), ("soak", promise.soak)):
+        told = tried.get(tier, {})
+        for what, n in wanted.items():
+            assert told.get(what, {"n": 0})["n"] >= n, f"{name}, {tier}: {what}"
+
+
+@pytest.mark.parametrize("name", Tried.read().written)
+def test_every_test_that_is_named_exists(name: str) -> None:
+    tried = Tried.read().written[name]
+    for told in tried.values():
+        for test in (test for one in told.values() for test in one["tests"]):
+            path, _, function = test.partition("::")
+            module = ast.parse((ROOT / path).read_text("utf-8"))
+            names = {
+                one.name
+                for one in ast.walk(module)
+                if isinstance(one, ast.FunctionDef | ast.AsyncFunctionDef)
+            }
+            assert function in names, test
