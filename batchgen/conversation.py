@@ -22,9 +22,10 @@ from batchgen.errors import StoreError, store_errors
 from batchgen.known_models import KnownModels
 from batchgen.model import Attempt, Item, Reference, ReferenceFile, content_key
 from batchgen.sanitize import Secrets
+from batchgen.store.history import History
 from batchgen.store.images import sha256_of
 from batchgen.store.layout import Layout
-from batchgen.store.ledger import History, sync_directory, sync_file
+from batchgen.store.ledger import sync_directory, sync_file
 from batchgen.store.receipts import Receipt, ReceivedImage
 from batchgen.store.replace import replaced
 from batchgen.wire.content import content_of, read_stored, split_content, why_unusable
@@ -213,7 +214,7 @@ class Conversations:
 
     def _line(self, item: Item, turn: int) -> Attempt | None:
         """The line of a turn that is done; None if it is not."""
-        past = self.history.items.get((item.id, content_key(item, turn=turn)))
+        past = self.history.past((item.id, content_key(item, turn=turn)))
         if past is None or past.last.decision != "done" or not past.last.images:
             return None
         return None if self.afresh and past.last.run_id != self.run_id else past.last

@@ -20,8 +20,8 @@ import msgspec
 
 from batchgen.model import ImageFile, Item, Reference, content_key
 from batchgen.store.expanded import read_items, read_parents, with_references
+from batchgen.store.history import History, final_image
 from batchgen.store.layout import Layout
-from batchgen.store.ledger import History, final_image
 
 
 class Lineage:

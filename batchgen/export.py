@@ -20,8 +20,9 @@ from batchgen.errors import UsageError, store_errors
 from batchgen.manifest.batch_lines import written_key
 from batchgen.model import Attempt, ImageFile, Outcome
 from batchgen.store.expanded import read_items
+from batchgen.store.history import final_image, read_history
 from batchgen.store.layout import Layout
-from batchgen.store.ledger import final_image, read_history, segments
+from batchgen.store.ledger import segments
 from batchgen.wire.request import READ_BYTES
 
 # What each failure is called among the codes of google.rpc.Code.

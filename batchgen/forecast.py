@@ -8,7 +8,7 @@ from decimal import Decimal
 from batchgen.cost import PriceBook
 from batchgen.model import Item, Outcome
 from batchgen.plan import Settled, Skip, Step, Todo
-from batchgen.store.ledger import History, turn_names
+from batchgen.store.history import History, turn_names
 
 
 @dataclass(slots=True)
@@ -75,7 +75,7 @@ def _expected_usd(
     item: Item, history: History, book: PriceBook, *, at: str, is_anew: bool
 ) -> Decimal | None:
     """What the turns of an item that are not done should cost; None if a price is unknown."""
-    past = [history.items.get(name) for name in turn_names(item)]
+    past = [history.past(name) for name in turn_names(item)]
     todo = [
         turn
         for turn, made in enumerate(past, 1)

@@ -8,8 +8,8 @@ from typing import Literal, TypeAlias, assert_never
 
 from batchgen.dependencies import Barred, Dependencies, Freed, Lineage, Ready
 from batchgen.model import Attempt, ImageFile, Item, Outcome, Result
+from batchgen.store.history import History, final_image
 from batchgen.store.layout import EXTENSIONS, Layout
-from batchgen.store.ledger import History, final_image
 
 # The same request would meet the same answer: sent again only when asked to.
 SETTLED_FAILURES = frozenset({Outcome.BLOCKED, Outcome.BAD_REQUEST, Outcome.WRONG_SIZE})
@@ -245,8 +245,8 @@ def find_overwriting(
             continue
         for extension in EXTENSIONS:
             path = layout.relative(layout.image(item, extension))
-            writer, _ = history.writers.get(path, (item.id, ""))
-            if writer != item.id:
+            writer = history.owner(path)
+            if writer is not None and writer != item.id:
                 in_the_way.setdefault(writer, Overwriting(item.id, path, writer))
     if not in_the_way:
         return None

@@ -10,8 +10,9 @@ from batchgen.errors import store_errors
 from batchgen.events import AttemptEnded, Event, Warned
 from batchgen.model import Decision, Outcome
 from batchgen.settle import CallEnd, Settler, decided
+from batchgen.store.history import History
 from batchgen.store.layout import Layout
-from batchgen.store.ledger import History, Ledger
+from batchgen.store.ledger import Ledger
 
 
 @dataclass(slots=True)
@@ -44,11 +45,11 @@ class Recorder:
             is_lost = decision == "failed" or line.outcome is Outcome.BUG
             keep = partial(self.settler.keep_parts, only_whole=not is_lost or line.billed == "no")
             line = await asyncio.to_thread(keep, end, line)
-        await self.ledger.append(line)
+        (begins,) = await self.ledger.append(line)
         with store_errors(self.layout.parts):
             for path in end.leftovers:
                 path.unlink(missing_ok=True)
-        self.history.apply(line)
+        self.history.apply(line, self.history.place_in(self.ledger.path, begins))
         self.tell(AttemptEnded(line))
         if not self._told_wrong_size and (differs := why_final_differs(end.item, line.images)):
             self._told_wrong_size = True

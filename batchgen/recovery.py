@@ -8,8 +8,9 @@ from batchgen.errors import AttemptError, Interrupted, store_errors
 from batchgen.model import Decision, Item
 from batchgen.retry import Again, GiveUp, Later, Retries, StopRun, Tries, decide
 from batchgen.settle import CallEnd, Settler
+from batchgen.store.history import History, read_history
 from batchgen.store.layout import Layout
-from batchgen.store.ledger import History, Sent, move_torn_tail, read_history, segments
+from batchgen.store.ledger import Sent, move_torn_tail, segments
 from batchgen.store.receipts import load_receipt, part_name
 
 _MAX_TOLD = 10

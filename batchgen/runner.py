@@ -75,14 +75,10 @@ from batchgen.selection import Selection
 from batchgen.settle import CallEnd, Settler
 from batchgen.stop import Stop
 from batchgen.store.expanded import read_items, read_parents
+from batchgen.store.history import History
 from batchgen.store.images import sha256_of
 from batchgen.store.layout import Layout, new_run_id
-from batchgen.store.ledger import (
-    End,
-    History,
-    Ledger,
-    Run,
-)
+from batchgen.store.ledger import End, Ledger, Run
 from batchgen.store.lock import OutputLock
 from batchgen.store.parts import Writer
 from batchgen.timeouts import Timeouts

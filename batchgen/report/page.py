@@ -21,8 +21,8 @@ from batchgen.dependencies import Lineage
 from batchgen.model import Attempt, ImageFile, Item, Result
 from batchgen.report.summary import Summary
 from batchgen.store.expanded import read_items
+from batchgen.store.history import History, final_image, turn_names
 from batchgen.store.layout import Layout
-from batchgen.store.ledger import History, final_image, turn_names
 from batchgen.store.replace import replaced
 from batchgen.store.results import read_results
 from batchgen.wire.grounding import Grounding, merged, read_grounding
@@ -76,7 +76,7 @@ def _cards(layout: Layout, lineage: Lineage, history: History, *, failed: bool) 
 
 
 def _card(item: Item, result: Result, history: History) -> Card:
-    known = (history.items.get(name) for name in turn_names(item))
+    known = (history.past(name) for name in turn_names(item))
     lines = [past.last for past in known if past is not None]
     read = (read_grounding(line.grounding) for line in lines)
     found = merged(grounding for grounding in read if grounding is not None)

@@ -28,16 +28,9 @@ from batchgen.report.summary import (
     sorted_costs,
 )
 from batchgen.store.expanded import read_items
+from batchgen.store.history import History, Standing, turn_names
 from batchgen.store.layout import Layout
-from batchgen.store.ledger import (
-    History,
-    Line,
-    Run,
-    Standing,
-    read_lines,
-    segments,
-    turn_names,
-)
+from batchgen.store.ledger import Line, Run, read_lines, segments
 from batchgen.store.replace import remove_left_drafts, replaced
 
 _MAX_TOLD: Final = 10
@@ -65,7 +58,7 @@ class _Reading:
     failing_before: frozenset[str | _Name] = frozenset()
     begun: set[_Name] = field(default_factory=set)
 
-    def take(self, line: Line) -> None:
+    def take(self, line: Line, place: int) -> None:
         """Count one line, in the order of the ledger."""
         if isinstance(line, Run) and line.run_id not in self.history.runs:
             self.run_id = line.run_id
@@ -80,13 +73,13 @@ class _Reading:
             else:
                 self.totals.found(line)
             name = (line.item, line.key)
-            if name not in self.history.items:
+            if not self.history.knows(name):
                 self.begun.add(name)
             if line.decision == "failed":
                 self.failing |= {line.item, name}
             else:
                 self.failing -= {line.item, name}
-        self.history.apply(line)
+        self.history.apply(line, place)
 
     def count(self, item: Item, run: Run, items: ItemTotals, *, is_selected: bool) -> Result:
         """Count where an item stands after a run, if it was about it; return it in any case."""
@@ -103,7 +96,7 @@ class _Reading:
     def failed_before(self, item: Item) -> bool:
         """Whether the last run found the item failing: by its key, or by its id if that is new."""
         names = turn_names(item)
-        known = [name for name in names if name in self.history.items and name not in self.begun]
+        known = [name for name in names if self.history.knows(name) and name not in self.begun]
         if not known:
             return item.id in self.failing_before
         return any(name in self.failing_before for name in known)
@@ -193,8 +186,8 @@ def _read_runs(layout: Layout) -> tuple[_Reading, Run]:
     """Read all segments in order, and find the last run."""
     reading = _Reading()
     for path in segments(layout.ledger):
-        for line in read_lines(path, reading.history.unreadable):
-            reading.take(line)
+        for begins, line in read_lines(path, reading.history.unreadable):
+            reading.take(line, reading.history.place_in(path, begins))
     runs = reading.history.runs
     if not runs:
         raise UsageError(f"{layout.root} holds no run: its ledger is empty")

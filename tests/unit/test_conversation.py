@@ -16,8 +16,9 @@ from batchgen.errors import StoreError
 from batchgen.model import Attempt, Item, Reference, Turn, content_key
 from batchgen.sanitize import Secrets
 from batchgen.settle import CallEnd, Settler
+from batchgen.store.history import History
 from batchgen.store.layout import Layout
-from batchgen.store.ledger import History, Sent
+from batchgen.store.ledger import Sent
 from batchgen.store.receipts import Receipt, ReceivedImage, load_receipt, part_name
 from tests.servers import png
 
@@ -327,7 +328,9 @@ def test_a_turn_that_this_run_has_paid_for_is_never_paid_for_again(directory: Di
 
 def test_a_line_without_a_note_is_written_as_ever(directory: Directory) -> None:
     directory.done(1)
-    [past] = directory.history.items.values()
+    item = poster()
+    past = directory.history.past((item.id, content_key(item, turn=1)))
+    assert past is not None
     written = msgspec.json.encode(past.last)
     assert b"note" not in written
     assert msgspec.json.decode(written, type=Attempt) == past.last

@@ -9,8 +9,8 @@ import pytest
 from batchgen.dependencies import Barred, Dependencies, Freed, Lineage, Ready, read_lineage
 from batchgen.model import Attempt, ImageFile, Item, Outcome, Reference, Turn, content_key
 from batchgen.store.expanded import read_items, read_parents, write_items
+from batchgen.store.history import History
 from batchgen.store.layout import Layout
-from batchgen.store.ledger import History
 
 MANY = 100_000
 

@@ -17,16 +17,15 @@ import pytest
 from batchgen.errors import StoreError
 from batchgen.model import Attempt, Failure, ImageFile, Item, Outcome, Tokens, Turn, content_key
 from batchgen.sanitize import Secrets
+from batchgen.store.history import History, read_history
 from batchgen.store.ledger import (
     End,
     Filed,
-    History,
     Ledger,
     Line,
     Run,
     Sent,
     move_torn_tail,
-    read_history,
     read_lines,
     segments,
 )
@@ -92,16 +91,20 @@ class Syncs:
         self._real(descriptor)
 
 
+def lines_of(path: Path) -> list[Line]:
+    return [line for _, line in read_lines(path)]
+
+
 # --- writing ------------------------------------------------------------------------------------
 
 
 async def test_lines_come_back_as_they_were_appended(tmp_path: Path) -> None:
-    filed = Filed(run_id="r1", item="b", key="k", at=AT, path="images/b.png")
+    filed = Filed(run_id="r1", item="b", key="k", at=AT, path="images/b.png", made=FULL)
     lines: list[Line] = [RUN, sent(est_usd=Decimal("0.10")), FULL, filed, END]
     path = tmp_path / "r1.jsonl"
     async with Ledger(path, NO_SECRETS) as ledger:
         await ledger.append(*lines)
-    assert list(read_lines(path)) == lines
+    assert lines_of(path) == lines
     written = [json.loads(line) for line in path.read_bytes().split(b"\n")[:-1]]
     assert [line["event"] for line in written] == ["run", "sent", "attempt", "filed", "end"]
     assert {line["v"] for line in written} == {1}
@@ -129,7 +132,7 @@ async def test_many_lines_at_once_share_few_syncs(
     async with Ledger(path, NO_SECRETS) as ledger:
         await asyncio.gather(*(ledger.append(sent(str(n))) for n in range(500)))
         assert syncs.count <= 3
-    assert [line.item for line in read_lines(path) if isinstance(line, Sent)] == [
+    assert [line.item for line in lines_of(path) if isinstance(line, Sent)] == [
         str(n) for n in range(500)
     ]
 
@@ -143,7 +146,7 @@ async def test_a_cancelled_append_is_written_all_the_same(tmp_path: Path) -> Non
             one.cancel()
         await asyncio.wait(appends)
         assert [one.cancelled() for one in appends] == [True, False] * 5
-    assert sum(1 for _ in read_lines(path)) == 10
+    assert len(lines_of(path)) == 10
 
 
 async def test_secrets_never_reach_the_disk(tmp_path: Path) -> None:
@@ -160,7 +163,7 @@ async def test_secrets_never_reach_the_disk(tmp_path: Path) -> None:
     raw = path.read_bytes()
     assert b"CANARY" not in raw
     assert b"-long" not in raw
-    (line,) = read_lines(path)
+    (line,) = lines_of(path)
     assert isinstance(line, Attempt)
     assert line.text == "it is [key]"
 
@@ -230,7 +233,7 @@ def test_a_full_disk_is_told_to_everyone_and_nothing_is_written_behind_a_torn_li
     assert (done.stdout, done.stderr) == ("StoreError\n" * 3, "")
     assert path.stat().st_size == 1000
     assert move_torn_tail(path) is not None
-    kept = [line.attempt for line in read_lines(path) if isinstance(line, Sent)]
+    kept = [line.attempt for line in lines_of(path) if isinstance(line, Sent)]
     assert kept == [1, 2]
 
 
@@ -246,7 +249,7 @@ def test_a_torn_tail_at_every_byte_is_moved_aside_and_nothing_else_is_lost(tmp_p
     for cut in range(len(last)):
         path = tmp_path / f"{cut}.jsonl"
         path.write_bytes(first + last[:cut])
-        assert list(read_lines(path)) == [RUN, sent()]
+        assert lines_of(path) == [RUN, sent()]
         aside = move_torn_tail(path)
         if cut == 0:
             assert aside is None
@@ -288,7 +291,7 @@ def test_a_newer_version_is_refused(tmp_path: Path, line: bytes) -> None:
 def test_unknown_fields_are_no_obstacle(tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl"
     path.write_bytes(encoded(sent()).replace(b'"v":1', b'"v":1,"extra":{"a":[1]}'))
-    assert list(read_lines(path)) == [sent()]
+    assert lines_of(path) == [sent()]
 
 
 @pytest.mark.parametrize("separator", ["\u2028", "\u2029", "\x85", "\x0b", "\x1c"])
@@ -298,7 +301,7 @@ def test_lines_end_at_a_newline_alone(tmp_path: Path, separator: str) -> None:
     if separator < " ":
         raw = encoded(sent("id")).replace(b'"m"', json.dumps(f"m{separator}n").encode())
     path.write_bytes(raw + encoded(RUN))
-    lines = list(read_lines(path))
+    lines = lines_of(path)
     assert len(lines) == 2
     assert isinstance(lines[0], Sent)
     assert lines[0].model == f"m{separator}n"
@@ -383,7 +386,8 @@ def test_what_left_and_never_came_back_is_unfinished() -> None:
 
 
 def test_tokens_and_costs_add_up_and_the_unknown_is_never_nothing() -> None:
-    unknown = history_of(attempt(), attempt(n=2)).items["a", "k"]
+    unknown = history_of(attempt(), attempt(n=2)).past(("a", "k"))
+    assert unknown is not None
     assert (unknown.tokens, unknown.cost_usd) == (None, None)
     known = history_of(
         attempt(tokens=Tokens(input_text=1), cost_usd=Decimal("0.1")),
@@ -391,7 +395,8 @@ def test_tokens_and_costs_add_up_and_the_unknown_is_never_nothing() -> None:
         attempt(n=3, tokens=Tokens(input_text=2, thoughts=3), cost_usd=Decimal("0.02")),
         attempt(n=4, cost_usd=Decimal(5), billed="maybe"),
         attempt(n=0, outcome=Outcome.MISSING_REFERENCE, decision="failed"),
-    ).items["a", "k"]
+    ).past(("a", "k"))
+    assert known is not None
     assert known.tokens == Tokens(input_text=3, thoughts=3)
     assert known.cost_usd == Decimal("0.12")
     assert known.n_attempts == 4
@@ -443,10 +448,10 @@ def test_a_conversation_stands_where_its_latest_turn_does_and_is_done_with_the_l
 
 def test_another_content_key_is_another_history() -> None:
     history = history_of(attempt(), attempt(key="k2", decision="failed"))
-    assert {name: one.last.decision for name, one in history.items.items()} == {
-        ("a", "k"): "done",
-        ("a", "k2"): "failed",
-    }
+    done, failed = history.past(("a", "k")), history.past(("a", "k2"))
+    assert done is not None
+    assert failed is not None
+    assert (done.last.decision, failed.last.decision) == ("done", "failed")
     assert history.standing(msgspec.structs.replace(ITEM, key="k3")) is None
 
 

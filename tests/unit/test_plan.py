@@ -22,7 +22,7 @@ from batchgen.model import (
 )
 from batchgen.plan import Agenda, Redo, Settled, Skip, Step, Todo
 from batchgen.report.rebuild import result_of
-from batchgen.store.ledger import History
+from batchgen.store.history import History
 
 ITEM = Item(id="a", model="m", prompt="p", key="k1")
 

@@ -21,8 +21,9 @@ from batchgen.recovery import Recovery
 from batchgen.retry import Retries
 from batchgen.sanitize import Secrets
 from batchgen.settle import CallEnd, Settler
+from batchgen.store.history import History
 from batchgen.store.layout import Layout
-from batchgen.store.ledger import History, Sent
+from batchgen.store.ledger import Sent
 from batchgen.store.receipts import (
     Receipt,
     ReceivedImage,

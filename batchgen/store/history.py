@@ -1,0 +1,293 @@
+"""What all runs of a directory did: an index into its ledger.
+
+For each item and content key it knows where the last line about it stands, and reads that line
+again when somebody asks; so a job of a million items is remembered in a hundred megabytes.
+"""
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from decimal import Decimal
+from pathlib import Path
+from typing import TypeAlias, TypeVar
+
+import msgspec
+
+from batchgen.model import Attempt, ImageFile, Item, Status, Tokens, content_key
+from batchgen.store.ledger import Call, End, Filed, Line, Run, Sent, read_lines
+from batchgen.store.places import Places
+
+# An item's id, and the content key of one of its turns.
+Name: TypeAlias = tuple[str, str]
+AddableT = TypeVar("AddableT", Tokens, Decimal)
+
+
+@dataclass(frozen=True, slots=True)
+class Past:
+    """What all runs did for one item and content key, that is for one turn of an item.
+
+    Attributes:
+        last: The last attempt, whose decision says what came of it; of an image that was made
+            under another name, as if it had been made for this one.
+        place: Where that stands among all lines; later is larger.
+    """
+
+    last: Attempt
+    place: int
+    n_attempts: int
+    tokens: Tokens | None
+    cost_usd: Decimal | None
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Where an item stands, by all that was done for it.
+
+    Attributes:
+        last: The latest attempt, of whatever turn.
+        n_attempts, tokens, cost_usd: Over all turns.
+    """
+
+    status: Status
+    last: Attempt
+    n_attempts: int
+    tokens: Tokens | None
+    cost_usd: Decimal | None
+
+
+@dataclass(frozen=True, slots=True)
+class Departed:
+    """A request that left in an earlier run, and what it took of the limits.
+
+    Attributes:
+        usd: What it cost, or may have; None if that is not known.
+    """
+
+    at: str
+    model: str
+    input_tokens: int
+    usd: Decimal | None
+
+
+class _Sum(msgspec.Struct, frozen=True, gc=False):
+    """What was done under one name, over all its attempts."""
+
+    n_attempts: int = 0
+    tokens: Tokens | None = None
+    cost_usd: Decimal | None = None
+
+    def __add__(self, more: "_Sum") -> "_Sum":
+        return _Sum(
+            self.n_attempts + more.n_attempts,
+            _sum(self.tokens, more.tokens),
+            _sum(self.cost_usd, more.cost_usd),
+        )
+
+
+@dataclass(slots=True)
+class History:
+    """All segments of a directory, read in the order of their runs.
+
+    Attributes:
+        unfinished: Requests that left and whose outcome nobody wrote.
+        models: Those that were ever asked.
+        unreadable: Places (`NAME:LINE`) of lines that are no ledger line.
+        since: From this stamp on, requests are listed in `recent`; None lists none.
+
+    Cost: about 100 bytes for each item and key, whatever is known of it.
+    """
+
+    runs: dict[str, Run] = field(default_factory=dict)
+    ends: dict[str, End] = field(default_factory=dict)
+    unfinished: dict[Call, Sent] = field(default_factory=dict)
+    models: set[str] = field(default_factory=set)
+    unreadable: list[str] = field(default_factory=list)
+    since: str | None = None
+    recent: list[Departed] = field(default_factory=list)
+    _last: dict[int, int] = field(default_factory=dict)  # the place of the last line, by name
+    _sums: dict[int, _Sum] = field(default_factory=dict)  # of names with more than one line
+    _writers: dict[int, int] = field(default_factory=dict)  # names, by the path of a picture
+    _lines: Places = field(default_factory=Places)
+
+    def apply(self, line: Line, place: int | None = None) -> None:
+        """Take one line, in the order of the ledger.
+
+        Args:
+            line: The line.
+            place: Where it stands, as `place_in` says; one that stands nowhere yet is kept.
+        """
+        match line:
+            case Attempt():
+                sent = self.unfinished.pop((line.run_id, line.item, line.turn, line.attempt), None)
+                self._take(line, final_image(line.images), place)
+                self.models.add(line.model)
+                if self.since is not None and line.attempt and line.at >= self.since:
+                    self.recent.append(_departed(line, sent))
+            case Filed():
+                self._take(line, final_image(as_attempt(line).images), place)
+            case Sent():
+                self.unfinished[line.call] = line
+            case Run():
+                self.runs[line.run_id] = line
+            case End():
+                self.ends[line.run_id] = line
+
+    def place_in(self, segment: Path, begins: int) -> int:
+        """Name a place: that of the line which begins so many bytes into a segment."""
+        return self._lines.place_in(segment, begins)
+
+    def knows(self, name: Name) -> bool:
+        """Whether anything was ever done for an item and key."""
+        return hash(name) in self._last
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing was ever done."""
+        return not self._last
+
+    def past(self, name: Name) -> Past | None:
+        """What was done for an item and key; None if nothing was.
+
+        Raises:
+            StoreError: The ledger cannot be read any more.
+        """
+        hashed = hash(name)
+        place = self._last.get(hashed)
+        if place is None:
+            return None
+        line = self._lines.read(place)
+        if (line.item, line.key) != name:  # of many millions, two have the same hash
+            return None
+        total = self._sums.get(hashed) or _sum_of(line)
+        return Past(as_attempt(line), place, total.n_attempts, total.tokens, total.cost_usd)
+
+    def standing(self, item: Item) -> Standing | None:
+        """Where an item stands, over all its turns; None if nothing was done for it yet.
+
+        Of all its turns the latest attempt decides, so that a conversation that is held anew is
+        not taken for done by its last turn of the time before.
+        """
+        turns = [past for name in turn_names(item) if (past := self.past(name)) is not None]
+        if not turns:
+            return None
+        latest = max(turns, key=lambda turn: turn.place).last
+        total = _Sum()
+        for turn in turns:
+            total += _Sum(turn.n_attempts, turn.tokens, turn.cost_usd)
+        status = _status(item, latest)
+        return Standing(status, latest, total.n_attempts, total.tokens, total.cost_usd)
+
+    def owner(self, path: str) -> str | None:
+        """The id of the item for which a final picture was made last; None if there is none."""
+        place = self._last.get(self._writers.get(hash(path), 0))
+        return None if place is None else self._lines.read(place).item
+
+    def has_files(self, last: Attempt, root: Path) -> bool:
+        """Whether the final picture of an attempt is there in its recorded size, and still its own.
+
+        What was made since under the same name, of an item that changed, is another picture. Who
+        throws away the drafts does not want the picture made, and paid for, again.
+        """
+        name = hash((last.item, last.key))
+        for image in last.images:
+            if image.role != "final":
+                continue
+            try:
+                if os.stat(f"{root}/{image.path}").st_size != image.bytes:  # noqa: PTH116 - a path object for each of a million
+                    return False
+            except OSError:
+                return False
+            if self._writers.get(hash(image.path), name) != name:
+                return False
+        return True
+
+    def _take(self, line: Attempt | Filed, picture: ImageFile | None, place: int | None) -> None:
+        name = hash((line.item, line.key))
+        before = self._last.get(name)
+        if before is not None:
+            self._sums[name] = self._sum_at(name, before) + _sum_of(line)
+        self._last[name] = self._lines.keep(line) if place is None else place
+        if picture is not None:
+            self._writers[hash(picture.path)] = name
+
+    def _sum_at(self, name: int, place: int) -> _Sum:
+        return self._sums.get(name) or _sum_of(self._lines.read(place))
+
+
+def as_attempt(line: Attempt | Filed) -> Attempt:
+    """The attempt that made what an item has, in the item's own name."""
+    if isinstance(line, Attempt):
+        return line
+    images = tuple(
+        msgspec.structs.replace(image, path=line.path) if n == 0 else image
+        for n, image in enumerate(line.made.images)
+    )
+    return msgspec.structs.replace(line.made, item=line.item, key=line.key, images=images)
+
+
+def _sum_of(line: Attempt | Filed) -> _Sum:
+    match line:
+        case Attempt():
+            cost_usd = line.cost_usd if line.billed == "yes" else None
+            return _Sum(1 if line.attempt else 0, line.tokens, cost_usd)
+        case Filed():
+            return _Sum(line.attempts, line.tokens, line.cost_usd)
+
+
+def _departed(attempt: Attempt, sent: Sent | None) -> Departed:
+    """What is known of a request, and else what was reserved for it."""
+    n_input: int | msgspec.UnsetType = msgspec.UNSET if sent is None else sent.est_tokens
+    if attempt.tokens is not None:
+        n_input = attempt.tokens.input_text + attempt.tokens.input_image
+    usd = attempt.cost_usd
+    if usd is None and sent is not None:
+        usd = sent.est_usd
+    n_known = 0 if isinstance(n_input, msgspec.UnsetType) else n_input
+    return Departed(attempt.at, attempt.model, n_known, usd)
+
+
+def turn_names(item: Item) -> list[Name]:
+    """What the turns of an item go by in a history; the last is the item's own name."""
+    earlier = [(item.id, content_key(item, turn=turn)) for turn in range(1, len(item.turns))]
+    return [*earlier, (item.id, item.key)]
+
+
+def final_image(images: Iterable[ImageFile]) -> ImageFile | None:
+    """The picture that an item was made for; None where there is none."""
+    return next((image for image in images if image.role == "final"), None)
+
+
+def _status(item: Item, latest: Attempt) -> Status:
+    match latest.decision:
+        case "failed" | "skipped":
+            return latest.decision
+        case "retry" | "stop":
+            return "pending"
+        case "done":
+            # What was a turn in the middle of a longer conversation made no final picture.
+            is_last = latest.key == item.key and final_image(latest.images) is not None
+            return "done" if is_last else "pending"
+
+
+def _sum(total: AddableT | None, more: AddableT | None) -> AddableT | None:
+    """What is known of a sum."""
+    if total is None or more is None:
+        return more if total is None else total
+    return total + more
+
+
+def read_history(paths: Iterable[Path], *, since: str | None = None) -> History:
+    """Read segments into one history.
+
+    Args:
+        paths: The segments, oldest first.
+        since: From this stamp on, requests are listed one by one.
+
+    Raises:
+        StoreError: A line is of a newer version of batchgen, or a segment cannot be read.
+    """
+    history = History(since=since)
+    for path in paths:
+        for begins, line in read_lines(path, history.unreadable):
+            history.apply(line, history.place_in(path, begins))
+    return history
