@@ -14,14 +14,16 @@ from batchgen.budget import Allowance
 from batchgen.ending import EXIT_SOME_FAILED
 from batchgen.errors import AttemptError, Cancelled, ModelUnavailable, SkippedDependency
 from batchgen.events import Event, ItemEnded, Warned
+from batchgen.filing import Filer, Filing, place_of
 from batchgen.forecast import Forecast
 from batchgen.limits import Out
 from batchgen.model import Decision, Item, Result
-from batchgen.plan import Agenda, Settled, Skip, Todo
+from batchgen.plan import Agenda, Settled, Skip, Todo, Twin
 from batchgen.recorder import Recorder
 from batchgen.report.rebuild import result_of
 from batchgen.settle import CallEnd
 from batchgen.stop import Stop
+from batchgen.store.history import final_image
 from batchgen.store.ledger import Sent
 
 
@@ -39,13 +41,15 @@ class Course:
     agenda: Agenda
     caller: Caller
     recorder: Recorder
+    filer: Filer
     stop: Stop
     tell: Callable[[Event], None]
     forecast: Forecast
     max_failures: Allowance | None = None
     limit: int | None = None
     outs: dict[str, Out] = field(default_factory=dict)
-    _skipped: dict[str, str] = field(default_factory=dict)  # about to be, with what it builds on
+    _skipped: dict[str, str] = field(default_factory=dict)  # about to be, and why
+    _shared: dict[str, str] = field(default_factory=dict)  # about to get the picture of another
     _n_taken: int = 0
     _n_failed: int = 0
 
@@ -59,7 +63,19 @@ class Course:
                     self._n_taken += 1
                     return item
                 case Skip(item, parent):
-                    self._skipped[item.id] = parent
+                    self._skipped[item.id] = (
+                        f"it builds on {parent}, which is not done; a later run makes it once "
+                        f"{parent} is done"
+                    )
+                    return item
+                case Twin(item, leader, is_made=True):
+                    self._shared[item.id] = leader
+                    return item
+                case Twin(item, leader):
+                    self._skipped[item.id] = (
+                        f"{leader} asks for the same and has no picture; it gets the same one "
+                        f"once {leader} is done"
+                    )
                     return item
                 case Settled(item, _, is_found):
                     if is_found:
@@ -68,15 +84,10 @@ class Course:
 
     async def attempt(self, item: Item, n: int) -> CallEnd:
         """Make call number n of an item, unless nothing can be sent for it."""
-        parent = self._skipped.pop(item.id, None)
-        if parent is not None:
-            return self._unsent(
-                item,
-                SkippedDependency(
-                    f"nothing was sent: it builds on {parent}, which is not done; "
-                    f"a later run makes it once {parent} is done"
-                ),
-            )
+        if (why := self._skipped.pop(item.id, None)) is not None:
+            return self._unsent(item, SkippedDependency(f"nothing was sent: {why}"))
+        if item.id in self._shared:
+            return CallEnd(item, None, None)
         if self._is_gone(item):
             return self._gone(item)
         end = await self.caller.attempt(item, n)
@@ -86,6 +97,8 @@ class Course:
 
     async def record(self, end: CallEnd, decision: Decision, why: str | None) -> Result:
         """Write an attempt down, and tell where its item stands now."""
+        if (leader := self._shared.pop(end.item.id, None)) is not None:
+            await self._share(end.item, leader)
         await self.recorder.write(end, decision, why)
         result = self._standing(end.item)
         has_ended = decision == "stop" or result.status != "pending"
@@ -176,6 +189,16 @@ class Course:
             model=item.model,
         )
         return caller.settler.failed(never_sent, item, error, {})
+
+    async def _share(self, item: Item, leader: str) -> None:
+        """Give an item the picture that was made for another one that asks for the same."""
+        source = (leader, item.key)
+        past = self.recorder.history.past(source)
+        if past is not None and (picture := final_image(past.last.images)) is not None:
+            path = place_of(self.filer.layout, item, len(item.turns), picture)
+            await self.filer.file(
+                [Filing((item.id, item.key), path, source, picture.path, is_moved=False)]
+            )
 
     def _standing(self, item: Item) -> Result:
         return result_of(item, self.recorder.history.standing(item))

@@ -7,7 +7,7 @@ from decimal import Decimal
 
 from batchgen.cost import PriceBook
 from batchgen.model import Item, Outcome
-from batchgen.plan import Settled, Skip, Step, Todo
+from batchgen.plan import Settled, Skip, Step, Todo, Twin
 from batchgen.store.history import History, turn_names
 
 
@@ -66,7 +66,9 @@ def forecast(
                 planned_usd = told.planned_usd
                 is_known = planned_usd is not None and usd is not None
                 told.planned_usd = planned_usd + usd if is_known else None  # type: ignore[operator]
-            case Todo():
+            case Twin(item) if limit is None or told.n_todo < limit:
+                told.todo_by_model[item.model] += 1  # and costs nothing
+            case Todo() | Twin():
                 pass  # for another run
     return told
 

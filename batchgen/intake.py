@@ -10,6 +10,7 @@ from pathlib import Path
 import msgspec
 
 from batchgen.manifest import Manifest
+from batchgen.manifest.seen import Seen
 from batchgen.model import Item, content_key
 from batchgen.references import ReferenceLibrary
 from batchgen.store.expanded import read_items, with_references, write_items
@@ -29,6 +30,12 @@ class Intake:
     draft: Path
     go_on: Callable[[], None]
     _urls: set[str] = field(default_factory=set)
+    _keys: Seen = field(default_factory=Seen)
+
+    @property
+    def twins(self) -> frozenset[int]:
+        """Hashes of the content keys that several items have."""
+        return self._keys.repeated()
 
     def read(self, *, model: str | None, needs_prices: bool = False) -> None:
         """Read and check the whole job.
@@ -55,15 +62,19 @@ class Intake:
         """
         if self._urls:
             await self.references.fetch(self._urls)
+            self._keys = Seen()
             write_items(self.draft, map(self._known_by_bytes, read_items(self.draft)))
 
     def _noting_urls(self, items: Iterable[Item]) -> Iterator[Item]:
         for item in items:
             self.go_on()
             self._urls.update(ref.url for ref in item.all_references if ref.url is not None)
+            self._keys.add(hash(item.key))
             yield item
 
     def _known_by_bytes(self, item: Item) -> Item:
         max_px = item.reference_max_px
         found = with_references(item, lambda ref: self.references.fetched(ref, max_px))
-        return msgspec.structs.replace(found, key=content_key(found))
+        key = content_key(found)
+        self._keys.add(hash(key))
+        return msgspec.structs.replace(found, key=key)

@@ -1,7 +1,8 @@
 """What to do for each item of a job, given what earlier runs did. Pure but for one `stat`."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections import deque
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from itertools import repeat
 from pathlib import Path
 from typing import Literal, TypeAlias, assert_never
@@ -61,7 +62,21 @@ class Skip:
     parent: str
 
 
-Step: TypeAlias = Todo | Settled | Skip
+@dataclass(frozen=True, slots=True)
+class Twin:
+    """An item that asks for the same as another one of this run, which is made for both.
+
+    Attributes:
+        leader: The id of the other one.
+        is_made: Whether that has its picture; it failed, or has not ended, if not.
+    """
+
+    item: Item
+    leader: str
+    is_made: bool
+
+
+Step: TypeAlias = Todo | Settled | Skip | Twin
 
 
 class Agenda:
@@ -81,6 +96,7 @@ class Agenda:
         parents: Mapping[str, str] | None = None,
         *,
         marks: Iterable[bool] | None = None,
+        twins: Container[int] = frozenset(),
     ) -> None:
         """Set what there is to decide on; nothing is read yet.
 
@@ -92,6 +108,8 @@ class Agenda:
             parents: The ids of items that others build on, by the names that references use.
             marks: Whether each item is selected; all are, unless it is told. There are no steps
                 for what is not, but what is done of it can be built on.
+            twins: Hashes of the content keys that several items have. Those of items that build
+                on others are not known before, and need not be among them.
         """
         self._items = zip(items, repeat(object=True) if marks is None else marks, strict=False)
         self._history = history
@@ -101,23 +119,22 @@ class Agenda:
         self._dependencies = Dependencies(self._lineage)
         self._ended_now: set[str] = set()
         self._unselected: set[str] = set()  # those on which others build
+        self._twins = _Twins(twins)
 
     def next(self) -> Step | None:
         """Decide on the next item that waits for nothing; None if there is none now.
 
         There may be one again after the next end, also of an item that was skipped.
         """
-        freed = self._next_freed()
-        if freed is None:
-            return None
-        step = self._step(freed)
+        step = self._next_step()
         match step:
             case Settled(item, last, is_found):
                 picture = final_image(last.images) if last.decision == "done" else None
                 self._end(item.id, picture, is_now=is_found)
+                self._twins.settled(item, is_made=picture is not None)
             case Skip(item):
                 self._end(item.id, None, is_now=True)
-            case Todo():
+            case Todo() | Twin() | None:
                 pass  # its end is told
         return step
 
@@ -126,6 +143,7 @@ class Agenda:
         if result.status != "pending":
             picture = final_image(result.images) if result.status == "done" else None
             self._end(result.id, picture, is_now=True)
+            self._twins.ended(result)
 
     def waiting(self) -> Iterator[tuple[Item, str]]:
         """The selected items that are still held back, each with one that it waits for."""
@@ -140,8 +158,25 @@ class Agenda:
         """
         while (step := self.next()) is not None:
             yield step
+        yield from self._twins.held()
         for item, _ in self.waiting():
             yield Todo(item, "waiting")
+
+    def _next_step(self) -> Step | None:
+        """A twin whose leader has ended, or the next item that is no twin."""
+        while (twin := self._twins.next()) is None:
+            freed = self._next_freed()
+            if freed is None:
+                return None
+            step = self._step(freed)
+            is_resolved = bool(self._lineage.parents(step.item))
+            if not isinstance(step, Todo) or self._twins.leads(step.item, is_resolved=is_resolved):
+                return step
+        past = self._history.standing(twin.item)
+        is_told = past is not None and past.status == "skipped"
+        if past is not None and is_told and not twin.is_made and not self._twins.is_now(twin):
+            return Settled(twin.item, past.last)
+        return twin
 
     def _next_freed(self) -> Freed | None:
         """The next item that is selected and waits for nothing; None if there is none now."""
@@ -208,6 +243,66 @@ class Agenda:
                 return Todo(item, "pending")
 
 
+@dataclass(slots=True)
+class _Twins:
+    """Holds items back while another one is made that asks for the same.
+
+    Memory: for the items held back, and for each request that several items share.
+
+    Attributes:
+        shared: Hashes of the content keys that several items have.
+    """
+
+    shared: Container[int]
+    _leaders: dict[str, str] = field(default_factory=dict)  # ids, by content key
+    _are_made: dict[str, bool] = field(default_factory=dict)  # of leaders that have ended
+    _ended_now: set[str] = field(default_factory=set)
+    _held: dict[str, list[Item]] = field(default_factory=dict)  # by content key
+    _free: deque[Twin] = field(default_factory=deque)
+
+    def next(self) -> Twin | None:
+        """A twin whose leader has ended."""
+        return self._free.popleft() if self._free else None
+
+    def leads(self, item: Item, *, is_resolved: bool) -> bool:
+        """Whether an item is the first that asks for its picture; else it is held back."""
+        if not is_resolved and hash(item.key) not in self.shared:
+            return True
+        leader = self._leaders.setdefault(item.key, item.id)
+        if leader == item.id:
+            return True
+        if leader in self._are_made:
+            self._free.append(Twin(item, leader, self._are_made[leader]))
+        else:
+            self._held.setdefault(item.key, []).append(item)
+        return False
+
+    def is_now(self, twin: Twin) -> bool:
+        """Whether the leader of a twin has ended in this run."""
+        return twin.leader in self._ended_now
+
+    def settled(self, item: Item, *, is_made: bool) -> None:
+        """An item needs nothing in this run; its twins will want to know."""
+        if hash(item.key) in self.shared and item.key not in self._leaders:
+            self._leaders[item.key] = item.id
+            self._are_made[item.id] = is_made
+
+    def ended(self, result: Result) -> None:
+        """Free the twins of an item that has ended."""
+        if self._leaders.get(result.key) == result.id:
+            is_made = result.status == "done"
+            self._are_made[result.id] = is_made
+            self._ended_now.add(result.id)
+            twins = self._held.pop(result.key, ())
+            self._free.extend(Twin(item, result.id, is_made) for item in twins)
+
+    def held(self) -> Iterator[Twin]:
+        """The items that are still held back."""
+        for key, items in self._held.items():
+            for item in items:
+                yield Twin(item, self._leaders[key], is_made=False)
+
+
 def _again(last: Attempt, redo: Redo) -> bool:
     if redo.done:
         return True
@@ -226,7 +321,12 @@ class Overwriting:
 
 
 def find_overwriting(
-    items: Callable[[], Iterable[Item]], history: History, layout: Layout
+    items: Callable[[], Iterable[Item]],
+    history: History,
+    layout: Layout,
+    *,
+    filed: Container[str] = frozenset(),
+    vacated: Container[str | None] = frozenset(),
 ) -> Overwriting | None:
     """Find an item to make that would overwrite the picture of another item of the job.
 
@@ -237,15 +337,17 @@ def find_overwriting(
         items: Gives the items of the job; called twice if anything is in the way.
         history: What earlier runs did.
         layout: The job's directory.
+        filed: Ids of items that are about to get a picture that is there.
+        vacated: Paths of pictures that are about to be moved.
     """
     in_the_way: dict[str, Overwriting] = {}
     for item in items():
         past = history.standing(item)
-        if past is not None and past.status == "done":
+        if item.id in filed or (past is not None and past.status == "done"):
             continue
         for extension in EXTENSIONS:
             path = layout.relative(layout.image(item, extension))
-            writer = history.owner(path)
+            writer = None if path in vacated else history.owner(path)
             if writer is not None and writer != item.id:
                 in_the_way.setdefault(writer, Overwriting(item.id, path, writer))
     if not in_the_way:

@@ -47,6 +47,7 @@ from batchgen.errors import (
     store_errors,
 )
 from batchgen.events import Event, RunBegan, Stopping, Ticked, Warned
+from batchgen.filing import Filer, Filing, Search, finish_filings
 from batchgen.forecast import forecast
 from batchgen.intake import Intake
 from batchgen.limits import Demand, Limiter, Limits, Out
@@ -83,6 +84,7 @@ from batchgen.store.lock import OutputLock
 from batchgen.store.parts import Writer
 from batchgen.timeouts import Timeouts
 from batchgen.transport import Transport, tls_context
+from batchgen.wording import counted
 
 if TYPE_CHECKING:
     from batchgen.references.fetch import Fetcher
@@ -172,6 +174,7 @@ class Runner:
                 OutputLock(self._layout.lock, run_id=self.run_id, at=self._began_at)
             )
             await intake.fetch()
+            self._twins = intake.twins
             self._go_on()
             with store_errors(self._layout.items):
                 intake.draft.replace(self._layout.items)
@@ -254,6 +257,7 @@ class Runner:
             self._redo,
             self._parents,
             marks=self._selection.marks(self._items),
+            twins=self._twins,
         )
 
     def _items(self) -> Iterator[Item]:
@@ -328,13 +332,21 @@ class Runner:
         history = read_past(
             self._layout, self._warn, since=_since(self._limits, self._budget, self._began_at)
         )
-        self._refuse_to_overwrite(history)
+        await asyncio.to_thread(finish_filings, self._layout, history)
+        search = Search(self._layout, history, partial(self._resolved_items, history))
+        filings = [] if self._redo.done else await asyncio.to_thread(search.filings)
+        self._refuse_to_overwrite(history, filings)
         ledger = await stack.enter_async_context(
             Ledger(self._layout.segment(self.run_id), self._secrets)
         )
         self._recorder = Recorder(self._layout, ledger, history, settler, self._tell)
+        self._filer = Filer(self._layout, history, ledger, self.run_id, self._clock)
         await ledger.append(self._run_line(manifest, provider))
+        was_killed = bool(history.unfinished)
         await self._recover(settings.retries)
+        if was_killed and not self._redo.done:  # it may have had its picture all the same
+            filings = await asyncio.to_thread(search.filings)
+        await self._file(search, filings)
         self._open_limits(settings.retries)
         caller = Caller(
             run_id=self.run_id,
@@ -369,6 +381,7 @@ class Runner:
             self._new_agenda(),
             caller,
             self._recorder,
+            self._filer,
             self.stop,
             self._tell,
             self._forecast,
@@ -409,8 +422,30 @@ class Runner:
     def _give_up_model(self, model: str, out: Out) -> None:
         self._course.give_up_model(model, out)  # there is none yet when the limits are opened
 
-    def _refuse_to_overwrite(self, history: History) -> None:
-        found = find_overwriting(self._items, history, self._layout)
+    def _resolved_items(self, history: History) -> Iterator[tuple[Item, bool]]:
+        """The items with the keys that they have by what is known, and whether each is selected."""
+        lineage = read_lineage(self._layout, history)
+        marks = self._selection.marks(self._items)
+        return zip(map(lineage.resolved, self._items()), marks, strict=True)
+
+    async def _file(self, search: Search, filings: list[Filing]) -> None:
+        """Give what was made already to the items that ask for it now."""
+        n_moved, n_copied = await self._filer.file_all(search, filings)
+        if n_moved:
+            self._tell(Warned(f"{counted(n_moved, 'picture')} moved to the names they have now"))
+        if n_copied:
+            self._tell(
+                Warned(f"{counted(n_copied, 'picture')} copied to items that ask for them too")
+            )
+
+    def _refuse_to_overwrite(self, history: History, filings: list[Filing]) -> None:
+        found = find_overwriting(
+            self._items,
+            history,
+            self._layout,
+            filed={one.name[0] for one in filings},
+            vacated={one.vacates for one in filings},
+        )
         if found is not None:
             raise UsageError(
                 f"{found.path} is the picture of '{found.other_id}', and '{found.item_id}' would "

@@ -23,6 +23,7 @@ FIELDS = {
         "decision finish_reason error images text grounding usage tokens cost_usd cost_basis "
         "billed latency_s bytes_in request_id response_id tags recovered"
     ),
+    "filed": "v event run_id item key at path made moved_from attempts tokens cost_usd",
     "end": "v event at stop_reason exit_code wall_s concurrency",
 }
 RESULT_FIELDS = (
@@ -75,6 +76,11 @@ def attempts(directory: Path) -> list[Json]:
     return [line for segment in segments(directory) for line in segment if is_attempt(line)]
 
 
+def filed(directory: Path) -> list[Json]:
+    """The `filed` lines of all runs."""
+    return [line for segment in segments(directory) for line in segment if line["event"] == "filed"]
+
+
 def is_attempt(line: Json) -> bool:
     return bool(line["event"] == "attempt")
 
@@ -119,7 +125,7 @@ def check_directory(directory: Path, *, ended: bool = True) -> None:
 def _check_segment(segment: list[Json]) -> None:
     assert [segment[0]["event"], segment[-1]["event"]] == ["run", "end"]
     inside = {line["event"] for line in segment[1:-1]}
-    assert inside <= {"sent", "attempt"}
+    assert inside <= {"sent", "attempt", "filed"}
     run_id = segment[0]["run_id"]
     assert RUN_ID.fullmatch(run_id)
     for line in segment:

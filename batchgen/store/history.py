@@ -182,6 +182,10 @@ class History:
         place = self._last.get(self._writers.get(hash(path), 0))
         return None if place is None else self._lines.read(place).item
 
+    def was_written_by(self, name: Name, path: str) -> bool:
+        """Whether nobody but an item and key has had a final picture at a path, of late."""
+        return self._writers.get(hash(path), hash(name)) == hash(name)
+
     def has_files(self, last: Attempt, root: Path) -> bool:
         """Whether the final picture of an attempt is there in its recorded size, and still its own.
 

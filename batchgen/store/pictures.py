@@ -176,7 +176,7 @@ def _image_file(
 
 def _commit(path: Path, target: Path) -> None:
     """Make a file durable, then visible under its final name, then the name durable."""
-    _make_directory(target.parent)
+    make_directory(target.parent)
     if path != target:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         try:
@@ -187,7 +187,7 @@ def _commit(path: Path, target: Path) -> None:
     sync_directory(target.parent)
 
 
-def _make_directory(path: Path) -> None:
+def make_directory(path: Path) -> None:
     """Make a directory and those above it; the name of each new one is durable."""
     with _making_directories:
         missing = itertools.takewhile(lambda one: not one.is_dir(), (path, *path.parents))

@@ -20,7 +20,7 @@ from batchgen.model import (
     Turn,
     content_key,
 )
-from batchgen.plan import Agenda, Redo, Settled, Skip, Step, Todo
+from batchgen.plan import Agenda, Redo, Settled, Skip, Step, Todo, Twin
 from batchgen.report.rebuild import result_of
 from batchgen.store.history import History
 
@@ -78,6 +78,8 @@ def told(step: Step | None) -> str:
             return f"settled: {last.outcome}"
         case Skip(_, parent):
             return f"skip: no {parent}"
+        case Twin(_, leader):
+            return f"as {leader}"
         case None:
             return "nothing now"
 

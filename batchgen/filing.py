@@ -1,0 +1,415 @@
+"""What was made already goes to whoever asks for it now: to renamed items, and to twins.
+
+    find_filings    job × ledger -> Filing…                  what belongs where, moved or copied
+    Filer.file      held -> `filed` in the ledger -> placed  the pictures follow
+    finish_filings  what a killed run had written down and not placed yet
+
+A picture is held under a second name in `.parts/` before the ledger says where it belongs, and let
+go of when it lies there: so two items may change places, and whenever the process is killed, each
+picture that the ledger names is in its place or is put there by the next run.
+
+Source: docs/adr/0011.
+"""
+
+import asyncio
+import os
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from decimal import Decimal
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from batchgen.clock import Clock
+from batchgen.errors import store_errors
+from batchgen.model import Attempt, ImageFile, Item, content_key
+from batchgen.store.history import History, Name, turn_names
+from batchgen.store.images import sha256_of
+from batchgen.store.layout import Layout
+from batchgen.store.ledger import Filed, Ledger, read_lines, segments, sync_directory, sync_file
+from batchgen.store.pictures import make_directory
+from batchgen.store.replace import replaced
+
+NOTHING_USD: Final = Decimal("0.000000")
+_HELD: Final = ".filed"
+_AT_ONCE: Final = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Filing:
+    """A picture that belongs to an item from now on.
+
+    Attributes:
+        name: The item, and what it asks for up to the turn that the picture is of.
+        path: Where it shall lie, relative to the job's directory.
+        source: Whose it was, or is.
+        source_path: Where it lies.
+        is_moved: The source is given up; else the picture is copied.
+    """
+
+    name: Name
+    path: str
+    source: Name
+    source_path: str
+    is_moved: bool
+
+    @property
+    def vacates(self) -> str | None:
+        """The path that is free afterwards."""
+        return self.source_path if self.is_moved else None
+
+
+@dataclass(frozen=True, slots=True)
+class _Move:
+    """What a filing means on disk; `moved_from` is None for a copy."""
+
+    sha256: str
+    path: str
+    moved_from: str | None
+    source: Name
+    item_id: str
+    turn: int
+
+    @classmethod
+    def of(cls, line: Filed) -> "_Move":
+        made = line.made
+        return cls(
+            made.images[0].sha256,
+            line.path,
+            line.moved_from,
+            (made.item, made.key),
+            line.item,
+            made.turn,
+        )
+
+
+# --- what belongs where -------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    """A turn of an item that has no picture; `keys` are those that it would take."""
+
+    name: Name
+    turn: int
+    item: Item
+    keys: tuple[str, ...]
+
+    @property
+    def is_last(self) -> bool:
+        return self.turn >= len(self.item.turns)
+
+
+@dataclass(frozen=True, slots=True)
+class Search:
+    """Looks for pictures that are there and belong to an item of the job, or should lie elsewhere.
+
+    Attributes:
+        marked_items: Gives the items of the job, each with the content key that it has by all that
+            is known, and whether it is selected; called several times.
+        any_model: A picture will do that another model made of the same.
+    """
+
+    layout: Layout
+    history: History
+    marked_items: Callable[[], Iterable[tuple[Item, bool]]]
+    any_model: bool = False
+
+    def filings(self) -> list[Filing]:
+        """Find them. Nothing is changed.
+
+        Cost: a `stat` for each item; if any lacks its picture, the ledger is read once more.
+        """
+        if self.history.is_empty:
+            return []
+        found: list[Filing] = []
+        wanted: list[_Wanted] = []
+        for item, is_selected in self.marked_items():
+            if is_selected:
+                for turn, name in enumerate(turn_names(item), 1):
+                    self._look(item, turn, name, found, wanted)
+        return self._without_overwriting([*found, *self._matched(wanted)])
+
+    def _look(
+        self, item: Item, turn: int, name: Name, found: list[Filing], wanted: list[_Wanted]
+    ) -> None:
+        """See whether a turn has its picture, in its place."""
+        picture = self._picture(name)
+        if picture is None:
+            wanted.append(_Wanted(name, turn, item, tuple(self._keys(item, turn, name))))
+            return
+        path = place_of(self.layout, item, turn, picture)
+        if path != picture.path:
+            found.append(Filing(name, path, name, picture.path, is_moved=True))
+
+    def _keys(self, item: Item, turn: int, name: Name) -> Iterator[str]:
+        yield name[1]
+        if self.any_model and item.request is None:
+            for model in sorted(self.history.models - {item.model}):
+                other = msgspec.structs.replace(item, model=model)
+                yield content_key(other, turn=turn if turn < len(item.turns) else None)
+
+    def _matched(self, wanted: Sequence[_Wanted]) -> Iterator[Filing]:
+        """Match what is wanted with what somebody has; who gives his up is moved, once."""
+        sources = self._sources({key for one in wanted for key in one.keys})
+        owners = {item_id for ids in sources.values() for item_id in ids}
+        claimed: set[Name] = set()
+        present: set[str] = set()
+        if owners:
+            for item, _ in self.marked_items():
+                if item.id in owners:
+                    present.add(item.id)
+                    claimed.update(turn_names(item))
+        for one in wanted:
+            for key in one.keys:
+                names = [(item_id, key) for item_id in sources.get(key, ())]
+                # What is said early in a conversation goes only to one that was renamed.
+                names = [name for name in names if one.is_last or name[0] not in present]
+                source = next((name for name in names if self._picture(name) is not None), None)
+                if source is not None:
+                    is_moved = source not in claimed
+                    claimed.add(source)
+                    yield self._filing(one, source, is_moved=is_moved)
+                    break
+
+    def _filing(self, one: _Wanted, source: Name, *, is_moved: bool) -> Filing:
+        picture = self._picture(source)
+        assert picture is not None  # noqa: S101 - just found
+        path = place_of(self.layout, one.item, one.turn, picture)
+        return Filing(one.name, path, source, picture.path, is_moved)
+
+    def _without_overwriting(self, filings: list[Filing]) -> list[Filing]:
+        """Leave out those that would take the place of a picture that stays where it is."""
+        owners = {one.path: self.history.owner(one.path) for one in filings}
+        others = {owner for path, owner in owners.items() if owner is not None}
+        present = (
+            {item.id for item, _ in self.marked_items() if item.id in others} if others else others
+        )
+        while True:
+            vacated = {one.vacates for one in filings}
+            kept = [
+                one
+                for one in filings
+                if owners[one.path] in (None, one.name[0])
+                or owners[one.path] not in present
+                or one.path in vacated
+            ]
+            if len(kept) == len(filings):
+                return kept
+            filings = kept
+
+    def _sources(self, keys: set[str]) -> dict[str, list[str]]:
+        """Who was given a picture under any of these keys, the latest first."""
+        found: dict[str, list[str]] = {}
+        if keys:
+            for path in segments(self.layout.ledger):
+                for _, line in read_lines(path):
+                    if isinstance(line, Attempt | Filed) and line.key in keys:
+                        found.setdefault(line.key, []).append(line.item)
+        return {key: list(dict.fromkeys(reversed(ids))) for key, ids in found.items()}
+
+    def _picture(self, name: Name) -> ImageFile | None:
+        """The picture that somebody has under a name, if it is there."""
+        past = self.history.past(name)
+        if past is None or past.last.decision != "done" or not past.last.images:
+            return None
+        if not self.history.has_files(past.last, self.layout.root):
+            return None
+        picture = past.last.images[0]
+        is_there = picture.role == "final" or (self.layout.root / picture.path).is_file()
+        return picture if is_there else None
+
+
+def place_of(layout: Layout, item: Item, turn: int, picture: ImageFile) -> str:
+    """Where the picture of a turn of an item belongs, relative to the job's directory."""
+    extension = picture.path.rpartition(".")[2]
+    is_last = turn >= len(item.turns)
+    path = layout.image(item, extension) if is_last else layout.turn(item.id, turn, extension)
+    return layout.relative(path)
+
+
+# --- the pictures follow ------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class _Shelf:
+    """Pictures on disk, held by one name while they get another."""
+
+    layout: Layout
+    history: History
+
+    def hold(self, lines: Iterable[Filed]) -> None:
+        """Give pictures a second name, which outlives whatever takes the first."""
+        with store_errors(self.layout.parts):
+            for line in lines:
+                picture = line.made.images[0]
+                if picture.path != line.path:
+                    _link(self.layout.root / picture.path, self._held(picture.sha256))
+                    content = self.layout.turn(line.made.item, line.made.turn, "json")
+                    if content.is_file():
+                        _link(content, self._held_content(picture.sha256))
+            sync_directory(self.layout.parts)
+
+    def _held(self, sha256: str) -> Path:
+        return self.layout.parts / f"{sha256}{_HELD}"
+
+    def _held_content(self, sha256: str) -> Path:
+        return self.layout.parts / f"{sha256}.content"
+
+    def place(self, moves: Sequence[_Move]) -> None:
+        """Put pictures where the ledger says that they are. May be done twice."""
+        root = self.layout.root
+        with store_errors(root):
+            for move in moves:
+                target = root / move.path
+                if not _is(target, move.sha256):
+                    draft = self.layout.parts / f"{move.sha256}.draft"
+                    (_copy if move.moved_from is None else _link)(self._held(move.sha256), draft)
+                    make_directory(target.parent)
+                    draft.replace(target)
+                    draft.unlink(missing_ok=True)  # two names of one file do not replace each other
+                self._take_along(move)
+            for directory in {(root / move.path).parent for move in moves}:
+                sync_directory(directory)
+            for move in moves:
+                old = move.moved_from
+                # Whoever came to lie there since has written it down.
+                if old is not None and self.history.was_written_by(move.source, old):
+                    (root / old).unlink(missing_ok=True)
+            for move in moves:
+                self._held_content(move.sha256).unlink(missing_ok=True)
+                self._held(move.sha256).unlink(missing_ok=True)
+
+    def _take_along(self, move: _Move) -> None:
+        """What was said in a turn goes with its picture: the conversation goes on with it."""
+        held = self._held_content(move.sha256)
+        if held.is_file():
+            make_directory(self.layout.root / "turns")
+            _copy(held, self.layout.turn(move.item_id, move.turn, "json"))
+
+    def write_words(self, lines: Iterable[Filed]) -> None:
+        """The words that came with a picture stand beside it, under the item's name."""
+        for line in lines:
+            path = self.layout.text(line.item)
+            is_final = line.made.images[0].role == "final"
+            if is_final and line.item != line.made.item and line.made.text is not None:
+                path.parent.mkdir(exist_ok=True)
+                with replaced(path, drafts=self.layout.parts) as file:
+                    file.write(line.made.text.encode("utf-8", "replace"))
+
+
+@dataclass(frozen=True, slots=True)
+class Filer:
+    """Gives pictures to items: durable in the ledger first, and then on disk."""
+
+    layout: Layout
+    history: History
+    ledger: Ledger
+    run_id: str
+    clock: Clock
+    _one_by_one: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    async def file_all(self, search: Search, filings: list[Filing]) -> tuple[int, int]:
+        """File what was found, and what can be found then: pictures that were made from those.
+
+        Returns:
+            How many pictures were moved, or got another item, and how many were copied.
+        """
+        n_moved = n_copied = 0
+        while filings:
+            await self.file(filings)
+            n_moved += sum(one.is_moved for one in filings)
+            n_copied += sum(not one.is_moved for one in filings)
+            filings = await asyncio.to_thread(search.filings)
+        return n_moved, n_copied
+
+    async def file(self, filings: Sequence[Filing]) -> None:
+        """See filings through.
+
+        Raises:
+            StoreError: The disk failed; the next run sees them through.
+        """
+        async with self._one_by_one:
+            await self._file(filings)
+
+    async def _file(self, filings: Sequence[Filing]) -> None:
+        shelf = _Shelf(self.layout, self.history)
+        moves: list[_Move] = []
+        for begin in range(0, len(filings), _AT_ONCE):
+            lines = [self._line(one) for one in filings[begin : begin + _AT_ONCE]]
+            moves += [_Move.of(line) for line in lines if line.path != line.made.images[0].path]
+            await asyncio.to_thread(shelf.hold, lines)
+        for begin in range(0, len(filings), _AT_ONCE):
+            lines = [self._line(one) for one in filings[begin : begin + _AT_ONCE]]
+            begins = await self.ledger.append(*lines)
+            for line, place in zip(lines, begins, strict=True):
+                self.history.apply(line, self.history.place_in(self.ledger.path, place))
+            await asyncio.to_thread(shelf.write_words, lines)
+        await asyncio.to_thread(shelf.place, moves)
+
+    def _line(self, filing: Filing) -> Filed:
+        past = self.history.past(filing.source)
+        assert past is not None  # noqa: S101 - it was found in the history
+        is_other = filing.source != filing.name
+        path = past.last.images[0].path
+        line = Filed(
+            run_id=self.run_id,
+            item=filing.name[0],
+            key=filing.name[1],
+            at=self.clock.stamp(),
+            path=filing.path,
+            made=past.last,
+            moved_from=path if filing.is_moved and path != filing.path else None,
+        )
+        if not is_other:
+            return line
+        if not filing.is_moved:
+            return msgspec.structs.replace(line, cost_usd=NOTHING_USD)
+        return msgspec.structs.replace(
+            line, attempts=past.n_attempts, tokens=past.tokens, cost_usd=past.cost_usd
+        )
+
+
+def finish_filings(layout: Layout, history: History) -> None:
+    """Place what a killed run had written down; what it only held is let go of.
+
+    Raises:
+        StoreError: The disk failed.
+    """
+    held = {path.stem for path in layout.parts.glob(f"*{_HELD}")}
+    if not held:
+        return
+    *_, killed = segments(layout.ledger)
+    lines = (line for _, line in read_lines(killed) if isinstance(line, Filed))
+    # Of a place only the last word counts.
+    last = {line.path: line for line in lines if line.made.images[0].sha256 in held}
+    _Shelf(layout, history).place([_Move.of(line) for line in last.values()])
+
+
+def _link(path: Path, other: Path) -> None:
+    """Give a file another name as well; a copy, on a disk that has no links."""
+    if other.exists():
+        return
+    try:
+        os.link(path, other)
+    except OSError:
+        _copy(path, other)
+
+
+def _copy(path: Path, other: Path) -> None:
+    """Copy a file, durably; it is there whole or not at all."""
+    draft = other.with_name(f".{other.name}.copy")
+    with path.open("rb") as source, draft.open("wb") as target:
+        shutil.copyfileobj(source, target)
+        target.flush()
+        sync_file(target.fileno())
+    draft.replace(other)
+
+
+def _is(path: Path, sha256: str) -> bool:
+    with suppress(OSError):
+        return sha256_of(path) == sha256
+    return False

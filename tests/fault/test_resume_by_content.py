@@ -1,0 +1,332 @@
+"""What a run makes again, and what it does not: by what is asked for, never by names."""
+
+import os
+from collections import Counter
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from batchgen.plan import Redo
+from tests import ledgers, servers
+from tests.runs import Json, Ran, run_job, write_job
+from tests.servers import FaultServer, draws, refuses
+
+Head = dict[str, Any]
+
+
+def job_of(tmp_path: Path, *items: str | Json, **head: Any) -> Path:
+    return write_job(tmp_path / "job.jsonl", items, **head)
+
+
+def pictures(ran: Ran) -> dict[str, bytes]:
+    root = ran.directory / "images"
+    return {
+        path.relative_to(root).as_posix(): path.read_bytes()
+        for path in sorted(root.rglob("*"))
+        if path.is_file()
+    }
+
+
+def results(ran: Ran) -> dict[str, Json]:
+    return ledgers.results(ran.directory)
+
+
+def filed(ran: Ran) -> list[Json]:
+    return ledgers.filed(ran.directory)
+
+
+def spent(ran: Ran) -> Counter[str]:
+    return Counter(str(line["cost_usd"]) for line in results(ran).values())
+
+
+class Before:
+    """What a run left, before the next one changes it."""
+
+    def __init__(self, ran: Ran) -> None:
+        self.pictures, self.results, self.spent = pictures(ran), results(ran), spent(ran)
+
+
+@pytest.fixture
+def server() -> Any:
+    with FaultServer(servers.draws) as server:
+        yield server
+
+
+# --- what changes an item, and what does not ----------------------------------------------------
+
+
+async def test_a_renamed_item_keeps_its_picture_and_nothing_is_sent(
+    tmp_path: Path, server: FaultServer
+) -> None:
+    first = Before(
+        await run_job(job_of(tmp_path, "cat", {"id": "owl", "prompt": "an owl"}), server)
+    )
+    owl = first.pictures["owl.png"]
+    second = await run_job(job_of(tmp_path, "cat", {"id": "bird", "prompt": "an owl"}), server)
+    assert server.n_requests == 2
+    assert pictures(second) == {"cat.png": first.pictures["cat.png"], "bird.png": owl}
+    [line] = filed(second)
+    assert (line["item"], line["path"]) == ("bird", "images/bird.png")
+    bird, before = results(second)["bird"], first.results["owl"]
+    assert bird["status"] == "done"
+    told = ("key", "attempts", "tokens", "cost_usd", "outcome", "finished_at")
+    assert [bird[name] for name in told] == [before[name] for name in told]
+    assert (second.exit_code, second.summary.items.reused) == (0, 2)
+
+
+async def test_two_items_may_change_places(tmp_path: Path, server: FaultServer) -> None:
+    words = [{"id": "a", "prompt": "one"}, {"id": "b", "prompt": "two"}]
+    swapped = [{"id": "b", "prompt": "one"}, {"id": "a", "prompt": "two"}]
+    first = pictures(await run_job(job_of(tmp_path, *words), server))
+    second = await run_job(job_of(tmp_path, *swapped), server)
+    assert pictures(second) == {"a.png": first["b.png"], "b.png": first["a.png"]}
+    again = pictures(await run_job(job_of(tmp_path, *words), server))
+    assert (again, server.n_requests) == (first, 2)
+
+
+async def test_a_name_that_moves_on_takes_no_picture_with_it(
+    tmp_path: Path, server: FaultServer
+) -> None:
+    first = Before(await run_job(job_of(tmp_path, {"id": "a", "prompt": "one"}), server))
+    jobs = [{"id": "b", "prompt": "one"}, {"id": "a", "prompt": "new"}]
+    second = await run_job(job_of(tmp_path, *jobs), server)
+    assert server.requests == {"one": 1, "new": 1}
+    assert pictures(second)["b.png"] == first.pictures["a.png"] != pictures(second)["a.png"]
+
+
+async def test_a_new_output_name_moves_what_is_there(tmp_path: Path, server: FaultServer) -> None:
+    items = [{"id": name, "prompt": name, "tags": {"kind": "pet"}} for name in ("cat", "owl")]
+    first = Before(await run_job(job_of(tmp_path, *items), server))
+    output = {"name": "{kind}/{id}"}
+    second = await run_job(job_of(tmp_path, *items, output=output), server)
+    assert server.n_requests == 2
+    assert pictures(second) == {f"pet/{name}": data for name, data in first.pictures.items()}
+    assert spent(second) == first.spent
+    third = await run_job(job_of(tmp_path, *items, output=output), server)
+    assert (server.n_requests, len(filed(third))) == (2, 2)
+
+
+async def test_a_new_tag_provider_limit_or_price_makes_nothing_again(
+    tmp_path: Path, server: FaultServer
+) -> None:
+    await run_job(job_of(tmp_path, "cat"), server)
+    changed = {"id": "cat", "prompt": "cat", "tags": {"sku": "A-1"}}
+    head: Head = {"limits": {"rpm": 9}, "retries": {"unsure": 0}, "provider": "google"}
+    os.environ["GEMINI_API_KEY"] = "another-key-of-the-tests"
+    try:
+        ran = await run_job(job_of(tmp_path, changed, **head), server)
+    finally:
+        del os.environ["GEMINI_API_KEY"]
+    assert (server.n_requests, ran.summary.items.reused) == (1, 1)
+    assert results(ran)["cat"]["tags"] == {"sku": "A-1"}
+
+
+CHANGES: dict[str, Json] = {
+    "prompt": {"prompt": "cat!"},
+    "ratio": {"aspect_ratio": "4:5"},
+    "size": {"image_size": "2K"},
+    "seed": {"seed": 7},
+    "temperature": {"temperature": 0.5},
+    "search": {"google_search": True},
+    "instruction": {"system_instruction": "in oil"},
+    "extra": {"extra": {"labels": {"a": "b"}}},
+    "model": {"model": "gemini-2.5-flash-image"},
+    "modalities": {"modalities": ["TEXT", "IMAGE"]},
+}
+
+
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
+async def test_a_changed_setting_makes_exactly_its_items_again(
+    change: Json, tmp_path: Path, server: FaultServer
+) -> None:
+    await run_job(job_of(tmp_path, "owl", {"id": "cat", "prompt": "cat"}), server)
+    ran = await run_job(job_of(tmp_path, "owl", {"id": "cat", "prompt": "cat", **change}), server)
+    assert server.n_requests == 3
+    assert ran.summary.items.reused == 1
+    assert server.requests["owl"] == 1
+
+
+async def test_one_changed_byte_of_a_reference_makes_exactly_the_items_that_use_it_again(
+    tmp_path: Path, server: FaultServer
+) -> None:
+    for name in ("one", "two"):
+        (tmp_path / f"{name}.png").write_bytes(servers.png("a reference") + name.encode())
+    items: list[str | Json] = [
+        {"id": "a", "prompt": "a", "references": ["one.png"]},
+        {"id": "b", "prompt": "b", "references": ["two.png"]},
+        {"id": "c", "prompt": "c", "references": ["two.png", "one.png"]},
+        "d",
+    ]
+    await run_job(job_of(tmp_path, *items), server)
+    data = bytearray((tmp_path / "one.png").read_bytes())
+    data[-1] ^= 1
+    (tmp_path / "one.png").write_bytes(data)
+    await run_job(job_of(tmp_path, *items), server)
+    assert server.requests == {"a": 2, "b": 1, "c": 2, "d": 1}
+
+
+async def test_an_item_that_builds_on_a_renamed_one_is_not_made_again(
+    tmp_path: Path, server: FaultServer
+) -> None:
+    def job(parent: str, child: str) -> Path:
+        return job_of(
+            tmp_path,
+            {"id": child, "prompt": "wide", "references": [f"item:{parent}"]},
+            {"id": parent, "prompt": "hero"},
+        )
+
+    first = Before(await run_job(job("hero", "hero-wide"), server))
+    second = await run_job(job("main", "main-wide"), server)
+    assert server.n_requests == 2
+    assert set(pictures(second).values()) == set(first.pictures.values())
+    assert set(pictures(second)) == {"main.png", "main-wide.png"}
+
+
+async def test_a_file_that_is_gone_is_made_again_unless_another_has_the_same(
+    tmp_path: Path, server: FaultServer
+) -> None:
+    twins = [{"id": "a", "prompt": "one"}, {"id": "b", "prompt": "one"}]
+    ran = await run_job(job_of(tmp_path, *twins, "cat"), server)
+    before = pictures(ran)
+    (ran.directory / "images/a.png").unlink()
+    (ran.directory / "images/cat.png").unlink()
+    again = await run_job(job_of(tmp_path, *twins, "cat"), server)
+    assert server.requests == {"one": 1, "cat": 2}
+    assert pictures(again)["a.png"] == before["b.png"]
+
+
+# --- twins --------------------------------------------------------------------------------------
+
+
+async def test_twins_are_made_once_and_both_filed(tmp_path: Path, server: FaultServer) -> None:
+    twins = [{"id": f"twin-{n}", "prompt": "one"} for n in range(5)]
+    ran = await run_job(job_of(tmp_path, *twins, "cat", limits={"concurrency": 4}), server)
+    assert server.requests == {"one": 1, "cat": 1}
+    assert len(set(pictures(ran).values())) == 2
+    assert len(pictures(ran)) == 6
+    assert {line["status"] for line in results(ran).values()} == {"done"}
+    assert len(filed(ran)) == 4
+    assert (ran.exit_code, ran.summary.items.done, ran.summary.attempts.total) == (0, 6, 2)
+    # Paid once, and told once.
+    assert spent(ran) == {"0.000000": 4, "0.138160": 2}
+    again = await run_job(job_of(tmp_path, *twins, "cat"), server)
+    assert (server.n_requests, again.summary.items.reused) == (2, 6)
+
+
+async def test_a_twin_that_comes_later_gets_what_is_there(
+    tmp_path: Path, server: FaultServer
+) -> None:
+    first = {"id": "a", "prompt": "one"}
+    await run_job(job_of(tmp_path, first), server)
+    ran = await run_job(job_of(tmp_path, {"id": "b", "prompt": "one"}, first), server)
+    assert server.n_requests == 1
+    assert set(pictures(ran)) == {"a.png", "b.png"}
+
+
+async def test_copies_are_no_twins(tmp_path: Path, server: FaultServer) -> None:
+    ran = await run_job(job_of(tmp_path, {"id": "cat", "prompt": "cat", "count": 3}), server)
+    assert server.n_requests == 3
+    assert len(set(pictures(ran).values())) == 3
+
+
+async def test_the_twins_of_an_item_that_failed_are_skipped_and_cost_nothing(
+    tmp_path: Path, server: FaultServer
+) -> None:
+    server.script = lambda asked: (
+        refuses(400, {"error": {"message": "no"}}) if asked.prompt == "one" else draws(asked)
+    )
+    twins = [{"id": f"twin-{n}", "prompt": "one"} for n in range(3)]
+    ran = await run_job(job_of(tmp_path, "cat", *twins), server)
+    assert server.requests == {"cat": 1, "one": 1}
+    told = {line["id"]: line["status"] for line in results(ran).values()}
+    assert told == {"cat": "done", "twin-0": "failed", "twin-1": "skipped", "twin-2": "skipped"}
+    n_lines = len(ran.attempts)
+    again = await run_job(job_of(tmp_path, "cat", *twins), server)
+    assert (server.n_requests, len(again.attempts)) == (2, n_lines)
+    server.script = servers.draws
+    mended = await run_job(job_of(tmp_path, "cat", *twins), server, redo=Redo(failed=frozenset()))
+    assert (server.n_requests, mended.exit_code, mended.summary.items.done) == (3, 0, 4)
+
+
+async def test_twins_by_the_bytes_of_their_references_are_made_once(
+    tmp_path: Path, server: FaultServer
+) -> None:
+    for name in ("one", "two"):
+        (tmp_path / f"{name}.png").write_bytes(servers.png("a reference"))
+    items = [{"id": name, "prompt": "x", "references": [f"{name}.png"]} for name in ("one", "two")]
+    await run_job(job_of(tmp_path, *items), server)
+    assert server.n_requests == 1
+
+
+async def test_children_of_twins_are_twins(tmp_path: Path, server: FaultServer) -> None:
+    items: list[str | Json] = [
+        {"id": "a", "prompt": "one"},
+        {"id": "b", "prompt": "one"},
+        {"id": "a-wide", "prompt": "wide", "references": ["item:a"]},
+        {"id": "b-wide", "prompt": "wide", "references": ["item:b"]},
+    ]
+    ran = await run_job(job_of(tmp_path, *items), server)
+    assert (server.n_requests, ran.exit_code, len(pictures(ran))) == (2, 0, 4)
+    assert (ran.summary.items.done, len(filed(ran))) == (4, 2)
+
+
+async def test_a_forced_twin_is_made_once_too(tmp_path: Path, server: FaultServer) -> None:
+    twins = [{"id": "a", "prompt": "one"}, {"id": "b", "prompt": "one"}]
+    first = Before(await run_job(job_of(tmp_path, *twins), server))
+    second = await run_job(job_of(tmp_path, *twins), server, redo=Redo(done=True))
+    assert server.n_requests == 2
+    new = pictures(second)
+    assert new["a.png"] == new["b.png"] != first.pictures["a.png"]
+
+
+# --- killed while pictures are moved ------------------------------------------------------------
+
+
+class KilledError(BaseException):
+    """Nothing runs after it, as after a kill."""
+
+
+@pytest.mark.parametrize("n", range(3, 40))
+async def test_a_kill_while_pictures_are_moved_loses_none(
+    n: int, tmp_path: Path, server: FaultServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = [{"id": "a", "prompt": "one"}, {"id": "b", "prompt": "two"}, {"id": "c", "prompt": "3"}]
+    renamed = [
+        {"id": "b", "prompt": "one"},
+        {"id": "a", "prompt": "two"},
+        {"id": "d", "prompt": "3"},
+        {"id": "e", "prompt": "3"},
+    ]
+    first = pictures(await run_job(job_of(tmp_path, *words), server))
+    job = job_of(tmp_path, *renamed)
+    with monkeypatch.context() as patched:
+        left = [n]
+
+        def counted(real: Callable[..., Any]) -> Callable[..., Any]:
+            def call(*args: Any, **known: Any) -> Any:
+                if left[0] <= 1:
+                    raise KilledError
+                left[0] -= 1
+                return real(*args, **known)
+
+            return call
+
+        for owner, name in ((os, "link"), (Path, "replace"), (Path, "unlink"), (os, "fsync")):
+            patched.setattr(owner, name, counted(getattr(owner, name)))
+        with suppress(KilledError):
+            await run_job(job, server, whole=False)
+    ran = await run_job(job, server, whole=False)
+    assert server.n_requests == 3
+    ledgers.check_directory(ran.directory, ended=False)
+    expected = {
+        "a.png": first["b.png"],
+        "b.png": first["a.png"],
+        "d.png": first["c.png"],
+        "e.png": first["c.png"],
+    }
+    assert {name: data for name, data in pictures(ran).items() if name in expected} == expected
+    assert ran.summary.items.done == 4
+    assert not list((ran.directory / ".parts").iterdir())
