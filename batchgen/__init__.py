@@ -5,7 +5,8 @@
     intake       depend-  limits/  references/   attempt  settle    ledger     export   known_models
     selection    encies   retry    conversation           store/    recorder
                  forecast budget
-                 course   breakers
+                 filing   breakers
+                 course
 
 Everything that a program may rely on is in `__all__`:
 

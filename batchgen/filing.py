@@ -8,13 +8,13 @@ A picture is held under a second name in `.parts/` before the ledger says where 
 go of when it lies there: so two items may change places, and whenever the process is killed, each
 picture that the ledger names is in its place or is put there by the next run.
 
-Source: docs/adr/0011.
+Source: docs/adr/0012.
 """
 
 import asyncio
 import os
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -164,16 +164,31 @@ class Search:
                     present.add(item.id)
                     claimed.update(turn_names(item))
         for one in wanted:
-            for key in one.keys:
-                names = [(item_id, key) for item_id in sources.get(key, ())]
-                # What is said early in a conversation goes only to one that was renamed.
-                names = [name for name in names if one.is_last or name[0] not in present]
-                source = next((name for name in names if self._picture(name) is not None), None)
-                if source is not None:
-                    is_moved = source not in claimed
-                    claimed.add(source)
-                    yield self._filing(one, source, is_moved=is_moved)
-                    break
+            source = self._source(one, sources, claimed, present)
+            if source is not None:
+                is_moved = source not in claimed
+                claimed.add(source)
+                yield self._filing(one, source, is_moved=is_moved)
+
+    def _source(
+        self,
+        one: _Wanted,
+        sources: Mapping[str, Sequence[str]],
+        claimed: Container[Name],
+        present: Container[str],
+    ) -> Name | None:
+        """Who has what is wanted; itself, under another key, before any other."""
+        own_id, own_key = one.name
+        for key in one.keys:
+            for item_id in sorted(sources.get(key, ()), key=lambda item_id: item_id != own_id):
+                name = (item_id, key)
+                # What an item of the job has of another model stays its own; and what was said
+                # early in a conversation goes only to one that was renamed.
+                is_free = key == own_key or name not in claimed
+                is_own = one.is_last or item_id == own_id or item_id not in present
+                if is_free and is_own and self._picture(name) is not None:
+                    return name
+        return None
 
     def _filing(self, one: _Wanted, source: Name, *, is_moved: bool) -> Filing:
         picture = self._picture(source)

@@ -1,6 +1,7 @@
 """What the caller of a run decides, and what becomes of it beside what the job says."""
 
 import math
+from collections.abc import Collection
 from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
@@ -15,6 +16,7 @@ from batchgen.selection import Selection
 from batchgen.wording import read_duration
 
 FAILED: Final = "failed.jsonl"
+IGNORABLE: Final = frozenset({"model"})
 
 
 class RunOptions(TypedDict, total=False):
@@ -46,6 +48,10 @@ class RunOptions(TypedDict, total=False):
     """What to send besides what is not done."""
     selection: Selection
     """The part of the job that the run is about."""
+    marked: bool
+    """Only what `review.jsonl` marks to be made again; the old pictures are kept in quarantine."""
+    ignore_change: Collection[str]
+    """What may change without an item being made again: `model`."""
     limit: int | None
     """So many items that need work, in order; the others wait for another run."""
 
@@ -71,6 +77,8 @@ def check_options(options: RunOptions) -> None:
         raise TypeError(f"unknown options {', '.join(unknown)}; expected some of {known}")
     read_limits(Limits(), options)
     read_budget(Budget(), options, Clock())
+    if unknown := sorted(set(options.get("ignore_change", ())) - IGNORABLE):
+        raise UsageError(f"ignore_change {', '.join(unknown)}: expected model")
     limit = options.get("limit")
     if limit is not None and limit < 1:
         raise UsageError(f"limit {limit}: expected a number of at least 1")

@@ -24,13 +24,22 @@ class Redo:
         failed: Failed items of every kind (None: only those worth another try), or only those
             whose last outcome is among these.
         done: Done items as well.
+        marked: Done items that have these pictures, by id and SHA-256.
     """
 
     failed: frozenset[Outcome] | None = None
     done: bool = False
+    marked: Mapping[str, str] = field(default_factory=dict)
+
+    def wants(self, item: Item, last: Attempt) -> bool:
+        """Whether a done item is to be made again because its picture is marked."""
+        picture = final_image(last.images)
+        return picture is not None and self.marked.get(item.id) == picture.sha256
 
 
-Reason: TypeAlias = Literal["new", "pending", "failed", "file_missing", "forced", "waiting"]
+Reason: TypeAlias = Literal[
+    "new", "pending", "failed", "file_missing", "forced", "marked", "waiting"
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,6 +243,8 @@ class Agenda:
         match past.status:
             case "done" if self._redo.done:
                 return Todo(item, "forced")
+            case "done" if self._redo.wants(item, past.last):
+                return Todo(item, "marked")
             case "done":
                 is_there = self._history.has_files(past.last, self._root)
                 return settled if is_there else Todo(item, "file_missing")

@@ -71,6 +71,7 @@ from batchgen.references import ReferenceLibrary
 from batchgen.report import Summary, rebuild
 from batchgen.report.rebuild import is_left, result_of, summarize
 from batchgen.retry import Retries
+from batchgen.review import read_redo
 from batchgen.sanitize import Secrets
 from batchgen.selection import Selection
 from batchgen.settle import CallEnd, Settler
@@ -173,6 +174,10 @@ class Runner:
             stack.enter_context(
                 OutputLock(self._layout.lock, run_id=self.run_id, at=self._began_at)
             )
+            if self._options.get("marked"):
+                marked = read_redo(self._layout.review)
+                self._redo = replace(self._redo, marked=marked)
+                self._selection = msgspec.structs.replace(self._selection, ids=frozenset(marked))
             await intake.fetch()
             self._twins = intake.twins
             self._go_on()
@@ -333,7 +338,12 @@ class Runner:
             self._layout, self._warn, since=_since(self._limits, self._budget, self._began_at)
         )
         await asyncio.to_thread(finish_filings, self._layout, history)
-        search = Search(self._layout, history, partial(self._resolved_items, history))
+        search = Search(
+            self._layout,
+            history,
+            partial(self._resolved_items, history),
+            any_model="model" in self._options.get("ignore_change", ()),
+        )
         filings = [] if self._redo.done else await asyncio.to_thread(search.filings)
         self._refuse_to_overwrite(history, filings)
         ledger = await stack.enter_async_context(

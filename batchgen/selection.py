@@ -26,12 +26,14 @@ class Selection(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
 
     Attributes:
         only: Patterns for ids (`*`, `?`, `[…]`), of which one must match.
+        ids: Those of the items, if it is about some that are known by name.
         tags: Tags that an item must have, each with one of these values.
         shard: The part of what is left; it has no flag yet.
         sample: So many of what is left then, spread over it.
     """
 
     only: tuple[str, ...] = ()
+    ids: frozenset[str] | None = None
     tags: Mapping[str, tuple[str, ...]] = {}
     shard: Shard | None = None
     sample: int | None = None
@@ -39,7 +41,7 @@ class Selection(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     @property
     def is_whole(self) -> bool:
         """Whether it leaves nothing out."""
-        return not (self.only or self.tags or self.shard or self.sample is not None)
+        return self == Selection()
 
     def marks(self, items: Callable[[], Iterable[Item]]) -> Iterator[bool]:
         """Say of each item, in order, whether it is selected.
@@ -67,6 +69,8 @@ class Selection(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
             yield item if shard is None or n % shard.total == shard.number % shard.total else None
 
     def _fits(self, item: Item) -> bool:
+        if self.ids is not None and item.id not in self.ids:
+            return False
         return (
             not self.only or any(fnmatchcase(item.id, pattern) for pattern in self.only)
         ) and all(item.tags.get(name) in values for name, values in self.tags.items())

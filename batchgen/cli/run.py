@@ -131,6 +131,18 @@ def _tags(
     callback=_redo_outcomes,
     help="Send what was refused for good too; or, of what failed, only these outcomes.",
 )
+@click.option(
+    "--redo",
+    "marked",
+    is_flag=True,
+    help="Only what review.jsonl marks to be made again; the old pictures are kept.",
+)
+@click.option(
+    "--ignore-change",
+    type=click.Choice(["model"]),
+    multiple=True,
+    help="What was made by another model counts as done.",
+)
 @click.option("--force", is_flag=True, help="Send also what is done; it is paid again.")
 @click.option("--limit", type=click.IntRange(min=1), help="So many items that need work, in order.")
 @click.option("--sample", type=click.IntRange(min=1), help="So many items, spread over the job.")
@@ -199,7 +211,8 @@ def run(  # noqa: PLR0913 - one parameter a flag
 
     Running a job again sends what is not done, except items that were last refused for good
     (blocked, bad_request, wrong_size) and what builds on them: --retry-failed sends those too.
-    --force sends also what is done, and it is paid again.
+    --force sends also what is done, and it is paid again. What an item asks for counts, not its
+    name: a renamed item keeps its picture, and items that ask for the same are made once.
 
     The first request goes alone. The service's own limits are found out and kept to; a service
     that is away is waited for (retries.patience in the job).

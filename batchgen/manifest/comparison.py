@@ -164,7 +164,8 @@ class Comparison:
             return
         message = (
             f"it asks for the same picture as {shown(first.id)} "
-            f"({_where(first, entry.home)}); for several of one kind write count"
+            f"({_where(first, entry.home)}) and gets a copy of it; "
+            "for several of one kind write count"
         )
         place = entry.home.place(())
         self._problems.warning(entry.home.path, place, f"items[{item.id}]", message)

@@ -51,6 +51,11 @@ class Layout:
         return self.root / ".lock"
 
     @property
+    def review(self) -> Path:
+        """What somebody thinks of the pictures."""
+        return self.root / "review.jsonl"
+
+    @property
     def runs(self) -> Path:
         """Each run's summary."""
         return self.root / "runs"

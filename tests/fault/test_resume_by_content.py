@@ -1,5 +1,6 @@
 """What a run makes again, and what it does not: by what is asked for, never by names."""
 
+import json
 import os
 from collections import Counter
 from collections.abc import Callable
@@ -9,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from batchgen.errors import UsageError
 from batchgen.plan import Redo
 from tests import ledgers, servers
 from tests.runs import Json, Ran, run_job, write_job
@@ -196,6 +198,112 @@ async def test_a_file_that_is_gone_is_made_again_unless_another_has_the_same(
     again = await run_job(job_of(tmp_path, *twins, "cat"), server)
     assert server.requests == {"one": 1, "cat": 2}
     assert pictures(again)["a.png"] == before["b.png"]
+
+
+async def test_a_renamed_conversation_goes_on_where_it_was(
+    tmp_path: Path, server: FaultServer
+) -> None:
+    def poster(name: str, *prompts: str) -> Path:
+        turns = [{"prompt": one} for one in prompts]
+        return job_of(tmp_path, {"id": name, "turns": turns, "model": "gemini-2.5-flash-image"})
+
+    await run_job(poster("poster", "draw", "bluer"), server)
+    await run_job(poster("placard", "draw", "bluer"), server)
+    assert server.n_requests == 2
+    ran = await run_job(poster("bill", "draw", "bluer", "larger"), server)
+    assert (server.n_requests, ran.exit_code) == (3, 0)
+    *_, last = server.log
+    assert last.body.count(b'"role":"model"') == 2
+
+
+# --- what is said to be of no matter, and what is marked ----------------------------------------
+
+
+async def test_another_model_makes_nothing_again_if_that_is_of_no_matter(
+    tmp_path: Path, server: FaultServer
+) -> None:
+    items: list[str | Json] = [
+        "cat",
+        {"id": "wide", "prompt": "wide", "references": ["item:cat"]},
+        {"id": "poster", "turns": [{"prompt": "draw"}, {"prompt": "bluer"}]},
+    ]
+    first = Before(await run_job(job_of(tmp_path, *items), server))
+    newer = job_of(tmp_path, *items, "owl", defaults={"model": "gemini-3.1-flash-image"})
+    second = await run_job(newer, server, ignore_change=["model"])
+    assert server.n_requests == 4 + 1
+    assert first.pictures.items() <= pictures(second).items()
+    assert results(second)["cat"]["model"] == "gemini-3-pro-image"
+    assert results(second)["owl"]["model"] == "gemini-3.1-flash-image"
+    assert spent(second) >= first.spent
+    # It is written down: the next run need not be told.
+    await run_job(newer, server)
+    assert server.n_requests == 5
+
+
+async def test_what_another_item_has_of_another_model_stays_its_own(
+    tmp_path: Path, server: FaultServer
+) -> None:
+    pro = {"id": "pro", "prompt": "cat"}
+    flash = {"id": "flash", "prompt": "cat", "model": "gemini-2.5-flash-image"}
+    await run_job(job_of(tmp_path, pro), server)
+    ran = await run_job(job_of(tmp_path, pro, flash), server, ignore_change=["model"])
+    assert (server.n_requests, len(set(pictures(ran).values()))) == (2, 2)
+
+
+async def test_another_model_makes_all_again_otherwise(tmp_path: Path, server: FaultServer) -> None:
+    await run_job(job_of(tmp_path, "cat"), server)
+    newer = job_of(tmp_path, "cat", defaults={"model": "gemini-3.1-flash-image"})
+    await run_job(newer, server)
+    assert server.n_requests == 2
+
+
+def marks(ran: Ran, **words: str) -> None:
+    lines = [
+        {"item": name, "sha256": results(ran)[name]["images"][0]["sha256"], "mark": word}
+        for name, word in words.items()
+    ]
+    text = "".join(json.dumps(line) + "\n" for line in lines)
+    (ran.directory / "review.jsonl").write_text(text, "utf-8")
+
+
+async def test_exactly_the_marked_pictures_are_made_again_once_and_the_old_ones_are_kept(
+    tmp_path: Path, server: FaultServer
+) -> None:
+    first = await run_job(job_of(tmp_path, "cat", "owl", "fox"), server)
+    before = Before(first)
+    marks(first, cat="redo", owl="keep", fox="redo")
+    job = job_of(tmp_path, "cat", "owl", "fox", "new")
+    second = await run_job(job, server, marked=True, whole=False)
+    assert server.requests == {"cat": 2, "owl": 1, "fox": 1 + 1}
+    assert second.summary.items.done == 2
+    kept = [path.read_bytes() for path in (second.directory / "quarantine").rglob("*.png")]
+    assert sorted(kept) == sorted(before.pictures[name] for name in ("cat.png", "fox.png"))
+    third = await run_job(job, server, marked=True, whole=False)
+    assert (server.n_requests, third.exit_code) == (5, 0)
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        (None, "nothing is marked"),
+        ('{"item":"cat"}\n', "review.jsonl:1"),
+        ("{\n", "review.jsonl:1"),
+    ],
+)
+async def test_marks_that_cannot_be_read_are_told_and_nothing_is_sent(
+    text: str | None, told: str, tmp_path: Path, server: FaultServer
+) -> None:
+    ran = await run_job(job_of(tmp_path, "cat"), server)
+    if text is not None:
+        (ran.directory / "review.jsonl").write_text(text, "utf-8")
+    with pytest.raises(UsageError, match=told):
+        await run_job(job_of(tmp_path, "cat", "owl"), server, marked=True)
+    assert server.n_requests == 1
+
+
+async def test_what_may_change_is_the_model_alone(tmp_path: Path, server: FaultServer) -> None:
+    with pytest.raises(UsageError, match="expected model"):
+        await run_job(job_of(tmp_path, "cat"), server, ignore_change=["prompt"])
 
 
 # --- twins --------------------------------------------------------------------------------------

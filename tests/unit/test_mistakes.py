@@ -1802,7 +1802,7 @@ def test_a_program_reads_errors_and_warnings_as_json(desk: Path) -> None:
     items = "- {id: a, prompt: p}\n- {id: b, prompt: p}\n- {id: c, prompt: q, image_siez: 1K}\n"
     job = desk / write("job.yaml", ITEMS + items)
     done = batchgen("validate", "--json", job)
-    twin = "it asks for the same picture as 'a' (on line 3); for several of one kind write count"
+    twin = "it asks for the same picture as 'a' (on line 3) and gets a copy of it; for several of one kind write count"
     assert json.loads(done.out) == {
         "errors": [
             {
@@ -1869,8 +1869,8 @@ def test_items_that_ask_for_the_same_are_a_warning() -> None:
         + "- {id: a, prompt: p}\n- {id: b, prompt: p, tags: {x: y}}\n- {each: t.csv, id: '{sku}', prompt: p}\n",
     )
     assert warnings_of(job) == [
-        "job.yaml:4:3: warning: items[b]: it asks for the same picture as 'a' (on line 3); for several of one kind write count",
-        "t.csv:2:1: warning: items[c]: it asks for the same picture as 'a' (at job.yaml:3); for several of one kind write count (and 1 more like it)",
+        "job.yaml:4:3: warning: items[b]: it asks for the same picture as 'a' (on line 3) and gets a copy of it; for several of one kind write count",
+        "t.csv:2:1: warning: items[c]: it asks for the same picture as 'a' (at job.yaml:3) and gets a copy of it; for several of one kind write count (and 1 more like it)",
     ]
 
 
