@@ -67,11 +67,14 @@ class _Reading:
 
     def take(self, line: Line) -> None:
         """Count one line, in the order of the ledger."""
+        if self.history.knows(line):
+            return
         if isinstance(line, Run) and line.run_id not in self.history.runs:
+            before = self.totals if self.history.runs else None
+            self.totals_before, self.totals = before, RunTotals()
+            if before is not None and self.run_id not in self.history.ends:
+                self.totals.inherit(before)
             self.run_id = line.run_id
-            if self.history.runs:
-                self.totals_before = self.totals
-            self.totals = RunTotals()
             self.failing_before = frozenset(self.failing)
             self.begun.clear()
         elif isinstance(line, Attempt):
