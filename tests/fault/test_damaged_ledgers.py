@@ -147,7 +147,7 @@ def warnings(ran: Ran) -> list[str]:
 async def all_resumed(finished: Finished, damaged: Iterable[bytes]) -> int:
     """Do so for each ledger; return how many there were."""
     n = 0
-    for n, ledger in enumerate(damaged, 1):  # noqa: B007 - the last number is their count
+    for n, ledger in enumerate(damaged, 1):
         await resumed(finished, ledger, n)
     return n
 
