@@ -9,6 +9,7 @@ from pathlib import Path
 
 import msgspec
 
+from batchgen.errors import OutputHeld, store_errors
 from batchgen.manifest import Manifest
 from batchgen.manifest.seen import Seen
 from batchgen.model import Item, content_key
@@ -51,6 +52,21 @@ class Intake:
         items = self.manifest.items(self.references, model=model, needs_prices=needs_prices)
         write_items(self.draft, self._noting_urls(items))
         self.manifest.raise_problems()
+
+    def hold(self) -> None:
+        """Go on, now that the directory is held: the drafts that killed runs left go away.
+
+        Raises:
+            OutputHeld: Another run came in between, and took this draft for one of those.
+            StoreError: The disk failed.
+        """
+        directory = self.draft.parent
+        if not self.draft.is_file():
+            raise OutputHeld(f"{directory} was held by another run until just now; run again")
+        with store_errors(directory):
+            for left in directory.glob(".items.*.tmp"):
+                if left != self.draft:
+                    left.unlink(missing_ok=True)
 
     async def fetch(self) -> None:
         """Fetch what items refer to by address; from then on they are known by its bytes.

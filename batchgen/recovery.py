@@ -11,7 +11,7 @@ from batchgen.settle import CallEnd, Settler
 from batchgen.store.history import History, read_history
 from batchgen.store.layout import Layout
 from batchgen.store.ledger import Sent, move_torn_tail, segments
-from batchgen.store.receipts import load_receipt, part_name
+from batchgen.store.receipts import answered, load_receipt, part_name
 
 _MAX_TOLD = 10
 
@@ -47,13 +47,15 @@ class Recovery:
     def ends(self, history: History) -> Iterator[tuple[CallEnd, Decision]]:
         """Yield the end of each request that left and has no `attempt` line, and what follows.
 
-        An answer of which a receipt is found is finished from disk and costs nothing more; any
-        other may have been billed, and is `interrupted`.
+        An answer of which a receipt is found is finished from disk and costs nothing more, also
+        where a damaged ledger has nothing of its request; any other may have been billed, and is
+        `interrupted`.
 
         Raises:
             StoreError: The disk failed.
         """
-        for sent in list(history.unfinished.values()):
+        found = (sent for sent in answered(self.layout.parts) if not history.knows(sent))
+        for sent in (history.unfinished | {sent.call: sent for sent in found}).values():
             receipt = load_receipt(self.layout.parts, sent)
             if receipt is None:
                 yield self._interrupted(sent), "retry"

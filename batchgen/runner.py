@@ -174,6 +174,7 @@ class Runner:
             stack.enter_context(
                 OutputLock(self._layout.lock, run_id=self.run_id, at=self._began_at)
             )
+            intake.hold()
             if self._options.get("marked"):
                 marked = read_redo(self._layout.review)
                 self._redo = replace(self._redo, marked=marked)
@@ -346,6 +347,7 @@ class Runner:
         )
         filings = [] if self._redo.done else await asyncio.to_thread(search.filings)
         self._refuse_to_overwrite(history, filings)
+        await self._sum_up_the_last_run(history)
         ledger = await stack.enter_async_context(
             Ledger(self._layout.segment(self.run_id), self._secrets)
         )
@@ -461,6 +463,14 @@ class Runner:
                 f"{found.path} is the picture of '{found.other_id}', and '{found.item_id}' would "
                 "be written over it: change output.name or the id, or use another -o"
             )
+
+    async def _sum_up_the_last_run(self, history: History) -> None:
+        """Write the summary of a run that was killed when it had ended, and not told it yet."""
+        last = max(history.ends, default=None)
+        if last is None or last != max(history.runs, default=None):
+            return
+        if not (self._layout.runs / f"{last}.json").exists():
+            await asyncio.to_thread(rebuild, self.directory)
 
     async def _recover(self, retries: Retries) -> None:
         """Write the lines that a killed run did not live to write."""

@@ -4,6 +4,7 @@ import hashlib
 import json
 import re
 from decimal import Decimal
+from itertools import takewhile
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -119,7 +120,7 @@ def check_directory(directory: Path, *, ended: bool = True) -> None:
     assert not list((directory / ".parts").iterdir())
     assert not [path for path in directory.rglob("*.tmp") if path.is_file()]
     _check_images(directory)
-    _check_summary(directory, ledger[-1])
+    _check_summary(directory, ledger)
 
 
 def _check_segment(segment: list[Json]) -> None:
@@ -217,9 +218,9 @@ def check_image(directory: Path, image: Json) -> None:
         assert Image.MIME[opened.format or ""] == image["mime"]
 
 
-def _check_summary(directory: Path, segment: list[Json]) -> None:
+def _check_summary(directory: Path, ledger: list[list[Json]]) -> None:
     """The summary adds up to this run's lines."""
-    told = summary(directory)
+    told, segment = summary(directory), ledger[-1]
     calls = [line for line in segment if is_attempt(line) and line["run_id"] == told["run_id"]]
     calls = [line for line in calls if line["attempt"] > 0]
     by_outcome: dict[str, int] = {}
@@ -234,8 +235,11 @@ def _check_summary(directory: Path, segment: list[Json]) -> None:
     else:
         assert told["cost_usd"] is None
     assert told["cost_unknown_attempts"] == len(unknown)
-    # Besides its own, a run lists what it found that a killed run had sent.
-    maybe = [line for line in segment if is_attempt(line) and line["billed"] == "maybe"]
+    # Besides its own, a run lists what it found that a killed run had sent, and what killed runs
+    # before it had found or met themselves: they have no summary.
+    without = takewhile(lambda one: not one or one[-1]["event"] != "end", reversed(ledger[:-1]))
+    listed = [line for one in (segment, *without) for line in one if is_attempt(line)]
+    maybe = [line for line in listed if line["billed"] == "maybe"]
     assert told["maybe_billed"]["count"] == len(maybe)
     for name, n_tokens in told["tokens"].items():
         assert n_tokens == sum(line["tokens"][name] for line in calls if line["tokens"])

@@ -60,11 +60,14 @@ class _Reading:
 
     def take(self, line: Line, place: int) -> None:
         """Count one line, in the order of the ledger."""
+        if self.history.knows(line):
+            return
         if isinstance(line, Run) and line.run_id not in self.history.runs:
+            before = self.totals if self.history.runs else None
+            self.totals_before, self.totals = before, RunTotals()
+            if before is not None and self.run_id not in self.history.ends:
+                self.totals.inherit(before)
             self.run_id = line.run_id
-            if self.history.runs:
-                self.totals_before = self.totals
-            self.totals = RunTotals()
             self.failing_before = frozenset(self.failing)
             self.begun.clear()
         elif isinstance(line, Attempt):
@@ -73,7 +76,7 @@ class _Reading:
             else:
                 self.totals.found(line)
             name = (line.item, line.key)
-            if not self.history.knows(name):
+            if not self.history.has(name):
                 self.begun.add(name)
             if line.decision == "failed":
                 self.failing |= {line.item, name}
@@ -96,7 +99,7 @@ class _Reading:
     def failed_before(self, item: Item) -> bool:
         """Whether the last run found the item failing: by its key, or by its id if that is new."""
         names = turn_names(item)
-        known = [name for name in names if self.history.knows(name) and name not in self.begun]
+        known = [name for name in names if self.history.has(name) and name not in self.begun]
         if not known:
             return item.id in self.failing_before
         return any(name in self.failing_before for name in known)

@@ -67,7 +67,10 @@ class FailureGroup(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class MaybeBilled(msgspec.Struct, frozen=True, kw_only=True):
-    """Calls that may have been billed without a result: this run's, and those it found."""
+    """Calls that may have been billed without a result.
+
+    This run's, those that it found, and those of killed runs before it, which have no summary.
+    """
 
     count: int = 0
     attempts: list[dict[str, Any]] = []
@@ -201,6 +204,11 @@ class RunTotals:
                 names = ("item", "turn", "attempt", "at", "outcome", "request_id")
                 line = {name: getattr(attempt, name) for name in names}
                 self.maybe.append({**line, "cost_usd": attempt.cost_usd})
+
+    def inherit(self, killed: "RunTotals") -> None:
+        """List what a killed run before this one has no summary for."""
+        self.n_maybe, self.maybe_usd = killed.n_maybe, killed.maybe_usd
+        self.maybe = list(killed.maybe)
 
     def _bill(self, attempt: Attempt) -> None:
         usd = attempt.cost_usd

@@ -116,6 +116,8 @@ class History:
             line: The line.
             place: Where it stands, as `place_in` says; one that stands nowhere yet is kept.
         """
+        if self.knows(line):
+            return
         match line:
             case Attempt():
                 sent = self.unfinished.pop((line.run_id, line.item, line.turn, line.attempt), None)
@@ -136,7 +138,19 @@ class History:
         """Name a place: that of the line which begins so many bytes into a segment."""
         return self._lines.place_in(segment, begins)
 
-    def knows(self, name: Name) -> bool:
+    def knows(self, line: Line) -> bool:
+        """Whether a line tells nothing new: a disk that failed may give one twice, and later on.
+
+        What came of a call stays, and a call that has ended is not under way again.
+        """
+        if not isinstance(line, Sent | Attempt) or not line.attempt:
+            return False
+        past = self.past((line.item, line.key))
+        if past is None or past.last.run_id != line.run_id:
+            return False
+        return line.attempt <= past.last.attempt
+
+    def has(self, name: Name) -> bool:
         """Whether anything was ever done for an item and key."""
         return hash(name) in self._last
 

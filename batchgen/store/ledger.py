@@ -242,15 +242,12 @@ def read_lines(path: Path, unreadable: list[str] | None = None) -> Iterator[tupl
         for number, text in enumerate(file, 1):
             if not text.endswith(b"\n"):
                 return
-            try:
-                line = decode_line(text)
-            except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-                _refuse_newer(_version(text), path, number)
-                if unreadable is not None:
-                    unreadable.append(f"{path.name}:{number}: {error}")
-            else:
-                _refuse_newer(line.v, path, number)
-                yield begins, line
+            line, why = _read_line(text)
+            _refuse_newer(_version(text) if line is None else line.v, path, number)
+            if why is not None and unreadable is not None:
+                unreadable.append(f"{path.name}:{number}: {why}")
+            if line is not None:
+                yield begins + text.rfind(b"\0") + 1, line
             begins += len(text)
 
 
@@ -262,6 +259,22 @@ def decode_line(text: bytes) -> Line:
     """
     line: Line = _decoder.decode(text)
     return line
+
+
+def _read_line(text: bytes) -> tuple[Line | None, str | None]:
+    """Read a line, and say what is wrong with it.
+
+    A power cut may leave a page of NULs in a file; what was written behind it is a line all the
+    same, for none of ours holds one.
+    """
+    try:
+        return _decoder.decode(text), None
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        _, nul, behind = text.rpartition(b"\0")
+        if nul:
+            with suppress(msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+                return _decoder.decode(behind), f"{text.count(nul)} NULs stand before the line"
+        return None, str(error)
 
 
 def _version(text: bytes) -> int:
@@ -280,6 +293,9 @@ def _refuse_newer(version: int, path: Path, number: int) -> None:
 
 def move_torn_tail(path: Path) -> Path | None:
     """Move a last line without its end beside the segment, as a kill may leave one.
+
+    If nothing but the end is missing, the line stays as well: it may be all that is known of a
+    picture.
 
     Returns:
         Where it was put; None if the segment ends properly.
@@ -303,6 +319,11 @@ def move_torn_tail(path: Path) -> Path | None:
             kept.write(torn + b"\n")
             kept.flush()
             os.fsync(kept.fileno())
-        file.truncate(size - len(torn))
+        if _read_line(torn)[0] is None:
+            file.truncate(size - len(torn))
+        else:
+            file.seek(size)
+            file.write(b"\n")
+            file.flush()
         os.fsync(file.fileno())
     return aside

@@ -5,6 +5,8 @@ and lets the next run finish the answer without asking, and paying, again.
 """
 
 import hashlib
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -66,16 +68,22 @@ def save_receipt(directory: Path, receipt: Receipt, secrets: Secrets) -> Path:
 
 
 def load_receipt(directory: Path, sent: Sent) -> Receipt | None:
-    """Find the receipt of a request whose outcome nobody wrote; None if there is none.
+    """Find the receipt of a request whose outcome nobody wrote; None if there is none."""
+    found = _read_receipts(directory, f"{part_name(sent)}.json")
+    return next((receipt for receipt in found if receipt.sent == sent), None)
+
+
+def answered(directory: Path) -> Iterator[Sent]:
+    """Yield the requests whose whole answers lie here, whatever the ledger has of them."""
+    for receipt in _read_receipts(directory, "*.json"):
+        yield receipt.sent
+
+
+def _read_receipts(directory: Path, name: str) -> Iterator[Receipt]:
+    """Read what is a receipt of the files of a name.
 
     A draft will do if it is whole: the run was killed before it had its name.
     """
-    name = f"{part_name(sent)}.json"
-    for path in (directory / name, *directory.glob(f".{name}.*.draft")):
-        try:
-            receipt = msgspec.json.decode(path.read_bytes(), type=Receipt)
-        except (FileNotFoundError, UnicodeDecodeError, RecursionError, msgspec.MsgspecError):
-            continue
-        if receipt.sent == sent:
-            return receipt
-    return None
+    for path in (*directory.glob(name), *directory.glob(f".{name}.*.draft")):
+        with suppress(FileNotFoundError, UnicodeDecodeError, RecursionError, msgspec.MsgspecError):
+            yield msgspec.json.decode(path.read_bytes(), type=Receipt)

@@ -11,7 +11,10 @@ import pytest
 from PIL import Image
 
 import batchgen
-from batchgen import BatchgenError, Redo, Selection, UsageError
+from batchgen import BatchgenError, OutputHeld, Redo, Selection, UsageError
+from batchgen.intake import Intake
+from batchgen.manifest import open_manifest
+from batchgen.references import ReferenceLibrary
 from batchgen.store.layout import new_run_id
 from tests import ledgers, servers
 from tests.runs import run_job, write_job
@@ -167,3 +170,36 @@ async def test_a_signal_while_the_job_is_read_stops_at_once_and_changes_nothing(
                 pass
     assert (caught.value.exit_code, server.n_requests) == (143, 0)
     assert not (tmp_path / "job").exists()
+
+
+async def test_what_killed_runs_left_of_reading_the_job_goes_away(job: Path) -> None:
+    left = job.parent / "output/job/.items.20261121T030000Z-00000000.tmp"
+    left.parent.mkdir(parents=True)
+    left.write_bytes(b"half of it")
+    with FaultServer(draws) as server:
+        await run_job(job, server)
+    assert not left.exists()
+
+
+def test_a_run_whose_draft_was_taken_for_a_left_one_is_refused(job: Path) -> None:
+    draft = job.parent / ".items.20261121T030000Z-00000000.tmp"
+    intake = Intake(open_manifest(job), ReferenceLibrary(job.parent), draft, lambda: None)
+    with pytest.raises(OutputHeld, match="until just now") as caught:
+        intake.hold()
+    assert caught.value.exit_code == 11
+
+
+async def test_a_run_that_was_killed_before_it_told_its_summary_has_one_after_the_next(
+    job: Path,
+) -> None:
+    with FaultServer(servers.once(servers.BROKEN)) as server:
+        first = await run_job(job, server)
+        told = first.directory / "runs" / f"{first.summary.run_id}.json"
+        before = json.loads(told.read_bytes())
+        assert before["maybe_billed"]["count"] == 1
+        for path in (told, first.directory / "summary.json", first.directory / "results.jsonl"):
+            path.unlink()
+        second = await run_job(job, server)
+    assert json.loads(told.read_bytes()) == before
+    assert second.summary.maybe_billed.count == 0
+    assert second.summary.run_id != first.summary.run_id

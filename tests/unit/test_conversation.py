@@ -197,7 +197,7 @@ def test_thirty_megabytes_are_put_together_a_step_at_a_time(directory: Directory
 def test_what_cannot_be_kept_as_it_was_received_is_not_kept(
     directory: Directory, changed: dict[str, Any], why: str
 ) -> None:
-    directory.done(1)
+    directory.done(1, run_id=FIRST_RUN)
     end = directory.settle(directory.received(1, png("again"), **changed))
     assert why in directory.note(end)
     assert not directory.turn(1).exists()

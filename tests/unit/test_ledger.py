@@ -246,7 +246,7 @@ def encoded(*lines: Line) -> bytes:
 
 def test_a_torn_tail_at_every_byte_is_moved_aside_and_nothing_else_is_lost(tmp_path: Path) -> None:
     first, last = encoded(RUN, sent()), encoded(FULL)
-    for cut in range(len(last)):
+    for cut in range(len(last) - 1):
         path = tmp_path / f"{cut}.jsonl"
         path.write_bytes(first + last[:cut])
         assert lines_of(path) == [RUN, sent()]
@@ -258,6 +258,26 @@ def test_a_torn_tail_at_every_byte_is_moved_aside_and_nothing_else_is_lost(tmp_p
             assert aside.read_bytes() == last[:cut] + b"\n"
         assert path.read_bytes() == first
         assert move_torn_tail(path) is None
+
+
+@pytest.mark.parametrize("before", [b"", b"\0" * 4096])
+def test_a_last_line_that_lacks_only_its_end_is_moved_aside_and_stays(
+    tmp_path: Path, before: bytes
+) -> None:
+    path, last = tmp_path / "a.jsonl", before + encoded(FULL)
+    path.write_bytes(encoded(RUN, sent()) + last[:-1])
+    aside = move_torn_tail(path)
+    assert aside is not None
+    assert aside.read_bytes() == last
+    assert lines_of(path) == [RUN, sent(), FULL]
+    assert move_torn_tail(path) is None
+
+
+def test_a_line_behind_a_page_of_nuls_is_read_and_the_page_is_told(tmp_path: Path) -> None:
+    path, unreadable = tmp_path / "a.jsonl", list[str]()
+    path.write_bytes(encoded(RUN) + b"\0" * 4096 + encoded(sent()) + encoded(FULL))
+    assert [line for _, line in read_lines(path, unreadable)] == [RUN, sent(), FULL]
+    assert unreadable == ["a.jsonl:2: 4096 NULs stand before the line"]
 
 
 def test_a_long_torn_tail_and_a_file_of_nothing_else_are_moved_too(tmp_path: Path) -> None:
@@ -437,13 +457,30 @@ def turn_of(item: Item, number: int, role: str = "draft", **known: Any) -> Attem
 def test_a_conversation_stands_where_its_latest_turn_does_and_is_done_with_the_last(
     conversation: Item, turns: list[tuple[int, str, str]], status: str, last: int
 ) -> None:
-    lines = [turn_of(conversation, n, role, decision=decision) for n, role, decision in turns]
+    lines = [
+        turn_of(conversation, n, role, decision=decision, run_id=f"r{run}")
+        for run, (n, role, decision) in enumerate(turns)
+    ]
     standing = history_of(*lines).standing(conversation)
     assert standing is not None
     assert (standing.status, standing.last.turn) == (status, last)
     assert standing.n_attempts == len(turns)
     assert standing.cost_usd == sum(n for n, _, _ in turns)
     assert standing.tokens == Tokens(thoughts=len(turns))
+
+
+def test_lines_that_come_twice_change_nothing() -> None:
+    retry, done = attempt(decision="retry", cost_usd=Decimal(1)), attempt(n=2, cost_usd=Decimal(2))
+    once: list[Line] = [RUN, sent(), retry, sent("a", 2), done]
+    expected = history_of(*once)
+    for again in (sent(), retry, sent("a", 2), done):
+        history = history_of(*once, again)
+        assert history.unfinished == {}
+        assert history.past(("a", "k")) == expected.past(("a", "k"))
+    in_another_run = msgspec.structs.replace(retry, run_id="r2")
+    past = history_of(*once, in_another_run).past(("a", "k"))
+    assert past is not None
+    assert past.n_attempts == 3
 
 
 def test_another_content_key_is_another_history() -> None:

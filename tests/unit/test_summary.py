@@ -39,7 +39,7 @@ from batchgen.report.summary import (
     Searches,
 )
 from batchgen.store.expanded import write_items
-from batchgen.store.ledger import Run
+from batchgen.store.ledger import End, Run
 
 IMAGE = ImageFile(
     path="images/a.png", role="final", sha256="0" * 64, bytes=4, width=1, height=1, mime="image/png"
@@ -285,6 +285,35 @@ def test_the_cost_is_compared_with_the_run_before(tmp_path: Path) -> None:
     assert summary.cost_usd == 4
     assert summary.diff is not None
     assert summary.diff.cost_delta_usd == 1
+
+
+def test_what_a_killed_run_had_to_list_is_listed_by_the_next_that_ends(tmp_path: Path) -> None:
+    def lines(run_id: str, *billed: str, ended: bool) -> None:
+        head = Run(
+            run_id=run_id, at=DONE.at, job="j", job_sha256="0", provider="emulator", version="0"
+        )
+        calls = [
+            msgspec.structs.replace(DONE, run_id=run_id, attempt=n, billed=one, decision="retry")
+            for n, one in enumerate(billed, 1)
+        ]
+        end = End(run_id=run_id, at="", stop_reason="", exit_code=0, wall_s=0, concurrency={})
+        written = [head, *calls, *([end] if ended else [])]
+        path = tmp_path / "ledger" / f"{run_id}.jsonl"
+        path.write_bytes(b"".join(msgspec.json.encode(one) + b"\n" for one in written))
+
+    (tmp_path / "ledger").mkdir()
+    write_items(tmp_path / "items.jsonl", [])
+    lines("run-1", "maybe", ended=True)
+    assert rebuild(tmp_path).maybe_billed.count == 1
+    lines("run-2", "maybe", "yes", "maybe", ended=False)
+    lines("run-3", "maybe", ended=False)
+    lines("run-4", "yes", "maybe", ended=True)
+    told = rebuild(tmp_path)
+    listed = [(one["item"], one["attempt"], one["at"]) for one in told.maybe_billed.attempts]
+    assert listed == [("a", n, DONE.at) for n in (1, 3, 1, 2)]
+    assert told.maybe_billed.count == 4
+    assert told.cost_maybe_usd == 4 * Decimal("0.138160")
+    assert (told.attempts.total, told.cost_usd) == (2, Decimal("0.138160"))
 
 
 def test_lines_of_the_ledger_that_cannot_be_read_are_told(tmp_path: Path) -> None:
