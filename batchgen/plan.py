@@ -1,4 +1,4 @@
-"""What to do for each item of a job, given what earlier runs did. Pure but for one `stat`."""
+"""What to do for each item of a job, given what earlier runs did. Pure but for `stat`."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -8,6 +8,7 @@ from typing import Literal, TypeAlias, assert_never
 
 from batchgen.dependencies import Barred, Dependencies, Freed, Lineage, Ready
 from batchgen.model import Attempt, ImageFile, Item, Outcome, Result
+from batchgen.store.broken import Broken
 from batchgen.store.layout import EXTENSIONS, Layout
 from batchgen.store.ledger import History, final_image
 
@@ -81,6 +82,7 @@ class Agenda:
         parents: Mapping[str, str] | None = None,
         *,
         marks: Iterable[bool] | None = None,
+        broken: Broken | None = None,
     ) -> None:
         """Set what there is to decide on; nothing is read yet.
 
@@ -92,11 +94,13 @@ class Agenda:
             parents: The ids of items that others build on, by the names that references use.
             marks: Whether each item is selected; all are, unless it is told. There are no steps
                 for what is not, but what is done of it can be built on.
+            broken: The pictures that were found not to be what was made.
         """
         self._items = zip(items, repeat(object=True) if marks is None else marks, strict=False)
         self._history = history
         self._root = root
         self._redo = redo
+        self._broken = broken or Broken()
         self._lineage = Lineage(parents or {}, root)
         self._dependencies = Dependencies(self._lineage)
         self._ended_now: set[str] = set()
@@ -169,8 +173,15 @@ class Agenda:
         past = self._history.standing(item)
         if past is None or past.status != "done":
             return
-        if self._history.has_files(past.last, self._root):
+        if self._has_files(past.last):
             self._end(item.id, final_image(past.last.images), is_now=False)
+
+    def _has_files(self, last: Attempt) -> bool:
+        """Whether the picture of an attempt is there and was not found to be another one."""
+        final = final_image(last.images)
+        if final is not None and self._broken.names(final, self._root):
+            return False
+        return self._history.has_files(last, self._root)
 
     def _end(self, item_id: str, picture: ImageFile | None, *, is_now: bool) -> None:
         if is_now and self._lineage.is_parent(item_id):
@@ -200,8 +211,7 @@ class Agenda:
             case "done" if self._redo.done:
                 return Todo(item, "forced")
             case "done":
-                is_there = self._history.has_files(past.last, self._root)
-                return settled if is_there else Todo(item, "file_missing")
+                return settled if self._has_files(past.last) else Todo(item, "file_missing")
             case "failed" | "skipped":
                 return Todo(item, "failed") if _again(past.last, self._redo) else settled
             case "pending":

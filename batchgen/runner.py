@@ -74,6 +74,7 @@ from batchgen.sanitize import Secrets
 from batchgen.selection import Selection
 from batchgen.settle import CallEnd, Settler
 from batchgen.stop import Stop
+from batchgen.store.broken import Broken
 from batchgen.store.expanded import read_items, read_parents
 from batchgen.store.images import sha256_of
 from batchgen.store.layout import Layout, new_run_id
@@ -258,6 +259,7 @@ class Runner:
             self._redo,
             self._parents,
             marks=self._selection.marks(self._items),
+            broken=self._broken,
         )
 
     def _items(self) -> Iterator[Item]:
@@ -327,7 +329,12 @@ class Runner:
         transport = self._transport(provider, key, settings.timeouts)
         self._book = PriceBook.shipped()
         settler = Settler(
-            self._layout, self._book, provider.name, self._secrets, settings.acceptance
+            self._layout,
+            self._book,
+            provider.name,
+            self._secrets,
+            settings.acceptance,
+            self._made,
         )
         history = read_past(
             self._layout, self._warn, since=_since(self._limits, self._budget, self._began_at)
@@ -361,6 +368,7 @@ class Runner:
     def _start(self, caller: Caller, retries: Retries) -> None:
         """Plan, and put the parts together that see the plan through."""
         self._parents = read_parents(self._layout.items)
+        self._broken = Broken.read(self._layout.broken)
         self._forecast = forecast(
             self._new_agenda().foreseen(),
             self._recorder.history,
@@ -412,6 +420,10 @@ class Runner:
 
     def _give_up_model(self, model: str, out: Out) -> None:
         self._course.give_up_model(model, out)  # there is none yet when the limits are opened
+
+    def _made(self, path: str) -> str | None:
+        """The SHA-256 of what was made last under a path; None if nothing was."""
+        return self._recorder.history.digests.get(path)
 
     def _refuse_to_overwrite(self, history: History) -> None:
         found = find_overwriting(self._items, history, self._layout)

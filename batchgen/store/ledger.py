@@ -261,6 +261,7 @@ class History:
         items: By item id and content key, a key for each turn.
         unfinished: Requests that left and whose outcome nobody wrote.
         writers: Who wrote a final picture last, by its path: id and content key.
+        digests: The SHA-256 of what was written last, by the same paths.
         unreadable: Places (`NAME:LINE`) of lines that are no ledger line.
         n_attempts: Of all items.
         since: From this stamp on, requests are listed in `recent`; None lists none.
@@ -271,6 +272,7 @@ class History:
     ends: dict[str, End] = field(default_factory=dict)
     unfinished: dict[Call, Sent] = field(default_factory=dict)
     writers: dict[str, tuple[str, str]] = field(default_factory=dict)
+    digests: dict[str, str] = field(default_factory=dict)
     unreadable: list[str] = field(default_factory=list)
     n_attempts: int = 0
     since: str | None = None
@@ -319,6 +321,7 @@ class History:
             self.recent.append(_departed(attempt, sent))
         if (picture := final_image(attempt.images)) is not None:
             self.writers[picture.path] = name
+            self.digests[picture.path] = picture.sha256
 
     def has_files(self, last: Attempt, root: Path) -> bool:
         """Whether the final picture of an attempt is there in its recorded size, and still its own.
