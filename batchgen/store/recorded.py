@@ -7,6 +7,7 @@ decoded: what else lies there need not be looked into. Nothing is mapped into me
 may be writing to the file at this moment.
 """
 
+import errno
 import hashlib
 import io
 import os
@@ -33,6 +34,7 @@ Problem: TypeAlias = Literal[
 MAX_PIXELS: Final = 89_478_485
 _STEP_BYTES: Final = 1 << 20
 _HEAD_BYTES: Final = 64 << 10
+_NOTHING_THERE: Final = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP})
 # Each format is read by its own class, so that nothing else that Pillow knows sees the bytes.
 _READERS: Final[dict[str, type[PillowFile]]] = {
     "png": PngImageFile,
@@ -101,9 +103,9 @@ def look(root: Path, image: ImageFile, go_on: Callable[[], None]) -> Fault | Non
                 return Fault("sha256", image.sha256, digest, seen)
             file.seek(0)
             return _decoded(file, seen)
-    except (FileNotFoundError, NotADirectoryError):
-        return Fault("missing")
     except OSError as error:
+        if error.errno in _NOTHING_THERE:
+            return Fault("missing")
         return Fault("unreadable", found=error.strerror or str(error), seen=seen)
 
 

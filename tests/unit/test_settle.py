@@ -8,7 +8,7 @@ import os
 import random
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import pytest
@@ -31,6 +31,9 @@ from batchgen.store.receipts import (
     part_name,
     save_receipt,
 )
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 ITEM = Item(id="hero 16:9", model="gemini-3-pro-image", prompt="p", key="k", tags={"t": "u"})
 SENT = Sent(
@@ -189,8 +192,8 @@ def test_what_was_not_made_here_is_kept_when_a_picture_takes_its_place(
         (told,) = end.displaced
         assert told in str(end.line.note)
         assert f"quarantine/images/hero 16x9.{n}.png" in told
-    (image,) = end.line.images
-    assert (settler.layout.root / image.path).read_bytes() == new
+        (image,) = end.line.images
+        assert (settler.layout.root / image.path).read_bytes() == new
     assert len(list(own.parent.iterdir())) == 1
 
 
@@ -204,13 +207,13 @@ def test_whatever_lies_in_the_way_of_a_picture_it_gets_its_name(settler: Settler
         (own / "notes.txt").write_text("mine", "utf-8")
 
     own.parent.mkdir()
-    layings = [
+    layings: tuple[Callable[[], object], ...] = (
         as_directory,
         lambda: os.mkfifo(own),
         lambda: own.symlink_to(elsewhere),
         lambda: own.symlink_to("nowhere"),
         own.touch,
-    ]
+    )
     for lay in layings:
         lay()
         end = settler.settle(received(settler, [png()], [part(0)]))
