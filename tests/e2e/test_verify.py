@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections import Counter
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -49,19 +50,30 @@ sys.exit(code)
 """
 
 
-@pytest.fixture
-def server() -> Iterator[FaultServer]:
+class Server(FaultServer):
     """Each answer brings a picture that there was not before."""
-    with FaultServer(servers.draws) as running:
+
+    _before: Counter[str] = Counter()
+
+    def asked(self) -> dict[str, int]:
+        """How often each prompt was asked for since this was called last."""
+        now = Counter(self.requests)
+        before, self._before = self._before, now
+        return dict(now - before)
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    with Server(servers.draws) as running:
         yield running
 
 
-def run(job: Path, server: FaultServer, *flags: str) -> Done:
+def run(job: Path, server: Server, *flags: str) -> Done:
     where = ("-o", job.parent / "output", "--base-url", server.url)
     return batchgen("run", job, *where, *flags, "--json", COMETAPI_KEY=KEY)
 
 
-def made(job: Path, server: FaultServer) -> Path:
+def made(job: Path, server: Server) -> Path:
     """The directory of a job that was run to its end."""
     done = run(job, server)
     assert done.code == 0, done.err
@@ -86,13 +98,6 @@ def told_besides(directory: Path) -> dict[str, str]:
     """What is warned of, by path."""
     done = batchgen("verify", directory, "--json")
     return {one["path"]: one["problem"] for one in done.json["warnings"]}
-
-
-def asked(server: FaultServer) -> dict[str, int]:
-    """How often each prompt was asked for since this was called last."""
-    counts = dict(server.requests)
-    server.requests.clear()
-    return counts
 
 
 # --- damage ---------------------------------------------------------------------------------------
@@ -162,11 +167,11 @@ DAMAGE: dict[str, tuple[Damage, str, bool]] = {
 
 
 def test_all_kinds_of_damage_are_named_and_exactly_those_pictures_are_made_again(
-    server: FaultServer, tmp_path: Path
+    server: Server, tmp_path: Path
 ) -> None:
     job = write_job(tmp_path / "job.jsonl", [*DAMAGE, "whole"])
     directory = made(job, server)
-    asked(server)
+    server.asked()
     images = directory / "images"
     for name, (do, _, _) in DAMAGE.items():
         do(images / f"{name}.png")
@@ -180,7 +185,7 @@ def test_all_kinds_of_damage_are_named_and_exactly_those_pictures_are_made_again
     )
     again = run(job, server)
     assert again.code == 0, again.err
-    assert asked(server) == dict.fromkeys(DAMAGE, 1)
+    assert server.asked() == dict.fromkeys(DAMAGE, 1)
     assert verified(directory) == {}
     ledgers.check_directory(directory)
     kept = {path.name for path in (directory / "quarantine/images").iterdir()}
@@ -188,11 +193,11 @@ def test_all_kinds_of_damage_are_named_and_exactly_those_pictures_are_made_again
     assert (directory / "quarantine/images/other.1.png").read_bytes() == png("something else")
     assert again.err.count("was not what had been made") == len(kept)
     assert run(job, server).code == 0
-    assert asked(server) == {}
+    assert server.asked() == {}
 
 
 @pytest.mark.reliability
-def test_a_link_to_the_picture_will_do(server: FaultServer, tmp_path: Path) -> None:
+def test_a_link_to_the_picture_will_do(server: Server, tmp_path: Path) -> None:
     job = write_job(tmp_path / "job.jsonl", ["a"])
     directory = made(job, server)
     moved = shutil.move(directory / "images/a.png", tmp_path / "moved.png")
@@ -202,7 +207,7 @@ def test_a_link_to_the_picture_will_do(server: FaultServer, tmp_path: Path) -> N
 
 @pytest.mark.reliability
 def test_a_picture_that_cannot_be_read_is_told_and_not_made_again(
-    server: FaultServer, tmp_path: Path
+    server: Server, tmp_path: Path
 ) -> None:
     job = write_job(tmp_path / "job.jsonl", ["a", "b"])
     directory = made(job, server)
@@ -220,13 +225,13 @@ def test_a_picture_that_cannot_be_read_is_told_and_not_made_again(
     assert "0 of 2 pictures as recorded, 1 not readable, 1 missing" in done.stderr
     told = ledgers.lines(directory / "broken.jsonl")
     assert [line["path"] for line in told] == ["images/b.png"]
-    asked(server)
+    server.asked()
     assert run(job, server).code == 0
-    assert asked(server) == {"b": 1}
+    assert server.asked() == {"b": 1}
 
 
 def test_bytes_as_they_came_that_cannot_be_decoded_are_made_again(
-    server: FaultServer, tmp_path: Path
+    server: Server, tmp_path: Path
 ) -> None:
     whole = bytearray(png("a"))
     at = whole.index(b"IDAT") + 40
@@ -238,56 +243,55 @@ def test_bytes_as_they_came_that_cannot_be_decoded_are_made_again(
     directory = tmp_path / "output/job"
     assert verified(directory) == {"images/a.png": "undecodable"}
     server.script = servers.draws
-    asked(server)
+    server.asked()
     assert run(job, server).code == 0
-    assert asked(server) == {"a": 1}
+    assert server.asked() == {"a": 1}
     assert verified(directory) == {}
 
 
 # --- what follows from it -------------------------------------------------------------------------
 
 
-def test_a_picture_that_was_put_back_is_not_made_again(server: FaultServer, tmp_path: Path) -> None:
+def test_a_picture_that_was_put_back_is_not_made_again(server: Server, tmp_path: Path) -> None:
     job = write_job(tmp_path / "job.jsonl", ["a", "b"])
     directory = made(job, server)
-    asked(server)
+    server.asked()
     backup = tmp_path / "backup.png"
     shutil.copy2(directory / "images/a.png", backup)
     flip(directory / "images/a.png")
     assert verified(directory) == {"images/a.png": "sha256"}
     shutil.copy2(backup, directory / "images/a.png")  # with its time, as backups do
     assert run(job, server).code == 0
-    assert asked(server) == {}
+    assert server.asked() == {}
     assert verified(directory) == {}
 
 
 @pytest.mark.reliability
-def test_a_finding_counts_once_though_nobody_takes_it_away(
-    server: FaultServer, tmp_path: Path
-) -> None:
+def test_a_finding_counts_once_though_nobody_takes_it_away(server: Server, tmp_path: Path) -> None:
     job = write_job(tmp_path / "job.jsonl", ["a"])
     directory = made(job, server)
     flip(directory / "images/a.png")
     assert verified(directory) == {"images/a.png": "sha256"}
-    asked(server)
-    for _ in range(3):
+    server.asked()
+    server.script = lambda _: servers.whole(servers.document(servers.image_part(png("a 1"))))
+    for _ in range(3):  # the very picture that it was
         assert run(job, server).code == 0
         assert (directory / "broken.jsonl").exists()
-    assert asked(server) == {"a": 1}
+    assert server.asked() == {"a": 1}
 
 
 @pytest.mark.reliability
-def test_without_verify_a_run_still_goes_by_size_alone(server: FaultServer, tmp_path: Path) -> None:
+def test_without_verify_a_run_still_goes_by_size_alone(server: Server, tmp_path: Path) -> None:
     job = write_job(tmp_path / "job.jsonl", ["a"])
     directory = made(job, server)
     flip(directory / "images/a.png")
-    asked(server)
+    server.asked()
     assert run(job, server).code == 0
-    assert asked(server) == {}
+    assert server.asked() == {}
 
 
 def test_what_builds_on_a_changed_picture_waits_for_the_new_one_and_is_made_from_it(
-    server: FaultServer, tmp_path: Path
+    server: Server, tmp_path: Path
 ) -> None:
     items: list[str | Json] = [
         "parent",
@@ -298,22 +302,22 @@ def test_what_builds_on_a_changed_picture_waits_for_the_new_one_and_is_made_from
     directory = made(job, server)
     flip(directory / "images/parent.png")
     assert verified(directory) == {"images/parent.png": "sha256"}
-    asked(server)
+    server.asked()
     run(job, server, "--only", "child")  # it waits for a parent that is not part of the run
-    assert asked(server) == {}
+    assert server.asked() == {}
     assert run(job, server).code == 0
-    assert asked(server) == {"parent": 1, "child": 1}
+    assert server.asked() == {"parent": 1, "child": 1}
     assert verified(directory) == {}
     flip(directory / "images/child.png")
     assert verified(directory) == {"images/child.png": "sha256"}
     assert run(job, server).code == 0
-    assert asked(server) == {"child": 1}
+    assert server.asked() == {"child": 1}
     ledgers.check_directory(directory)
 
 
 @pytest.mark.reliability
 def test_copies_conversations_and_names_of_their_own_are_items_like_any_other(
-    server: FaultServer, tmp_path: Path
+    server: Server, tmp_path: Path
 ) -> None:
     items: list[str | Json] = [
         {"id": "copy", "prompt": "copy", "count": 3},
@@ -323,14 +327,14 @@ def test_copies_conversations_and_names_of_their_own_are_items_like_any_other(
     head: Json = {"output": {"name": "of {model}/{id}"}}
     job = write_job(tmp_path / "job.jsonl", items, **head)
     directory = made(job, server)
-    asked(server)
+    server.asked()
     folder = "images/of gemini-3-pro-image"
     for name in ("copy#2", "talk", "raw"):
         flip(directory / f"{folder}/{name}.png")
     found = {f"{folder}/{name}.png": "sha256" for name in ("copy#2", "talk", "raw")}
     assert verified(directory) == found
     assert run(job, server).code == 0
-    assert asked(server) == {"copy": 1, "three": 1, "raw": 1}
+    assert server.asked() == {"copy": 1, "three": 1, "raw": 1}
     assert verified(directory) == {}
     kept = directory / f"quarantine/{folder}"
     assert len(list(kept.iterdir())) == 3
@@ -376,7 +380,7 @@ def test_what_else_was_kept_is_warned_of_and_never_made_again(
 
 
 def test_files_that_belong_to_no_item_are_counted_and_do_no_harm(
-    server: FaultServer, tmp_path: Path
+    server: Server, tmp_path: Path
 ) -> None:
     server.script = lambda one: (
         servers.refuses(400) if one.prompt == "refused" else servers.draws(one)
@@ -398,9 +402,7 @@ def test_files_that_belong_to_no_item_are_counted_and_do_no_harm(
 
 
 @pytest.mark.reliability
-def test_work_of_somebodys_own_is_kept_also_without_verify(
-    server: FaultServer, tmp_path: Path
-) -> None:
+def test_work_of_somebodys_own_is_kept_also_without_verify(server: Server, tmp_path: Path) -> None:
     job = write_job(tmp_path / "job.jsonl", ["a", "b"])
     directory = made(job, server)
     for n, name in enumerate(("first", "second"), 1):
@@ -424,9 +426,7 @@ def test_a_directory_without_a_run_is_said_to_be_one(tmp_path: Path) -> None:
         assert str(where) in done.err
 
 
-def test_a_job_of_which_nothing_is_done_has_nothing_wrong(
-    server: FaultServer, tmp_path: Path
-) -> None:
+def test_a_job_of_which_nothing_is_done_has_nothing_wrong(server: Server, tmp_path: Path) -> None:
     server.script = lambda _: servers.refuses(400)
     assert run(write_job(tmp_path / "job.jsonl", ["a"]), server).code == 4
     done = batchgen("verify", tmp_path / "output/job")
@@ -434,7 +434,7 @@ def test_a_job_of_which_nothing_is_done_has_nothing_wrong(
 
 
 def test_findings_that_the_disk_does_not_take_are_told_all_the_same(
-    server: FaultServer, tmp_path: Path
+    server: Server, tmp_path: Path
 ) -> None:
     directory = made(write_job(tmp_path / "job.jsonl", ["a"]), server)
     (directory / "broken.jsonl").mkdir()
@@ -449,7 +449,7 @@ def test_findings_that_the_disk_does_not_take_are_told_all_the_same(
 
 @pytest.mark.reliability
 def test_verify_works_beside_a_run_and_calls_nothing_wrong_that_is_being_made(
-    server: FaultServer, tmp_path: Path
+    server: Server, tmp_path: Path
 ) -> None:
     ids = [f"item-{n}" for n in range(40)]
     job = write_job(tmp_path / "job.jsonl", ids, limits={"concurrency": 4})
@@ -467,11 +467,12 @@ def test_verify_works_beside_a_run_and_calls_nothing_wrong_that_is_being_made(
             assert running.end().code == 0
     assert looks
     assert verified(directory) == {}
-    assert asked(server) == dict.fromkeys(ids, 3)
+    assert server.asked() == dict.fromkeys(ids, 3)
 
 
+@pytest.mark.reliability
 def test_a_picture_whose_call_was_cut_off_by_a_kill_is_left_to_the_next_run(
-    server: FaultServer, tmp_path: Path
+    server: Server, tmp_path: Path
 ) -> None:
     job = write_job(tmp_path / "job.jsonl", ["a"])
     directory = made(job, server)
@@ -525,7 +526,7 @@ def many(directory: Path, folder: Path, n_items: int) -> Path:
 @pytest.mark.slow
 @pytest.mark.reliability
 def test_ten_thousand_pictures_take_little_time_and_memory(
-    server: FaultServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    server: Server, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     n_items = 10_000
     pattern = made(write_job(tmp_path / "job.jsonl", ["a"]), server)
@@ -553,7 +554,7 @@ def test_ten_thousand_pictures_take_little_time_and_memory(
     assert peak_mib < 200
 
 
-def test_ctrl_c_ends_it_at_once_and_writes_nothing(server: FaultServer, tmp_path: Path) -> None:
+def test_ctrl_c_ends_it_at_once_and_writes_nothing(server: Server, tmp_path: Path) -> None:
     pattern = made(write_job(tmp_path / "job.jsonl", ["a"]), server)
     directory = many(pattern, tmp_path / "many", 1)
     picture = directory / "images/item-0.png"
