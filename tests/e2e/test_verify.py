@@ -53,7 +53,9 @@ sys.exit(code)
 class Server(FaultServer):
     """Each answer brings a picture that there was not before."""
 
-    _before: Counter[str] = Counter()
+    def __init__(self) -> None:
+        super().__init__(servers.draws)
+        self._before: Counter[str] = Counter()
 
     def asked(self) -> dict[str, int]:
         """How often each prompt was asked for since this was called last."""
@@ -64,7 +66,7 @@ class Server(FaultServer):
 
 @pytest.fixture
 def server() -> Iterator[Server]:
-    with Server(servers.draws) as running:
+    with Server() as running:
         yield running
 
 
