@@ -16,7 +16,7 @@ from batchgen.acceptance import Acceptance, why_wrong_size
 from batchgen.errors import AttemptError, BrokenImage, NoImage, TextOnly, WrongSize
 from batchgen.model import ImageFile, ImageRole
 from batchgen.store.layout import EXTENSIONS, Layout
-from batchgen.store.pictures import NO_PICTURE, AnswerImages, Place
+from batchgen.store.pictures import NO_PICTURE, AnswerImages, FindMade, Place
 from batchgen.store.receipts import Receipt
 from batchgen.wire.reply import Reply, read_reply, why_no_image
 from batchgen.wire.stream import MAX_IMAGES
@@ -46,13 +46,13 @@ class Answer:
         """How many images came, thoughts, drafts and broken ones included."""
         return sum(not image.is_empty for image in self.receipt.images)
 
-    def take(self) -> tuple[ImageFile, ...]:
+    def take(self, find_made: FindMade) -> tuple[ImageFile, ...]:
         """Give each image that is kept its name, durably: the final one, then the others.
 
         With the drafts those are kept that lie where no image should be; what they are is not
-        known, so they are set aside.
+        known, so they are set aside. What lay in the way is told by `images.displaced`.
         """
-        taken = [self.images.take(index) for index in self.images.places]
+        taken = [self.images.take(index, find_made) for index in self.images.places]
         if self.acceptance.keep_drafts:
             taken += self.images.set_aside(_strays(self.receipt, self.reply))
         kept = tuple(image for image in taken if image is not None)

@@ -248,6 +248,19 @@ class Conversations:
         return _file(path, image.mime or "", image.sha256)
 
 
+def find_content(layout: Layout, line: Attempt) -> tuple[str, str | None] | None:
+    """Where what the model said in a turn is kept, and what is wrong with that, if anything is.
+
+    None if it could not be kept in the first place. Reads all of it.
+    """
+    if _NOT_KEPT in (line.note or ""):
+        return None
+    path = layout.turn(line.item, line.turn, "json")
+    content, why = _read_content(path, line)
+    is_kept = content is not None or why is not None
+    return layout.relative(path), None if is_kept else "what was said in the turn is not there"
+
+
 def _last_contents(done: Sequence[_Done]) -> tuple[ModelContent, ...]:
     """What the model said in the last turns, as far back as all of it can be sent."""
     contents: list[ModelContent] = []

@@ -30,7 +30,7 @@ from batchgen.store.history import History, Name, turn_names
 from batchgen.store.images import sha256_of
 from batchgen.store.layout import Layout
 from batchgen.store.ledger import Filed, Ledger, read_lines, segments, sync_directory, sync_file
-from batchgen.store.pictures import make_directory
+from batchgen.store.pictures import make_directory, make_room
 from batchgen.store.replace import replaced
 
 NOTHING_USD: Final = Decimal("0.000000")
@@ -263,6 +263,7 @@ class _Shelf:
                 picture = line.made.images[0]
                 if picture.path != line.path:
                     _link(self.layout.root / picture.path, self._held(picture.sha256))
+                    make_room(self.layout, self.layout.root / line.path, self.history.made_at)
                     content = self.layout.turn(line.made.item, line.made.turn, "json")
                     if content.is_file():
                         _link(content, self._held_content(picture.sha256))

@@ -1,4 +1,4 @@
-"""What to do for each item of a job, given what earlier runs did. Pure but for one `stat`."""
+"""What to do for each item of a job, given what earlier runs did. Pure but for `stat`."""
 
 from collections import deque
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping
@@ -9,6 +9,7 @@ from typing import Literal, TypeAlias, assert_never
 
 from batchgen.dependencies import Barred, Dependencies, Freed, Lineage, Ready
 from batchgen.model import Attempt, ImageFile, Item, Outcome, Result
+from batchgen.store.broken import Broken
 from batchgen.store.history import History, final_image
 from batchgen.store.layout import EXTENSIONS, Layout
 
@@ -106,6 +107,7 @@ class Agenda:
         *,
         marks: Iterable[bool] | None = None,
         twins: Container[int] = frozenset(),
+        broken: Broken | None = None,
     ) -> None:
         """Set what there is to decide on; nothing is read yet.
 
@@ -119,11 +121,13 @@ class Agenda:
                 for what is not, but what is done of it can be built on.
             twins: Hashes of the content keys that several items have. Those of items that build
                 on others are not known before, and need not be among them.
+            broken: The pictures that were found not to be what was made.
         """
         self._items = zip(items, repeat(object=True) if marks is None else marks, strict=False)
         self._history = history
         self._root = root
         self._redo = redo
+        self._broken = broken or Broken()
         self._lineage = Lineage(parents or {}, root)
         self._dependencies = Dependencies(self._lineage)
         self._ended_now: set[str] = set()
@@ -213,8 +217,15 @@ class Agenda:
         past = self._history.standing(item)
         if past is None or past.status != "done":
             return
-        if self._history.has_files(past.last, self._root):
+        if self._has_files(past.last):
             self._end(item.id, final_image(past.last.images), is_now=False)
+
+    def _has_files(self, last: Attempt) -> bool:
+        """Whether the picture of an attempt is there and was not found to be another one."""
+        final = final_image(last.images)
+        if final is not None and self._broken.names(final, self._root):
+            return False
+        return self._history.has_files(last, self._root)
 
     def _end(self, item_id: str, picture: ImageFile | None, *, is_now: bool) -> None:
         if is_now and self._lineage.is_parent(item_id):
@@ -246,8 +257,7 @@ class Agenda:
             case "done" if self._redo.wants(item, past.last):
                 return Todo(item, "marked")
             case "done":
-                is_there = self._history.has_files(past.last, self._root)
-                return settled if is_there else Todo(item, "file_missing")
+                return settled if self._has_files(past.last) else Todo(item, "file_missing")
             case "failed" | "skipped":
                 return Todo(item, "failed") if _again(past.last, self._redo) else settled
             case "pending":

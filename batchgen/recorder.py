@@ -51,6 +51,8 @@ class Recorder:
                 path.unlink(missing_ok=True)
         self.history.apply(line, self.history.place_in(self.ledger.path, begins))
         self.tell(AttemptEnded(line))
+        for told in end.displaced:
+            self.tell(Warned(f"warning: {line.item}: {told}"))
         if not self._told_wrong_size and (differs := why_final_differs(end.item, line.images)):
             self._told_wrong_size = True
             self.tell(

@@ -76,6 +76,7 @@ from batchgen.sanitize import Secrets
 from batchgen.selection import Selection
 from batchgen.settle import CallEnd, Settler
 from batchgen.stop import Stop
+from batchgen.store.broken import Broken
 from batchgen.store.expanded import read_items, read_parents
 from batchgen.store.history import History
 from batchgen.store.images import sha256_of
@@ -264,6 +265,7 @@ class Runner:
             self._parents,
             marks=self._selection.marks(self._items),
             twins=self._twins,
+            broken=self._broken,
         )
 
     def _items(self) -> Iterator[Item]:
@@ -333,7 +335,12 @@ class Runner:
         transport = self._transport(provider, key, settings.timeouts)
         self._book = PriceBook.shipped()
         settler = Settler(
-            self._layout, self._book, provider.name, self._secrets, settings.acceptance
+            self._layout,
+            self._book,
+            provider.name,
+            self._secrets,
+            settings.acceptance,
+            self._made,
         )
         history = read_past(
             self._layout, self._warn, since=_since(self._limits, self._budget, self._began_at)
@@ -381,6 +388,7 @@ class Runner:
     def _start(self, caller: Caller, retries: Retries) -> None:
         """Plan, and put the parts together that see the plan through."""
         self._parents = read_parents(self._layout.items)
+        self._broken = Broken.read(self._layout.broken)
         self._forecast = forecast(
             self._new_agenda().foreseen(),
             self._recorder.history,
@@ -449,6 +457,11 @@ class Runner:
             self._tell(
                 Warned(f"{counted(n_copied, 'picture')} copied to items that ask for them too")
             )
+
+    def _made(self, path: str) -> str | None:
+        """The SHA-256 of what was made last under a path; None for what shall be kept."""
+        sha256 = self._recorder.history.made_at(path)
+        return None if sha256 in self._redo.marked.values() else sha256
 
     def _refuse_to_overwrite(self, history: History, filings: list[Filing]) -> None:
         found = find_overwriting(

@@ -26,7 +26,7 @@ from batchgen.model import Attempt, Decision, Failure, Item, Outcome, Tokens
 from batchgen.sanitize import Secrets, printable
 from batchgen.store.layout import Layout
 from batchgen.store.ledger import Sent
-from batchgen.store.pictures import set_aside_parts
+from batchgen.store.pictures import FindMade, set_aside_parts
 from batchgen.store.receipts import Receipt, part_name, save_receipt
 from batchgen.store.replace import replaced
 from batchgen.suspects import suspects
@@ -46,6 +46,7 @@ class CallEnd:
         line: None if the call was given up before anything was sent; then nothing is recorded.
         leftovers: Part files to remove once the line is durable.
         is_unsettled: Nobody has looked at the leftovers: the answer broke off or made no sense.
+        displaced: What lay where the picture belongs and is kept elsewhere, in words.
     """
 
     item: Item
@@ -53,6 +54,7 @@ class CallEnd:
     error: AttemptError | None
     leftovers: tuple[Path, ...] = ()
     is_unsettled: bool = False
+    displaced: tuple[str, ...] = ()
 
     @property
     def goes_on(self) -> bool:
@@ -61,15 +63,24 @@ class CallEnd:
         return self.error is None and line is not None and line.turn < len(self.item.turns)
 
 
+def _nothing_made(_path: str) -> None:
+    return
+
+
 @dataclass(frozen=True, slots=True)
 class Settler:
-    """Settles calls of one run."""
+    """Settles calls of one run.
+
+    Attributes:
+        find_made: Says what was made last under a path, so that nothing else is written over.
+    """
 
     layout: Layout
     book: PriceBook
     provider: str
     secrets: Secrets
     acceptance: Acceptance = Acceptance()
+    find_made: FindMade = _nothing_made
 
     def settle(self, receipt: Receipt, *, recovered: bool = False) -> CallEnd:
         """Finish a whole answer: afterwards the picture is durable under its final name.
@@ -92,7 +103,8 @@ class Settler:
                 save_receipt(self.layout.parts, receipt, self.secrets)
                 answer = read_answer(self.layout, receipt, self.acceptance, is_recovered=recovered)
                 line = self._settled(answer, known)
-                return CallEnd(receipt.item, line, answer.error, leftovers)
+                displaced = _displaced(answer)
+                return CallEnd(receipt.item, line, answer.error, leftovers, displaced=displaced)
         except AttemptError as unread:
             error = unread
         except BatchgenError:
@@ -130,9 +142,10 @@ class Settler:
         receipt, reply, error = answer.receipt, answer.reply, answer.error
         sent, item = receipt.sent, receipt.item
         if error is None:
-            notes = (receipt.note, self._keep_content(answer), answer.note)
-            known = {**known, "note": "; ".join(filter(None, notes)) or msgspec.UNSET}
-            images = answer.take()
+            unkept = self._keep_content(answer)
+            images = answer.take(self.find_made)
+            notes = filter(None, (receipt.note, unkept, answer.note, *_displaced(answer)))
+            known = {**known, "note": "; ".join(notes) or msgspec.UNSET}
         else:
             images = answer.set_aside()
             error.message += "; kept in quarantine/" if images else ""
@@ -221,6 +234,13 @@ class Settler:
         if answer.error is not None and answer.error.billed == "no":
             return tokens, NOTHING
         return tokens, price_tokens(tokens, basis, price)
+
+
+def _displaced(answer: Answer) -> tuple[str, ...]:
+    return tuple(
+        f"what lay at {path} was not what had been made, and is now {aside}"
+        for path, aside in answer.images.displaced
+    )
 
 
 def _if_said(text: str | None) -> str | msgspec.UnsetType:

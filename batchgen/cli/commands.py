@@ -16,6 +16,7 @@ from batchgen.cli.run import run
 from batchgen.cli.schema import schema
 from batchgen.cli.streams import say
 from batchgen.cli.validate import validate
+from batchgen.cli.verify import verify
 from batchgen.errors import BatchgenError
 from batchgen.sanitize import printable
 
@@ -34,7 +35,7 @@ def cli() -> None:
     """
 
 
-for command in (init, run, validate, report, export, emulate, schema):
+for command in (init, run, validate, report, verify, export, emulate, schema):
     cli.add_command(command)
 
 

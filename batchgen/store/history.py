@@ -4,12 +4,13 @@ For each item and content key it knows where the last line about it stands, and 
 again when somebody asks; so a job of a million items is remembered in a hundred megabytes.
 """
 
+import errno
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
-from typing import TypeAlias, TypeVar
+from typing import Final, TypeAlias, TypeVar
 
 import msgspec
 
@@ -20,6 +21,8 @@ from batchgen.store.places import Places
 # An item's id, and the content key of one of its turns.
 Name: TypeAlias = tuple[str, str]
 AddableT = TypeVar("AddableT", Tokens, Decimal)
+
+_NOTHING_THERE: Final = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG})
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +109,7 @@ class History:
     recent: list[Departed] = field(default_factory=list)
     _last: dict[int, int] = field(default_factory=dict)  # the place of the last line, by name
     _sums: dict[int, _Sum] = field(default_factory=dict)  # of names with more than one line
-    _writers: dict[int, int] = field(default_factory=dict)  # names, by the path of a picture
+    _writers: dict[int, int] = field(default_factory=dict)  # places, by the path of a picture
     _lines: Places = field(default_factory=Places)
 
     def apply(self, line: Line, place: int | None = None) -> None:
@@ -193,29 +196,38 @@ class History:
 
     def owner(self, path: str) -> str | None:
         """The id of the item for which a final picture was made last; None if there is none."""
-        place = self._last.get(self._writers.get(hash(path), 0))
+        place = self._writers.get(hash(path))
         return None if place is None else self._lines.read(place).item
+
+    def made_at(self, path: str) -> str | None:
+        """The SHA-256 of the final picture that was made last for a path; None if none was."""
+        place = self._writers.get(hash(path))
+        picture = None if place is None else final_image(as_attempt(self._lines.read(place)).images)
+        return None if picture is None or picture.path != path else picture.sha256
 
     def was_written_by(self, name: Name, path: str) -> bool:
         """Whether nobody but an item and key has had a final picture at a path, of late."""
-        return self._writers.get(hash(path), hash(name)) == hash(name)
+        place = self._writers.get(hash(path))
+        if place is None or place == self._last.get(hash(name)):
+            return True
+        line = self._lines.read(place)
+        return (line.item, line.key) == name
 
     def has_files(self, last: Attempt, root: Path) -> bool:
         """Whether the final picture of an attempt is there in its recorded size, and still its own.
 
         What was made since under the same name, of an item that changed, is another picture. Who
         throws away the drafts does not want the picture made, and paid for, again.
+
+        Raises:
+            StoreError: The disk does not say; that is no reason to pay again.
         """
-        name = hash((last.item, last.key))
         for image in last.images:
             if image.role != "final":
                 continue
-            try:
-                if os.stat(f"{root}/{image.path}").st_size != image.bytes:  # noqa: PTH116 - a path object for each of a million
-                    return False
-            except OSError:
+            if _size_bytes(f"{root}/{image.path}") != image.bytes:
                 return False
-            if self._writers.get(hash(image.path), name) != name:
+            if not self.was_written_by((last.item, last.key), image.path):
                 return False
         return True
 
@@ -224,12 +236,22 @@ class History:
         before = self._last.get(name)
         if before is not None:
             self._sums[name] = self._sum_at(name, before) + _sum_of(line)
-        self._last[name] = self._lines.keep(line) if place is None else place
+        self._last[name] = place = self._lines.keep(line) if place is None else place
         if picture is not None:
-            self._writers[hash(picture.path)] = name
+            self._writers[hash(picture.path)] = place
 
     def _sum_at(self, name: int, place: int) -> _Sum:
         return self._sums.get(name) or _sum_of(self._lines.read(place))
+
+
+def _size_bytes(path: str) -> int | None:
+    """The size of a file; None if there is none."""
+    try:
+        return os.stat(path).st_size  # noqa: PTH116 - no path object for each of a million
+    except OSError as error:
+        if error.errno in _NOTHING_THERE:
+            return None
+        raise StoreError.of(error, Path(path)) from error
 
 
 def as_attempt(line: Attempt | Filed) -> Attempt:

@@ -1,5 +1,7 @@
 """Names and places in a job's directory."""
 
+import itertools
+import os
 import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -60,6 +62,16 @@ class Layout:
         """Each run's summary."""
         return self.root / "runs"
 
+    @property
+    def images(self) -> Path:
+        """The final pictures."""
+        return self.root / "images"
+
+    @property
+    def broken(self) -> Path:
+        """The pictures that were found not to be what was made."""
+        return self.root / "broken.jsonl"
+
     def segment(self, run_id: str) -> Path:
         """The ledger segment of one run."""
         return self.ledger / f"{run_id}.jsonl"
@@ -67,7 +79,7 @@ class Layout:
     def image(self, item: Item, extension: str) -> Path:
         """The final place of an item's picture."""
         file = file_stem(item.id) if item.file is None else item.file
-        return self.root / "images" / f"{file}.{extension}"
+        return self.images / f"{file}.{extension}"
 
     def turn(self, item_id: str, turn: int, extension: str) -> Path:
         """What one turn of a conversation came to: the model's content, or its picture."""
@@ -84,6 +96,12 @@ class Layout:
     def quarantine(self, part_name: str, extension: str) -> Path:
         """Bytes that were paid for and could not be accepted."""
         return self.root / "quarantine" / f"{part_name}.{extension}"
+
+    def displaced(self, path: Path) -> Path:
+        """A free name for what lies where a picture belongs, and is not what was made there."""
+        below = self.root / "quarantine" / path.relative_to(self.root)
+        names = (below.with_name(f"{path.stem}.{n}{path.suffix}") for n in itertools.count(1))
+        return next(name for name in names if not os.path.lexists(name))
 
     def set_aside(self, part_name: str) -> Iterator[Path]:
         """What is in quarantine of one call."""

@@ -3,17 +3,21 @@
     part ──> seen: what are its bytes? ──┬─ taken: durable under its final name
                                          └─ set aside: durable in quarantine/
 
+What lies where a final picture belongs, and is not what was made there before, is set aside too:
+it may be somebody's own work.
+
 An answer that a killed run left may have been half way: an image whose part is gone is looked for
 under the names that it would have got.
 """
 
 import itertools
 import os
+import stat
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeAlias
 
 from batchgen.model import ImageFile, ImageRole
 from batchgen.store.images import ImageFacts, inspect_file, sha256_of
@@ -22,6 +26,9 @@ from batchgen.store.ledger import sync_directory, sync_file
 from batchgen.store.receipts import Receipt, ReceivedImage
 
 NO_PICTURE: Final = "it is no PNG, JPEG or WebP"
+
+# What was made last under a final path, by its SHA-256; None if nothing was.
+FindMade: TypeAlias = Callable[[str], str | None]
 
 # Of two threads that need a new directory, neither goes on before its name is durable.
 _making_directories: Final = threading.Lock()
@@ -51,12 +58,14 @@ class AnswerImages:
     Attributes:
         places: Where those belong that are kept.
         is_recovered: A killed run left them: a power cut may have taken some bytes since.
+        displaced: What lay in the way and is set aside: where it was, and where it is.
     """
 
     layout: Layout
     receipt: Receipt
     places: Mapping[int, Place]
     is_recovered: bool
+    displaced: list[tuple[str, str]] = field(default_factory=list)
     _seen: dict[int, Seen] = field(default_factory=dict)
 
     def seen(self, index: int) -> Seen:
@@ -87,16 +96,21 @@ class AnswerImages:
         renamed = (path for path in self._names(index) if path.is_file())
         return next((path for path in renamed if sha256_of(path) == received.sha256), None)
 
-    def take(self, index: int) -> ImageFile | None:
+    def take(self, index: int, find_made: FindMade) -> ImageFile | None:
         """Give a whole image its name, durably; what had it before with another ending goes.
 
-        One that is not whole is set aside.
+        One that is not whole is set aside, and so is what has the name of a final picture and is
+        not what was made there.
         """
         seen = self.seen(index)
         if seen.path is None or seen.facts is None or seen.fault is not None:
             return self._set_aside(index)
         place = self.places[index]
         target = place.path(seen.facts.extension)
+        if place.role == "final":
+            for path in map(place.path, EXTENSIONS):
+                if path != seen.path and (aside := make_room(self.layout, path, find_made)):
+                    self.displaced.append((self.layout.relative(path), aside))
         _commit(seen.path, target)
         for extension in EXTENSIONS:
             if extension != seen.facts.extension:
@@ -172,6 +186,36 @@ def _image_file(
         height=facts.height if facts else None,
         mime=facts.mime if facts else None,
     )
+
+
+def make_room(layout: Layout, path: Path, find_made: FindMade) -> str | None:
+    """Keep what lies under a path, unless it is what was made there, or only a link to it.
+
+    Returns:
+        Where it lies now; None if nothing had to be kept.
+    """
+    try:
+        found = path.lstat()
+    except FileNotFoundError:
+        return None
+    is_file = stat.S_ISREG(found.st_mode)
+    if stat.S_ISLNK(found.st_mode) or (is_file and not found.st_size):
+        return None
+    if is_file and _digest(path) == find_made(layout.relative(path)):
+        return None
+    aside = layout.displaced(path)
+    make_directory(aside.parent)
+    path.rename(aside)
+    sync_directory(aside.parent)
+    return layout.relative(aside)
+
+
+def _digest(path: Path) -> str:
+    """The digest of a file; of one that cannot be read, none that anything else has."""
+    try:
+        return sha256_of(path)
+    except OSError:
+        return ""
 
 
 def _commit(path: Path, target: Path) -> None:

@@ -4,10 +4,11 @@ import dataclasses
 import hashlib
 import io
 import json
+import os
 import random
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import pytest
@@ -31,6 +32,9 @@ from batchgen.store.receipts import (
     part_name,
     save_receipt,
 )
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 ITEM = Item(id="hero 16:9", model="gemini-3-pro-image", prompt="p", key="k", tags={"t": "u"})
 SENT = Sent(
@@ -68,7 +72,18 @@ def jpeg() -> bytes:
 def settler(tmp_path: Path) -> Settler:
     layout = Layout(tmp_path / "job")
     layout.parts.mkdir(parents=True)
-    return Settler(layout, PriceBook.shipped(), "emulator", Secrets(["sk-secret"]))
+    secrets = Secrets(["sk-secret"])
+    return Settler(layout, PriceBook.shipped(), "emulator", secrets, find_made=Made())
+
+
+@dataclasses.dataclass
+class Made:
+    """What was made last under each path, as the ledger would have it."""
+
+    digests: dict[str, str] = dataclasses.field(default_factory=dict)
+
+    def __call__(self, path: str) -> str | None:
+        return self.digests.get(path)
 
 
 def received(settler: Settler, images: list[bytes], parts: list[dict[str, Any]]) -> Receipt:
@@ -101,7 +116,10 @@ def part(n: int, **more: Any) -> dict[str, Any]:
 
 
 def finish(settler: Settler, end: CallEnd) -> list[str]:
-    """Clear the leftovers as the runner does; return every file that stays."""
+    """Record and clear the leftovers as the runner does; return every file that stays."""
+    if isinstance(settler.find_made, Made) and end.line is not None:
+        finals = {one.path: one.sha256 for one in end.line.images if one.role == "final"}
+        settler.find_made.digests.update(finals)
     for path in end.leftovers:
         path.unlink(missing_ok=True)
     root = settler.layout.root
@@ -145,8 +163,96 @@ def test_the_bytes_decide_the_extension_and_an_older_picture_of_the_item_goes(
     old = settler.layout.image(ITEM, "png")
     old.parent.mkdir()
     old.write_bytes(png())
-    end = settler.settle(received(settler, [jpeg()], [part(0)]))
+    end = knowing(settler, png()).settle(received(settler, [jpeg()], [part(0)]))
     assert finish(settler, end) == ["images/hero 16x9.jpg"]
+    assert end.displaced == ()
+
+
+def knowing(settler: Settler, made: bytes) -> Settler:
+    """A settler that knows what was made under the item's PNG before."""
+    digests = {"images/hero 16x9.png": hashlib.sha256(made).hexdigest()}
+    return dataclasses.replace(settler, find_made=Made(digests))
+
+
+@pytest.mark.parametrize("made", [None, png("red")], ids=["nothing was made", "something else was"])
+@pytest.mark.parametrize("new", [png("green"), jpeg()], ids=["same ending", "other ending"])
+def test_what_was_not_made_here_is_kept_when_a_picture_takes_its_place(
+    settler: Settler, made: bytes | None, new: bytes
+) -> None:
+    own = settler.layout.image(ITEM, "png")
+    own.parent.mkdir()
+    knows = settler if made is None else knowing(settler, made)
+    for n, work in enumerate((png("black"), png("white")), 1):
+        own.write_bytes(work)
+        end = knows.settle(received(settler, [new], [part(0)]))
+        assert end.error is None
+        assert end.line is not None
+        finish(knows, end)
+        kept = settler.layout.root / f"quarantine/images/hero 16x9.{n}.png"
+        assert kept.read_bytes() == work
+        (told,) = end.displaced
+        assert told in str(end.line.note)
+        assert f"quarantine/images/hero 16x9.{n}.png" in told
+        (image,) = end.line.images
+        assert (settler.layout.root / image.path).read_bytes() == new
+    assert len(list(own.parent.iterdir())) == 1
+
+
+def test_whatever_lies_in_the_way_of_a_picture_it_gets_its_name(settler: Settler) -> None:
+    own = settler.layout.image(ITEM, "png")
+    elsewhere = settler.layout.root / "elsewhere.png"
+    elsewhere.write_bytes(b"of somebody else")
+
+    def as_directory() -> None:
+        own.mkdir()
+        (own / "notes.txt").write_text("mine", "utf-8")
+
+    own.parent.mkdir()
+    layings: tuple[Callable[[], object], ...] = (
+        as_directory,
+        lambda: os.mkfifo(own),
+        lambda: own.symlink_to(elsewhere),
+        lambda: own.symlink_to("nowhere"),
+        own.touch,
+    )
+    for lay in layings:
+        lay()
+        end = settler.settle(received(settler, [png()], [part(0)]))
+        assert end.error is None
+        finish(settler, end)
+        assert own.read_bytes() == png()
+        assert not own.is_symlink()
+        own.unlink()
+    assert elsewhere.read_bytes() == b"of somebody else"
+    kept = settler.layout.root / "quarantine/images"
+    assert (kept / "hero 16x9.1.png/notes.txt").read_text("utf-8") == "mine"
+    assert sorted(path.name for path in kept.iterdir()) == ["hero 16x9.1.png", "hero 16x9.2.png"]
+    assert (kept / "hero 16x9.2.png").is_fifo()
+
+
+def test_a_kill_after_it_was_kept_and_before_the_picture_has_its_name_loses_neither(
+    settler: Settler, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = settler.layout.image(ITEM, "png")
+    own.parent.mkdir()
+    own.write_bytes(png("white"))
+    receipt = received(settler, [png()], [part(0)])
+
+    def killed(path: Path, target: Path) -> Path:
+        if target == own:
+            raise KeyboardInterrupt
+        return path.rename(target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", killed)
+        with pytest.raises(KeyboardInterrupt):
+            settler.settle(receipt)
+    again = load_receipt(settler.layout.parts, SENT)
+    assert again is not None
+    end = settler.settle(again, recovered=True)
+    assert end.error is None
+    assert finish(settler, end) == ["images/hero 16x9.png", "quarantine/images/hero 16x9.1.png"]
+    assert own.read_bytes() == png()
 
 
 @pytest.mark.parametrize(
