@@ -33,11 +33,12 @@ _WORDS: Final = {
 @click.argument("directory", type=click.Path(path_type=Path), metavar="DIR")
 @click.option("--json", "as_json", is_flag=True, help="Print what is wrong as JSON on stdout.")
 def verify(directory: Path, *, as_json: bool) -> int:
-    """Check that the pictures in DIR are still what was made: there, the same bytes, decodable.
+    """Check that the pictures in DIR are what was made.
 
-    DIR is the directory of a job, such as output/NAME; a run may be at work in it. Nothing is
-    written but DIR/broken.jsonl, which tells the next run which pictures to make again. Drafts,
-    thoughts and the turns of conversations are warned of; they are not made again.
+    Each must be there, have the bytes that the ledger has, and be decodable. DIR is the
+    directory of a job, such as output/NAME; a run may be at work in it. Nothing is written but
+    DIR/broken.jsonl, which tells the next run which pictures to make again. Drafts, thoughts
+    and the turns of conversations are warned of; they are not made again.
 
     A picture that was edited in place is another one. The run that makes it again keeps the edited
     one in quarantine/; one that is put back before is not made again.
