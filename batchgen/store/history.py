@@ -14,6 +14,7 @@ from typing import Final, TypeAlias, TypeVar
 
 import msgspec
 
+from batchgen.errors import StoreError
 from batchgen.model import Attempt, ImageFile, Item, Status, Tokens, content_key
 from batchgen.store.ledger import Call, End, Filed, Line, Run, Sent, read_lines
 from batchgen.store.places import Places
