@@ -85,6 +85,7 @@ from batchgen.store.ledger import (
 )
 from batchgen.store.lock import OutputLock
 from batchgen.store.parts import Writer
+from batchgen.store.room import Room
 from batchgen.timeouts import Timeouts
 from batchgen.transport import Transport, tls_context
 
@@ -340,6 +341,8 @@ class Runner:
         await ledger.append(self._run_line(manifest, provider))
         await self._recover(settings.retries)
         self._open_limits(settings.retries)
+        writer = await stack.enter_async_context(Writer(self._stop_for_disk))
+        room = await stack.enter_async_context(Room(self._layout.parts, writer, self._warn))
         caller = Caller(
             run_id=self.run_id,
             transport=await stack.enter_async_context(transport),
@@ -347,7 +350,8 @@ class Runner:
             purse=self._purse,
             stop=self.stop,
             ledger=ledger,
-            writer=await stack.enter_async_context(Writer()),
+            writer=writer,
+            room=room,
             settler=settler,
             references=self._references,
             conversations=Conversations(self._layout, history, self.run_id, afresh=self._redo.done),
@@ -483,6 +487,10 @@ class Runner:
 
     def _tell_stopping(self, reason: str) -> None:
         self._tell(Stopping(reason, self._limiter.n_in_flight if self._entered else 0))
+
+    def _stop_for_disk(self, failure: StoreError) -> None:
+        """Send nothing more: what the disk has refused is raised when its answer has ended."""
+        self.stop.ask(str(failure), failure)
 
     def _warn(self, told: str) -> None:
         self._tell(Warned(f"warning: {told}"))

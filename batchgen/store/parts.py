@@ -25,10 +25,20 @@ class Writer:
     """The thread that writes. Work is done in the order in which it was handed over.
 
     Memory: at most `MAX_PENDING_BYTES` waiting, besides one unfinished batch an open part.
+
+    Attributes:
+        failed: The first failure of the disk.
     """
 
-    def __init__(self) -> None:
-        """Prepare; the thread starts with `async with`."""
+    def __init__(self, on_failure: Callable[[StoreError], None] | None = None) -> None:
+        """Prepare; the thread starts with `async with`.
+
+        Args:
+            on_failure: Told once, on the event loop, as soon as the disk has failed: an answer that
+                it could not take may take minutes more to come to its end.
+        """
+        self.failed: StoreError | None = None
+        self._on_failure = on_failure
         self._jobs: queue.SimpleQueue[tuple[Callable[[], None], int] | None] = queue.SimpleQueue()
         self._handed_bytes = 0
         self._written_bytes = 0
@@ -76,6 +86,13 @@ class Writer:
         self.hand_over(run, 0)
         return await future
 
+    def fail(self, failure: StoreError) -> None:
+        """Say, in the thread, that the disk has failed."""
+        if self.failed is None:
+            self.failed = failure
+            if self._on_failure is not None:
+                self._loop.call_soon_threadsafe(self._on_failure, failure)
+
     def _work(self) -> None:
         while (handed := self._jobs.get()) is not None:
             job, n_bytes = handed
@@ -110,10 +127,14 @@ class PartImage:
     """One image of an answer on its way to disk; an `ImageSink` of the reply stream.
 
     The file is created with its first bytes, so a call that waits for its answer opens nothing.
+
+    Attributes:
+        before_write: Told, in the thread, how many bytes are written next.
     """
 
     path: Path
     writer: Writer
+    before_write: Callable[[int], None] = lambda _: None
     fault: str | None = None
     _batch: list[bytes] = field(default_factory=list)
     _batch_bytes: int = 0
@@ -146,7 +167,7 @@ class PartImage:
         self._flush()
         await self.writer.call(self._close)
         if self._error is not None:
-            raise StoreError(f"{self.path}: {self._error.strerror}") from self._error
+            raise StoreError.of(self._error, self.path) from self._error
         return WrittenImage(self.path, self._digest.hexdigest(), self._size_bytes, self.fault)
 
     def _flush(self) -> None:
@@ -159,6 +180,7 @@ class PartImage:
         if self._error is not None:
             return
         data = b"".join(batch) if len(batch) > 1 else batch[0]
+        self.before_write(len(data))
         try:
             if self._descriptor < 0:
                 self._descriptor = os.open(
@@ -168,7 +190,7 @@ class PartImage:
             while view:
                 view = view[os.write(self._descriptor, view) :]
         except OSError as error:
-            self._error = error
+            self._fail(error)
             return
         self._digest.update(data)
         self._size_bytes += len(data)
@@ -180,4 +202,8 @@ class PartImage:
         try:
             os.close(descriptor)
         except OSError as error:  # a network disk may say only now that it is full
-            self._error = self._error or error
+            self._fail(error)
+
+    def _fail(self, error: OSError) -> None:
+        self._error = self._error or error
+        self.writer.fail(StoreError.of(error, self.path))
