@@ -11,11 +11,12 @@ attempt(item, n)            a value in every case; cancelled, it says so
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from decimal import Decimal
 from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import msgspec
 
@@ -48,7 +49,7 @@ from batchgen.stop import Stop
 from batchgen.store.ledger import Ledger, Sent
 from batchgen.store.parts import PartImage, Writer
 from batchgen.store.receipts import Receipt, ReceivedImage, part_name
-from batchgen.store.room import RECEIPT_BYTES, Room, Share, room_bytes
+from batchgen.store.room import Room, Share, room_bytes
 from batchgen.transport import Response, Transport
 from batchgen.wire.fault import MAX_FAULT_BYTES, read_fault, request_id
 from batchgen.wire.request import (
@@ -64,6 +65,8 @@ from batchgen.wire.stream import ReplyStream
 # read all the same for the pictures in it.
 _WITH_ANSWER: Final = frozenset({200, 201, 203})
 _SUCCESS: Final = range(200, 300)
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +120,12 @@ class _Answer:
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Makes the calls of one run; all its parts are open while it is used."""
+    """Makes the calls of one run; all its parts are open while it is used.
+
+    Attributes:
+        settling: Threads that wait for the disk, and that nothing else waits for: the lookup of a
+            host would, in those that a loop has anyway.
+    """
 
     run_id: str
     transport: Transport
@@ -128,6 +136,7 @@ class Caller:
     writer: Writer
     room: Room
     settler: Settler
+    settling: Executor
     references: ReferenceLibrary
     conversations: Conversations
     book: PriceBook
@@ -327,8 +336,6 @@ class Caller:
     async def _settle(self, answer: _Answer, stream: ReplyStream, call: _Call) -> CallEnd:
         known = answer.known(self.clock.monotonic_s())
         received = stream.skeleton()
-        # For the receipt, and of a conversation what the model said; done before a part is closed.
-        self.writer.hand_over(partial(call.share.spend, 4 * len(received) + RECEIPT_BYTES), 0)
         images = [await part.finish() for part in answer.parts]
         skeleton = self.settler.secrets.redact(received.decode("utf-8", "replace"))
         receipt = Receipt(
@@ -348,7 +355,12 @@ class Caller:
             ),
             **known,
         )
-        return await asyncio.to_thread(self.settler.settle, receipt)
+        settle = partial(self.settler.settle, receipt, in_room=partial(self._in_room, call.share))
+        return await asyncio.get_running_loop().run_in_executor(self.settling, settle)
+
+    def _in_room(self, share: Share, job: Callable[[], T], n_bytes: int) -> T:
+        """Write in the room of a call, by the thread that gives room to all of them; blocks."""
+        return self.writer.run(partial(share.write, job, n_bytes))
 
     async def _drop(self, answer: _Answer) -> tuple[Path, ...]:
         """Close the parts of an answer that did not become whole."""
@@ -357,7 +369,7 @@ class Caller:
 
     def _open_part(self, answer: _Answer, call: _Call, n: int) -> PartImage:
         path = self.settler.layout.parts / f"{part_name(call.sent)}.{n}.part"
-        part = PartImage(path, self.writer, call.share.spend)
+        part = PartImage(path, self.writer, call.share.write)
         answer.parts.append(part)
         return part
 

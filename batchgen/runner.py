@@ -10,6 +10,7 @@ import asyncio
 import math
 import random
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, suppress
 from dataclasses import asdict, replace
 from datetime import datetime, timedelta
@@ -93,6 +94,7 @@ if TYPE_CHECKING:
     from batchgen.references.fetch import Fetcher
 
 _TICK_S = 1.0
+_N_SETTLING = 8
 _LOOK_AT_THE_CLOCK_S = 30.0
 
 
@@ -353,6 +355,7 @@ class Runner:
             writer=writer,
             room=room,
             settler=settler,
+            settling=stack.enter_context(ThreadPoolExecutor(_N_SETTLING, "batchgen-settler")),
             references=self._references,
             conversations=Conversations(self._layout, history, self.run_id, afresh=self._redo.done),
             book=self._book,
@@ -435,7 +438,7 @@ class Runner:
             await recorder.write(end, decision)
             if decision == "stop" and end.error is not None:
                 self.stop.ask(end.error.message, end.error)
-        recovery.clear_parts()
+        await asyncio.to_thread(recovery.clear_parts)
 
     def _transport(self, provider: Provider, key: str, timeouts: Timeouts) -> Transport:
         return Transport(

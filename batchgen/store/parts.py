@@ -11,11 +11,15 @@ import os
 import queue
 import threading
 from collections.abc import Callable
+from concurrent.futures import Future
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import Any, Final, Self, TypeAlias, TypeVar
 
 from batchgen.errors import StoreError
+
+T = TypeVar("T")
 
 MAX_PENDING_BYTES: Final = 4 << 20
 BATCH_BYTES: Final = 256 << 10
@@ -86,6 +90,19 @@ class Writer:
         self.hand_over(run, 0)
         return await future
 
+    def run(self, job: Callable[[], T]) -> T:
+        """The same from another thread, which blocks meanwhile."""
+        future: Future[T] = Future()
+
+        def run() -> None:
+            try:
+                future.set_result(job())
+            except BaseException as error:  # noqa: BLE001 - it is raised again, in the caller
+                future.set_exception(error)
+
+        self.hand_over(run, 0)
+        return future.result()
+
     def fail(self, failure: StoreError) -> None:
         """Say, in the thread, that the disk has failed."""
         if self.failed is None:
@@ -112,6 +129,15 @@ def _settle(future: "asyncio.Future[Any]", result: Any, error: BaseException | N
         future.set_exception(error)
 
 
+# Runs a job that writes so many bytes, where there is room for them; raises as the job does.
+InRoom: TypeAlias = Callable[[Callable[[], Any], int], Any]
+
+
+def as_it_comes(job: Callable[[], T], _n_bytes: int) -> T:
+    """Where no room is set aside."""
+    return job()
+
+
 @dataclass(frozen=True, slots=True)
 class WrittenImage:
     """The bytes of one image on disk under a part's name, whole as far as base64 goes."""
@@ -129,12 +155,12 @@ class PartImage:
     The file is created with its first bytes, so a call that waits for its answer opens nothing.
 
     Attributes:
-        before_write: Told, in the thread, how many bytes are written next.
+        in_room: Runs what writes so many bytes, in the thread.
     """
 
     path: Path
     writer: Writer
-    before_write: Callable[[int], None] = lambda _: None
+    in_room: InRoom = as_it_comes
     fault: str | None = None
     _batch: list[bytes] = field(default_factory=list)
     _batch_bytes: int = 0
@@ -180,20 +206,21 @@ class PartImage:
         if self._error is not None:
             return
         data = b"".join(batch) if len(batch) > 1 else batch[0]
-        self.before_write(len(data))
         try:
             if self._descriptor < 0:
-                self._descriptor = os.open(
-                    self.path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644
-                )
+                self._descriptor = self.in_room(self._open, 1)
             view = memoryview(data)
             while view:
-                view = view[os.write(self._descriptor, view) :]
+                writing = partial(os.write, self._descriptor, view)
+                view = view[self.in_room(writing, len(view)) :]
         except OSError as error:
             self._fail(error)
             return
         self._digest.update(data)
         self._size_bytes += len(data)
+
+    def _open(self) -> int:
+        return os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
 
     def _close(self) -> None:
         descriptor, self._descriptor = self._descriptor, -1

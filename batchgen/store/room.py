@@ -17,7 +17,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Self
+from typing import Final, Self, TypeVar
 
 from batchgen.errors import StoreError, store_errors
 from batchgen.store.parts import Writer
@@ -30,8 +30,6 @@ _MARGIN: Final = 1.5
 # What stays free beside all that is set aside, for the ledger; and for each call, for its names.
 _SPARE_BYTES: Final = 1 << 20
 _SPARE_BYTES_A_CALL: Final = 64 << 10
-# So many times what is written next is given back at once: fewer system calls.
-_AHEAD: Final = 4
 # What a receipt takes besides what the model said.
 RECEIPT_BYTES: Final = 64 << 10
 _BLOCK_BYTES: Final = 4096
@@ -48,41 +46,48 @@ def room_bytes(size: str, n_images: int) -> int:
     return int(n_images * one * _MARGIN)
 
 
+T = TypeVar("T")
+
+
 class _NoRoomError(StoreError):
     """The disk has no room for one more answer."""
 
 
 @dataclass(eq=False)
 class Share:
-    """What is set aside for one call; changed in the writer's thread alone.
-
-    Attributes:
-        held_bytes: In the file.
-        ahead_bytes: Given back to the disk already, and not yet written.
-    """
+    """What is set aside for one call; used in the writer's thread alone."""
 
     reserve: "Reserve"
     held_bytes: int = 0
-    ahead_bytes: int = 0
 
-    def spend(self, n_bytes: int) -> None:
-        """Make room for bytes that are written next, and for some after them."""
-        if (short_bytes := n_bytes - self.ahead_bytes) > 0:
-            freed_bytes = min(_in_blocks(short_bytes * _AHEAD), self.held_bytes)
-            self.held_bytes -= freed_bytes
-            self._add_ahead(freed_bytes)
-            self.reserve.free(freed_bytes)
-        self._add_ahead(-min(n_bytes, self.ahead_bytes))
+    def write(self, job: Callable[[], T], n_bytes: int) -> T:
+        """Run a job that writes so many bytes to the disk, in the room that is kept for them.
+
+        Another program may be quicker than the job: then more of the room is given up.
+
+        Raises:
+            OSError: As the job does.
+        """
+        while True:
+            had_room = self._spend(n_bytes)
+            try:
+                return job()
+            except OSError as error:
+                if error.errno not in _FULL or not had_room:
+                    raise
 
     def close(self) -> None:
         """Need none of it any more."""
         self.reserve.held_bytes -= self.held_bytes
         self.held_bytes = 0
-        self._add_ahead(-self.ahead_bytes)
 
-    def _add_ahead(self, n_bytes: int) -> None:
-        self.ahead_bytes += n_bytes
-        self.reserve.ahead_bytes += n_bytes
+    def _spend(self, n_bytes: int) -> bool:
+        """Give so many bytes back to the disk; whether there were any."""
+        n_bytes = min(_in_blocks(n_bytes), self.held_bytes)
+        if n_bytes:
+            self.held_bytes -= n_bytes
+            self.reserve.free(n_bytes)
+        return n_bytes > 0
 
 
 class Reserve:
@@ -93,7 +98,6 @@ class Reserve:
 
     Attributes:
         held_bytes: Set aside for all calls.
-        ahead_bytes: Given back for some of them, and not yet written.
         kept_bytes: The length of the file.
     """
 
@@ -102,7 +106,6 @@ class Reserve:
         self._directory = directory
         self._descriptor = -1
         self.held_bytes = 0
-        self.ahead_bytes = 0
         self.kept_bytes = 0
 
     def open(self) -> None:
@@ -129,12 +132,12 @@ class Reserve:
         Args:
             share: Takes it.
             n_bytes: How much.
-            spare_bytes: What must be free besides what is about to be written.
+            spare_bytes: What must be free beside.
 
         Raises:
             StoreError: There is none.
         """
-        n_bytes, spare_bytes = _in_blocks(n_bytes), spare_bytes + self.ahead_bytes
+        n_bytes = _in_blocks(n_bytes)
         if not (self._keeps(self.held_bytes + n_bytes) and self._leaves(n_bytes, spare_bytes)):
             self._cut(self.held_bytes)
             raise self._no_room(n_bytes + spare_bytes)
@@ -144,8 +147,7 @@ class Reserve:
     def free(self, n_bytes: int) -> None:
         """Give room back to the disk, for bytes that are written next."""
         self.held_bytes -= n_bytes
-        if n_bytes:
-            self._cut(self.kept_bytes - n_bytes)
+        self._cut(self.kept_bytes - n_bytes)
 
     def _keeps(self, n_bytes: int) -> bool:
         """Whether the file is that long now; always, where it cannot be kept."""
@@ -203,7 +205,7 @@ class Room:
     """Sets room aside for the calls of one run; `async with` opens and closes it.
 
     Cost: one descriptor, however many calls are under way; for each call a few short system
-    calls, and one for each MiB that is written.
+    calls, and one for each batch that is written.
     """
 
     def __init__(self, directory: Path, writer: Writer, warn: Callable[[str], None]) -> None:

@@ -74,21 +74,21 @@ async def test_the_disk_keeps_what_was_taken_and_gives_it_up_as_it_is_written(
             pytest.skip("this file system sets no room aside")
         assert kept_bytes(room) >= 8 * MIB
         for n_mib in range(1, 9):
-            await writer.call(lambda: share.spend(MIB))
+            await writer.call(lambda: share._spend(MIB))
             assert kept_bytes(room) <= (8 - n_mib) * MIB
-        await writer.call(lambda: share.spend(MIB))  # more than was set aside
+        await writer.call(lambda: share._spend(MIB))  # more than was set aside
         room.give_back(share)
 
 
 async def test_what_a_call_leaves_is_there_for_the_next(tmp_path: Path) -> None:
     async with opened(tmp_path) as (room, writer):
         first = await room.take(4 * MIB)
-        await writer.call(lambda: first.spend(1000))
+        await writer.call(lambda: first._spend(1000))
         room.give_back(first)
         second = await room.take(4 * MIB)
         await writer.call(lambda: None)
         reserve = room._reserve
-        assert (reserve.held_bytes, reserve.ahead_bytes) == (4 * MIB, 0)
+        assert reserve.held_bytes == 4 * MIB
         assert reserve.kept_bytes in {0, 4 * MIB}
         room.give_back(second)
 
@@ -97,12 +97,12 @@ async def test_shares_add_up_and_nothing_is_left_when_all_are_back(tmp_path: Pat
     async with opened(tmp_path) as (room, writer):
         shares = [await room.take(100_000 + n) for n in range(50)]
         for share in shares[::2]:
-            await writer.call(partial(share.spend, 70_001))
+            await writer.call(partial(share._spend, 70_001))
         for share in shares:
             room.give_back(share)
         await writer.call(lambda: None)
-        assert (room._reserve.held_bytes, room._reserve.ahead_bytes) == (0, 0)
-        assert {(share.held_bytes, share.ahead_bytes) for share in shares} == {(0, 0)}
+        assert room._reserve.held_bytes == 0
+        assert not any(share.held_bytes for share in shares)
 
 
 async def test_it_has_no_name_and_one_descriptor_for_a_thousand_calls(tmp_path: Path) -> None:
@@ -138,7 +138,7 @@ async def test_bytes_of_an_answer_fit_though_another_program_has_filled_the_disk
         async with opened(disk.path) as (room, writer):
             share = await room.take(4 * MIB)
             disk.fill()
-            part = PartImage(disk.path / "0.part", writer, share.spend)
+            part = PartImage(disk.path / "0.part", writer, share.write)
             for _ in range(4 * MIB // BATCH_BYTES):
                 part.write(b"x" * BATCH_BYTES)
                 await writer.room()
@@ -187,7 +187,7 @@ async def test_who_finds_no_room_waits_for_those_under_way_and_fails_when_there_
             assert (len(done), len(left)) == (1, 1)
             disk.fill()
             [second] = [one.result() for one in done]
-            await writer.call(lambda: second.spend(6 * MIB))
+            await writer.call(lambda: second._spend(6 * MIB))
             disk.fill()
             room.give_back(second)
             with pytest.raises(StoreError, match="no room"):
