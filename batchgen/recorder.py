@@ -1,9 +1,10 @@
 """Writes down what became of each call: durable first, then told."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
 from batchgen.acceptance import why_final_differs
 from batchgen.errors import store_errors
@@ -45,9 +46,8 @@ class Recorder:
             keep = partial(self.settler.keep_parts, only_whole=not is_lost or line.billed == "no")
             line = await asyncio.to_thread(keep, end, line)
         await self.ledger.append(line)
-        with store_errors(self.layout.parts):
-            for path in end.leftovers:
-                path.unlink(missing_ok=True)
+        if end.leftovers:
+            await asyncio.to_thread(self._clear, end.leftovers)
         self.history.apply(line)
         self.tell(AttemptEnded(line))
         if not self._told_wrong_size and (differs := why_final_differs(end.item, line.images)):
@@ -58,3 +58,8 @@ class Recorder:
                     "like it, unless output.on_wrong_size says otherwise"
                 )
             )
+
+    def _clear(self, leftovers: Iterable[Path]) -> None:
+        with store_errors(self.layout.parts):
+            for path in leftovers:
+                path.unlink(missing_ok=True)
