@@ -3,18 +3,20 @@
 attempt(item, n)            a value in every case; cancelled, it says so
   ├── _opened               what is sent with it: files on disk
   └── _paid                 sets money aside for it, and gives back what it did not cost
-        └── _paced          waits for the limits, then announces: `sent` is durable before it leaves
-              └── _exchange transport.post -> wire.stream -> part files
-                    └── settle.Settler, once the answer is whole; not to be cancelled any more
+        └── _housed         sets room on the disk aside for its answer, and gives the rest back
+              └── _paced    waits for the limits, then announces: `sent` is durable before it leaves
+                    └── _exchange transport.post -> wire.stream -> part files
+                          └── settle.Settler, once it is whole; not to be cancelled any more
 """
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from decimal import Decimal
 from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import msgspec
 
@@ -47,15 +49,34 @@ from batchgen.stop import Stop
 from batchgen.store.ledger import Ledger, Sent
 from batchgen.store.parts import PartImage, Writer
 from batchgen.store.receipts import Receipt, ReceivedImage, part_name
+from batchgen.store.room import Room, Share, room_bytes
 from batchgen.transport import Response, Transport
 from batchgen.wire.fault import MAX_FAULT_BYTES, read_fault, request_id
-from batchgen.wire.request import RequestBody, build_body, endpoint_path
+from batchgen.wire.request import (
+    RequestBody,
+    asked_size,
+    asks_for_thoughts,
+    build_body,
+    endpoint_path,
+)
 from batchgen.wire.stream import ReplyStream
 
 # 201 and 203 are what a gateway may make of a 200; what comes with any other 2xx is no answer, and
 # read all the same for the pictures in it.
 _WITH_ANSWER: Final = frozenset({200, 201, 203})
 _SUCCESS: Final = range(200, 300)
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """What is to be sent: the body of a turn of an item, in its n-th try."""
+
+    item: Item
+    n: int
+    turn: NextTurn
+    body: RequestBody
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +87,7 @@ class _Call:
     item: Item
     body: RequestBody
     note: str | None
+    share: Share
     leaves: Callable[[], None]
 
     async def chunks(self) -> AsyncIterator[bytes]:
@@ -98,7 +120,12 @@ class _Answer:
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Makes the calls of one run; all its parts are open while it is used."""
+    """Makes the calls of one run; all its parts are open while it is used.
+
+    Attributes:
+        settling: Threads that wait for the disk, and that nothing else waits for: the lookup of a
+            host would, in those that a loop has anyway.
+    """
 
     run_id: str
     transport: Transport
@@ -107,7 +134,9 @@ class Caller:
     stop: Stop
     ledger: Ledger
     writer: Writer
+    room: Room
     settler: Settler
+    settling: Executor
     references: ReferenceLibrary
     conversations: Conversations
     book: PriceBook
@@ -133,7 +162,7 @@ class Caller:
         body = _body(item, turn, files)
         if (fault := self._too_large(body)) is not None:
             return self._unsent(item, turn, fault)
-        return await self._paid(item, n, turn, body)
+        return await self._paid(_Asked(item, n, turn, body))
 
     def _unsent(self, item: Item, turn: NextTurn, error: AttemptError) -> CallEnd:
         return self.settler.failed(self._announcement(item, turn, 0), item, error, {})
@@ -166,8 +195,9 @@ class Caller:
                 return MissingReference(f"reference {_named(reference)} {unusable}")
         return files
 
-    async def _paid(self, item: Item, n: int, turn: NextTurn, body: RequestBody) -> CallEnd:
-        est_usd = self.book.estimate(item, at=self.clock.stamp(), turn=turn.number)
+    async def _paid(self, asked: _Asked) -> CallEnd:
+        item, turn = asked.item, asked.turn.number
+        est_usd = self.book.estimate(item, at=self.clock.stamp(), turn=turn)
         try:
             is_paid = await self.purse.reserve(est_usd)
         except asyncio.CancelledError:
@@ -176,27 +206,37 @@ class Caller:
             return CallEnd(item, None, _given_up())
         spent_usd: Decimal | None = None
         try:
-            demand = Demand(self.book.input_tokens(item, turn=turn.number), est_usd)
-            end = await self._paced(item, n, turn, body, demand)
+            demand = Demand(self.book.input_tokens(item, turn=turn), est_usd)
+            end = await self._housed(asked, demand)
             spent_usd = _spent_usd(end)
             return end
         finally:
             self.purse.settle(est_usd, spent_usd)
 
-    async def _paced(
-        self, item: Item, n: int, turn: NextTurn, body: RequestBody, demand: Demand
-    ) -> CallEnd:
+    async def _housed(self, asked: _Asked, demand: Demand) -> CallEnd:
+        try:
+            share = await self.room.take(_room_bytes(asked.item))
+        except asyncio.CancelledError:
+            return CallEnd(asked.item, None, _given_up())
+        try:
+            return await self._paced(asked, demand, share)
+        finally:
+            self.room.give_back(share)
+
+    async def _paced(self, asked: _Asked, demand: Demand, share: Share) -> CallEnd:
+        item, turn = asked.item, asked.turn
         sent: Sent | None = None
         try:
             async with self.limiter.departure(
-                item.model, demand, item_id=item.id, attempt=n, stop=self.stop
+                item.model, demand, item_id=item.id, attempt=asked.n, stop=self.stop
             ) as call:
                 if call is None:
                     return CallEnd(item, None, _given_up())
-                sent = self._announcement(item, turn, n, demand)
+                sent = self._announcement(item, turn, asked.n, demand)
                 await self.ledger.append(sent)
                 leaves = partial(self.limiter.sent, call)
-                end = await self._exchange(_Call(sent, item, body, turn.note, leaves))
+                request = _Call(sent, item, asked.body, turn.note, share, leaves)
+                end = await self._exchange(request)
                 self._heard(call, end)
                 return end
         except asyncio.CancelledError:
@@ -241,7 +281,7 @@ class Caller:
 
     async def _exchange(self, call: _Call) -> CallEnd:
         answer = _Answer(self.clock.monotonic_s())
-        stream = ReplyStream(lambda n: self._open_part(answer, call.sent, n))
+        stream = ReplyStream(lambda n: self._open_part(answer, call, n))
         error = await self._failure(answer, stream, call)
         if error is None:
             return await to_the_end(self._settle(answer, stream, call))
@@ -295,8 +335,8 @@ class Caller:
 
     async def _settle(self, answer: _Answer, stream: ReplyStream, call: _Call) -> CallEnd:
         known = answer.known(self.clock.monotonic_s())
-        images = [await part.finish() for part in answer.parts]
         received = stream.skeleton()
+        images = [await part.finish() for part in answer.parts]
         skeleton = self.settler.secrets.redact(received.decode("utf-8", "replace"))
         receipt = Receipt(
             sent=call.sent,
@@ -315,16 +355,21 @@ class Caller:
             ),
             **known,
         )
-        return await asyncio.to_thread(self.settler.settle, receipt)
+        settle = partial(self.settler.settle, receipt, in_room=partial(self._in_room, call.share))
+        return await asyncio.get_running_loop().run_in_executor(self.settling, settle)
+
+    def _in_room(self, share: Share, job: Callable[[], T], n_bytes: int) -> T:
+        """Write in the room of a call, by the thread that gives room to all of them; blocks."""
+        return self.writer.run(partial(share.write, job, n_bytes))
 
     async def _drop(self, answer: _Answer) -> tuple[Path, ...]:
         """Close the parts of an answer that did not become whole."""
         images = [await part.finish() for part in answer.parts]
         return tuple(image.path for image in images)
 
-    def _open_part(self, answer: _Answer, sent: Sent, n: int) -> PartImage:
-        path = self.settler.layout.parts / f"{part_name(sent)}.{n}.part"
-        part = PartImage(path, self.writer)
+    def _open_part(self, answer: _Answer, call: _Call, n: int) -> PartImage:
+        path = self.settler.layout.parts / f"{part_name(call.sent)}.{n}.part"
+        part = PartImage(path, self.writer, call.share.write)
         answer.parts.append(part)
         return part
 
@@ -337,6 +382,13 @@ def _body(item: Item, turn: NextTurn, files: Sequence[ReferenceFile]) -> Request
         contents=turn.contents,
         picture=turn.picture,
     )
+
+
+def _room_bytes(item: Item) -> int:
+    """What the answer may need on the disk; with thoughts there may be two drafts before it."""
+    known = KnownModels.shipped()
+    size = asked_size(known.as_sent(item)) or known.token_counts(item.model).default_size
+    return room_bytes(size, 3 if asks_for_thoughts(item) else 1)
 
 
 def _too_many(item: Item, turn: NextTurn) -> BadRequest | None:

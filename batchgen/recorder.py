@@ -1,9 +1,10 @@
 """Writes down what became of each call: durable first, then told."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
 from batchgen.acceptance import why_final_differs
 from batchgen.errors import store_errors
@@ -46,9 +47,8 @@ class Recorder:
             keep = partial(self.settler.keep_parts, only_whole=not is_lost or line.billed == "no")
             line = await asyncio.to_thread(keep, end, line)
         (begins,) = await self.ledger.append(line)
-        with store_errors(self.layout.parts):
-            for path in end.leftovers:
-                path.unlink(missing_ok=True)
+        if end.leftovers:
+            await asyncio.to_thread(self._clear, end.leftovers)
         self.history.apply(line, self.history.place_in(self.ledger.path, begins))
         self.tell(AttemptEnded(line))
         for told in end.displaced:
@@ -61,3 +61,8 @@ class Recorder:
                     "like it, unless output.on_wrong_size says otherwise"
                 )
             )
+
+    def _clear(self, leftovers: Iterable[Path]) -> None:
+        with store_errors(self.layout.parts):
+            for path in leftovers:
+                path.unlink(missing_ok=True)

@@ -10,7 +10,7 @@ from batchgen.retry import Again, GiveUp, Later, Retries, StopRun, Tries, decide
 from batchgen.settle import CallEnd, Settler
 from batchgen.store.history import History, read_history
 from batchgen.store.layout import Layout
-from batchgen.store.ledger import Sent, move_torn_tail, segments
+from batchgen.store.ledger import Sent, move_torn_tail, segments, sync_again
 from batchgen.store.receipts import answered, load_receipt, part_name
 
 _MAX_TOLD = 10
@@ -30,6 +30,9 @@ def read_past(layout: Layout, warn: Callable[[str], None], *, since: str | None 
         if (aside := move_torn_tail(path)) is not None:
             warn(f"{path.name} ended in a torn line, which is now in {aside.name}")
     history = read_history(paths, since=since)
+    if paths and paths[-1].stem not in history.ends:
+        with store_errors(paths[-1]):
+            sync_again(paths[-1])  # what it says is gone by from now on
     for place in history.unreadable[:_MAX_TOLD]:
         warn(f"the ledger has a line that cannot be read: {place}")
     return history

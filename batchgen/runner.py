@@ -10,6 +10,7 @@ import asyncio
 import math
 import random
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, suppress
 from dataclasses import asdict, replace
 from datetime import datetime, timedelta
@@ -84,6 +85,7 @@ from batchgen.store.layout import Layout, new_run_id
 from batchgen.store.ledger import End, Ledger, Run
 from batchgen.store.lock import OutputLock
 from batchgen.store.parts import Writer
+from batchgen.store.room import Room
 from batchgen.timeouts import Timeouts
 from batchgen.transport import Transport, tls_context
 from batchgen.wording import counted
@@ -92,6 +94,7 @@ if TYPE_CHECKING:
     from batchgen.references.fetch import Fetcher
 
 _TICK_S = 1.0
+_N_SETTLING = 8
 _LOOK_AT_THE_CLOCK_S = 30.0
 
 
@@ -367,6 +370,8 @@ class Runner:
             filings = await asyncio.to_thread(search.filings)
         await self._file(search, filings)
         self._open_limits(settings.retries)
+        writer = await stack.enter_async_context(Writer(self._stop_for_disk))
+        room = await stack.enter_async_context(Room(self._layout.parts, writer, self._warn))
         caller = Caller(
             run_id=self.run_id,
             transport=await stack.enter_async_context(transport),
@@ -374,8 +379,10 @@ class Runner:
             purse=self._purse,
             stop=self.stop,
             ledger=ledger,
-            writer=await stack.enter_async_context(Writer()),
+            writer=writer,
+            room=room,
             settler=settler,
+            settling=stack.enter_context(ThreadPoolExecutor(_N_SETTLING, "batchgen-settler")),
             references=self._references,
             conversations=Conversations(self._layout, history, self.run_id, afresh=self._redo.done),
             book=self._book,
@@ -495,7 +502,7 @@ class Runner:
             await recorder.write(end, decision)
             if decision == "stop" and end.error is not None:
                 self.stop.ask(end.error.message, end.error)
-        recovery.clear_parts()
+        await asyncio.to_thread(recovery.clear_parts)
 
     def _transport(self, provider: Provider, key: str, timeouts: Timeouts) -> Transport:
         return Transport(
@@ -547,6 +554,10 @@ class Runner:
 
     def _tell_stopping(self, reason: str) -> None:
         self._tell(Stopping(reason, self._limiter.n_in_flight if self._entered else 0))
+
+    def _stop_for_disk(self, failure: StoreError) -> None:
+        """Send nothing more: what the disk has refused is raised when its answer has ended."""
+        self.stop.ask(str(failure), failure)
 
     def _warn(self, told: str) -> None:
         self._tell(Warned(f"warning: {told}"))

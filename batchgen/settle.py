@@ -12,6 +12,7 @@ Everything here may wait for the disk, so it runs in a thread, never on the even
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -26,9 +27,11 @@ from batchgen.model import Attempt, Decision, Failure, Item, Outcome, Tokens
 from batchgen.sanitize import Secrets, printable
 from batchgen.store.layout import Layout
 from batchgen.store.ledger import Sent
+from batchgen.store.parts import InRoom, as_it_comes
 from batchgen.store.pictures import FindMade, set_aside_parts
 from batchgen.store.receipts import Receipt, part_name, save_receipt
 from batchgen.store.replace import replaced
+from batchgen.store.room import RECEIPT_BYTES
 from batchgen.suspects import suspects
 from batchgen.wire.reply import Reply
 from batchgen.wire.request import asked_size
@@ -82,8 +85,15 @@ class Settler:
     acceptance: Acceptance = Acceptance()
     find_made: FindMade = _nothing_made
 
-    def settle(self, receipt: Receipt, *, recovered: bool = False) -> CallEnd:
+    def settle(
+        self, receipt: Receipt, *, recovered: bool = False, in_room: InRoom = as_it_comes
+    ) -> CallEnd:
         """Finish a whole answer: afterwards the picture is durable under its final name.
+
+        Args:
+            receipt: All about it.
+            recovered: A killed run left it.
+            in_room: Runs what writes the receipt, where there is room for it.
 
         Raises:
             StoreError: The disk failed; nothing is recorded, and the receipt finishes it later.
@@ -100,7 +110,7 @@ class Settler:
         leftovers = (marker, *(self.layout.parts / image.part for image in receipt.images))
         try:
             with store_errors(self.layout.root):
-                save_receipt(self.layout.parts, receipt, self.secrets)
+                in_room(partial(self._save, receipt), len(receipt.skeleton) + RECEIPT_BYTES)
                 answer = read_answer(self.layout, receipt, self.acceptance, is_recovered=recovered)
                 line = self._settled(answer, known)
                 displaced = _displaced(answer)
@@ -113,6 +123,9 @@ class Settler:
             error = bug(defect)
         end = self.failed(receipt.sent, receipt.item, error, known)
         return CallEnd(receipt.item, end.line, error, leftovers, is_unsettled=True)
+
+    def _save(self, receipt: Receipt) -> None:
+        save_receipt(self.layout.parts, receipt, self.secrets)
 
     def failed(
         self, sent: Sent, item: Item, error: AttemptError, known: Mapping[str, Any]

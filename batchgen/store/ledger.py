@@ -8,6 +8,7 @@ durability costs one sync for many calls in flight.
 import asyncio
 import os
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from decimal import Decimal
 from pathlib import Path
@@ -21,6 +22,7 @@ from batchgen.sanitize import Secrets
 from batchgen.selection import Selection
 
 VERSION: Final = 1
+_COPY_BYTES: Final = 1 << 20
 
 
 class Run(msgspec.Struct, frozen=True, kw_only=True, tag_field="event", tag="run"):
@@ -135,6 +137,8 @@ class Ledger:
         with store_errors(self.path):
             self._descriptor = os.open(self.path, flags, 0o644)
             sync_directory(self.path.parent)
+        # A thread of its own: a line waits for the sync before it, and never for the pictures'.
+        self._thread = ThreadPoolExecutor(1, "batchgen-ledger")
         self._durable: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._wake = asyncio.Event()
         self._closing = False
@@ -146,6 +150,7 @@ class Ledger:
         self._closing = True
         self._wake.set()
         await self._task
+        self._thread.shutdown()
         os.close(self._descriptor)
 
     async def append(self, *lines: Line) -> list[int]:
@@ -173,6 +178,7 @@ class Ledger:
 
     async def _commit(self) -> None:
         """Write and sync whatever has gathered, one sync at a time."""
+        loop = asyncio.get_running_loop()
         while True:
             if not self._lines:
                 if self._closing:
@@ -182,9 +188,9 @@ class Ledger:
                 continue
             data = b"".join(self._lines)
             self._lines.clear()
-            durable, self._durable = self._durable, asyncio.get_running_loop().create_future()
+            durable, self._durable = self._durable, loop.create_future()
             try:
-                await asyncio.to_thread(self._write, data)
+                await loop.run_in_executor(self._thread, self._write, data)
             except Exception as error:  # noqa: BLE001 - whoever waits must hear of it
                 self._failed = error if isinstance(error, StoreError) else StoreError(repr(error))
                 durable.set_exception(self._failed)
@@ -206,6 +212,24 @@ class Ledger:
 def sync_file(descriptor: int) -> None:
     """Make a file's bytes durable, by the cheaper call where the system has it."""
     getattr(os, "fdatasync", os.fsync)(descriptor)
+
+
+def sync_again(path: Path) -> None:
+    """Make a file durable whose sync an earlier run was told has failed, or never asked for.
+
+    Its bytes are written anew: after a failed sync the system takes for clean what never reached
+    the disk, and another sync would only say that there is nothing to do.
+
+    Source: https://wiki.postgresql.org/wiki/Fsync_Errors
+    """
+    descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    try:
+        at_byte = 0
+        while data := os.pread(descriptor, _COPY_BYTES, at_byte):
+            at_byte += os.pwrite(descriptor, data, at_byte)
+        sync_file(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def sync_directory(path: Path) -> None:

@@ -11,11 +11,15 @@ import os
 import queue
 import threading
 from collections.abc import Callable
+from concurrent.futures import Future
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import Any, Final, Self, TypeAlias, TypeVar
 
 from batchgen.errors import StoreError
+
+T = TypeVar("T")
 
 MAX_PENDING_BYTES: Final = 4 << 20
 BATCH_BYTES: Final = 256 << 10
@@ -25,10 +29,20 @@ class Writer:
     """The thread that writes. Work is done in the order in which it was handed over.
 
     Memory: at most `MAX_PENDING_BYTES` waiting, besides one unfinished batch an open part.
+
+    Attributes:
+        failed: The first failure of the disk.
     """
 
-    def __init__(self) -> None:
-        """Prepare; the thread starts with `async with`."""
+    def __init__(self, on_failure: Callable[[StoreError], None] | None = None) -> None:
+        """Prepare; the thread starts with `async with`.
+
+        Args:
+            on_failure: Told once, on the event loop, as soon as the disk has failed: an answer that
+                it could not take may take minutes more to come to its end.
+        """
+        self.failed: StoreError | None = None
+        self._on_failure = on_failure
         self._jobs: queue.SimpleQueue[tuple[Callable[[], None], int] | None] = queue.SimpleQueue()
         self._handed_bytes = 0
         self._written_bytes = 0
@@ -76,6 +90,26 @@ class Writer:
         self.hand_over(run, 0)
         return await future
 
+    def run(self, job: Callable[[], T]) -> T:
+        """The same from another thread, which blocks meanwhile."""
+        future: Future[T] = Future()
+
+        def run() -> None:
+            try:
+                future.set_result(job())
+            except BaseException as error:  # noqa: BLE001 - it is raised again, in the caller
+                future.set_exception(error)
+
+        self.hand_over(run, 0)
+        return future.result()
+
+    def fail(self, failure: StoreError) -> None:
+        """Say, in the thread, that the disk has failed."""
+        if self.failed is None:
+            self.failed = failure
+            if self._on_failure is not None:
+                self._loop.call_soon_threadsafe(self._on_failure, failure)
+
     def _work(self) -> None:
         while (handed := self._jobs.get()) is not None:
             job, n_bytes = handed
@@ -95,6 +129,15 @@ def _settle(future: "asyncio.Future[Any]", result: Any, error: BaseException | N
         future.set_exception(error)
 
 
+# Runs a job that writes so many bytes, where there is room for them; raises as the job does.
+InRoom: TypeAlias = Callable[[Callable[[], Any], int], Any]
+
+
+def as_it_comes(job: Callable[[], T], _n_bytes: int) -> T:
+    """Where no room is set aside."""
+    return job()
+
+
 @dataclass(frozen=True, slots=True)
 class WrittenImage:
     """The bytes of one image on disk under a part's name, whole as far as base64 goes."""
@@ -110,10 +153,14 @@ class PartImage:
     """One image of an answer on its way to disk; an `ImageSink` of the reply stream.
 
     The file is created with its first bytes, so a call that waits for its answer opens nothing.
+
+    Attributes:
+        in_room: Runs what writes so many bytes, in the thread.
     """
 
     path: Path
     writer: Writer
+    in_room: InRoom = as_it_comes
     fault: str | None = None
     _batch: list[bytes] = field(default_factory=list)
     _batch_bytes: int = 0
@@ -146,7 +193,7 @@ class PartImage:
         self._flush()
         await self.writer.call(self._close)
         if self._error is not None:
-            raise StoreError(f"{self.path}: {self._error.strerror}") from self._error
+            raise StoreError.of(self._error, self.path) from self._error
         return WrittenImage(self.path, self._digest.hexdigest(), self._size_bytes, self.fault)
 
     def _flush(self) -> None:
@@ -161,17 +208,19 @@ class PartImage:
         data = b"".join(batch) if len(batch) > 1 else batch[0]
         try:
             if self._descriptor < 0:
-                self._descriptor = os.open(
-                    self.path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644
-                )
+                self._descriptor = self.in_room(self._open, 1)
             view = memoryview(data)
             while view:
-                view = view[os.write(self._descriptor, view) :]
+                writing = partial(os.write, self._descriptor, view)
+                view = view[self.in_room(writing, len(view)) :]
         except OSError as error:
-            self._error = error
+            self._fail(error)
             return
         self._digest.update(data)
         self._size_bytes += len(data)
+
+    def _open(self) -> int:
+        return os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
 
     def _close(self) -> None:
         descriptor, self._descriptor = self._descriptor, -1
@@ -180,4 +229,8 @@ class PartImage:
         try:
             os.close(descriptor)
         except OSError as error:  # a network disk may say only now that it is full
-            self._error = self._error or error
+            self._fail(error)
+
+    def _fail(self, error: OSError) -> None:
+        self._error = self._error or error
+        self.writer.fail(StoreError.of(error, self.path))

@@ -22,7 +22,7 @@ from typing import Final, TypeAlias
 from batchgen.model import ImageFile, ImageRole
 from batchgen.store.images import ImageFacts, inspect_file, sha256_of
 from batchgen.store.layout import EXTENSIONS, Layout
-from batchgen.store.ledger import sync_directory, sync_file
+from batchgen.store.ledger import sync_again, sync_directory, sync_file
 from batchgen.store.receipts import Receipt, ReceivedImage
 
 NO_PICTURE: Final = "it is no PNG, JPEG or WebP"
@@ -111,7 +111,7 @@ class AnswerImages:
             for path in map(place.path, EXTENSIONS):
                 if path != seen.path and (aside := make_room(self.layout, path, find_made)):
                     self.displaced.append((self.layout.relative(path), aside))
-        _commit(seen.path, target)
+        _commit(seen.path, target, is_recovered=self.is_recovered)
         for extension in EXTENSIONS:
             if extension != seen.facts.extension:
                 place.path(extension).unlink(missing_ok=True)
@@ -128,7 +128,7 @@ class AnswerImages:
             return None
         facts = seen.facts
         target = self._quarantine(index, facts.extension if facts else "bin")
-        _commit(seen.path, target)
+        _commit(seen.path, target, is_recovered=self.is_recovered)
         received = self.receipt.images[index]
         if self.is_recovered:  # what is there may be less than what was received
             received = ReceivedImage(
@@ -218,17 +218,24 @@ def _digest(path: Path) -> str:
         return ""
 
 
-def _commit(path: Path, target: Path) -> None:
+def _commit(path: Path, target: Path, *, is_recovered: bool = False) -> None:
     """Make a file durable, then visible under its final name, then the name durable."""
     make_directory(target.parent)
     if path != target:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            sync_file(descriptor)
-        finally:
-            os.close(descriptor)
+        if is_recovered:
+            sync_again(path)
+        else:
+            _sync(path)
         path.replace(target)
     sync_directory(target.parent)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        sync_file(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def make_directory(path: Path) -> None:

@@ -146,10 +146,7 @@ def asked_geometry(item: Item) -> tuple[str | None, str | None]:
     """The ratio and the image size that an item asks for, wherever it says so."""
     if item.request is None and item.extra is None:
         return item.aspect_ratio, item.image_size
-    body: Any = _settings(item) if item.request is None else item.request
-    for name in ("generationConfig", "imageConfig"):
-        body = body.get(name) if isinstance(body, dict) else None
-    config = body if isinstance(body, dict) else {}
+    config = _asked_config(item, "imageConfig")
     ratio, size = config.get("aspectRatio"), config.get("imageSize")
     return (ratio if isinstance(ratio, str) else None, _size_word(size))
 
@@ -167,6 +164,21 @@ def _size_word(size: Any) -> str | None:
 def asked_size(item: Item) -> str | None:
     """The image size that an item asks for, wherever it says so."""
     return asked_geometry(item)[1]
+
+
+def asks_for_thoughts(item: Item) -> bool:
+    """Whether an item asks for thoughts, which may hold pictures, wherever it says so."""
+    if item.request is None and item.extra is None:
+        return bool(item.include_thoughts)
+    return bool(_asked_config(item, "thinkingConfig").get("includeThoughts"))
+
+
+def _asked_config(item: Item, name: str) -> dict[str, Any]:
+    """A mapping of the generationConfig that is sent."""
+    body: Any = _settings(item) if item.request is None else item.request
+    for step in ("generationConfig", name):
+        body = body.get(step) if isinstance(body, dict) else None
+    return body if isinstance(body, dict) else {}
 
 
 # --- the conversation ---------------------------------------------------------------------------
