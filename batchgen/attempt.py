@@ -241,11 +241,12 @@ class Caller:
 
     async def _exchange(self, call: _Call) -> CallEnd:
         answer = _Answer(self.clock.monotonic_s())
-        stream = ReplyStream(lambda n: self._open_part(answer, call.sent, n))
+        stream = ReplyStream(
+            lambda n: self._open_part(answer, call.sent, n), self.settler.secrets.redact_bytes
+        )
         error = await self._failure(answer, stream, call)
         if error is None:
             return await to_the_end(self._settle(answer, stream, call))
-        error.message = self.settler.secrets.redact(error.message)
         known = answer.known(self.clock.monotonic_s())
         known["request_id"] = error.request_id or answer.request_id
         known["note"] = _noted(call, answer) or msgspec.UNSET
@@ -296,26 +297,26 @@ class Caller:
     async def _settle(self, answer: _Answer, stream: ReplyStream, call: _Call) -> CallEnd:
         known = answer.known(self.clock.monotonic_s())
         images = [await part.finish() for part in answer.parts]
+        received = tuple(
+            ReceivedImage(
+                part=image.path.name,
+                sha256=image.sha256,
+                size_bytes=image.size_bytes,
+                fault=image.fault,
+            )
+            for image in images
+        )
+        known.update(images=received, note=_noted(call, answer))
+        return await asyncio.to_thread(self._settled, call, stream, known)
+
+    def _settled(self, call: _Call, stream: ReplyStream, known: dict[str, Any]) -> CallEnd:
+        """Settle a whole answer; in a thread, as the key is looked for in all that came."""
         received = stream.skeleton()
         skeleton = self.settler.secrets.redact(received.decode("utf-8", "replace"))
-        receipt = Receipt(
-            sent=call.sent,
-            item=call.item,
-            skeleton=skeleton,
-            is_intact=not stream.is_shortened and skeleton.encode() == received,
-            note=_noted(call, answer),
-            images=tuple(
-                ReceivedImage(
-                    part=image.path.name,
-                    sha256=image.sha256,
-                    size_bytes=image.size_bytes,
-                    fault=image.fault,
-                )
-                for image in images
-            ),
-            **known,
+        is_intact = not stream.is_shortened and skeleton.encode() == received
+        return self.settler.settle(
+            Receipt(sent=call.sent, item=call.item, skeleton=skeleton, is_intact=is_intact, **known)
         )
-        return await asyncio.to_thread(self.settler.settle, receipt)
 
     async def _drop(self, answer: _Answer) -> tuple[Path, ...]:
         """Close the parts of an answer that did not become whole."""
