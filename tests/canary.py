@@ -1,7 +1,7 @@
 """A key that is easy to find again, the ways in which a service may quote it, and the search.
 
 The search undoes encodings with the standard library and nothing of the product. It finds parts of
-the key as well: twelve characters in a row of it, or of its base64, are a hit.
+the key as well: fourteen characters in a row of it, or of its base64, are a hit.
 """
 
 import base64
@@ -14,10 +14,12 @@ import string
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from urllib.parse import quote, unquote_to_bytes
 
 PART_CHARS = 12
+STEP_CHARS = 3
 # What looks different in a URL, in JSON as some write it, or in HTML, and may be in a header.
 SPECIAL = "+/=&<%'"
 
@@ -66,7 +68,7 @@ class Canary:
     def _for_urls(self, n_before: int) -> bytes:
         return self._base64(n_before).translate(bytes.maketrans(b"+/", b"-_"))
 
-    @property
+    @cached_property
     def parts(self) -> set[bytes]:
         """What must not be found, in small letters."""
         plain = self.key.encode()
@@ -76,7 +78,7 @@ class Canary:
         return {
             text[at : at + PART_CHARS].lower()
             for text in whole
-            for at in range(len(text) - PART_CHARS + 1)
+            for at in range(0, len(text) - PART_CHARS + 1, STEP_CHARS)
         }
 
     def found_in(self, data: bytes | str) -> list[bytes]:
@@ -133,6 +135,7 @@ def _together(data: bytes) -> bytes:
 
 _STRING = re.compile(r'"((?:[^"\\]|\\.)*)"(?!\s*:)', re.DOTALL)
 _OBJECT = re.compile(r"\{(\s*\})?")
+_MOST_BYTES = 200_000
 _LONGEST_CHARS = 1000  # longer strings are pictures
 
 
@@ -160,7 +163,8 @@ def put_into(answer: bytes, written: str) -> bytes:
 
 def _in_gzip(body: bytes, written: str) -> bytes:
     try:
-        return gzip.compress(_in_body(gzip.decompress(body), written))
+        plain = gzip.decompress(body)
+        return body if len(plain) > _MOST_BYTES else gzip.compress(_in_body(plain, written))
     except (OSError, EOFError, zlib.error):
         return body
 

@@ -240,7 +240,7 @@ class ReplyStream:
             kept = kept[: self._max_string_bytes]
             whole = _WHOLE_ESCAPES.match(kept)
             self.is_shortened = True
-            del self._skeleton[self._string_start + (whole.end() if whole else 0) :]
+            self._skeleton[self._string_start :] = whole.group() if whole else b""
         if self._string_is_key:
             self._stack[-1].key = _unquote(bytes(self._skeleton[self._string_start :]))
         self._skeleton += b'"'
