@@ -11,16 +11,18 @@ from batchgen.errors import UsageError
 from batchgen.provider import (
     PROVIDERS,
     Provider,
+    address_secrets,
     check_key,
     check_plain_http,
     clean_base_url,
     clean_proxy,
     is_loopback,
-    proxy_secrets,
 )
+from batchgen.sanitize import Hidden
 
 # The emulator takes any key; this one is no secret.
 EMULATOR_KEY: Final = "emulator"
+_MAX_KEY_FILE_BYTES: Final = 64 << 10
 
 
 def choose_provider(job: Provider, name: str | None, base_url: str | None) -> Provider:
@@ -41,20 +43,20 @@ def choose_provider(job: Provider, name: str | None, base_url: str | None) -> Pr
     return provider
 
 
-def find_key(provider: Provider, file: str | Path | None) -> str:
+def find_key(provider: Provider, file: str | Path | None) -> Hidden:
     """The key, from a file or from the environment.
 
     Raises:
         UsageError: There is none, or it cannot be one. It is never shown.
     """
     if not provider.needs_key:
-        return EMULATOR_KEY
+        return Hidden(EMULATOR_KEY)
     key = _from_environment(provider) if file is None else _from_file(file)
     check_key(key)
-    return key
+    return Hidden(key)
 
 
-def find_proxy(provider: Provider, asked: str | None) -> str | None:
+def find_proxy(provider: Provider, asked: str | None) -> Hidden | None:
     """The proxy that was asked for, or that the environment names for this address.
 
     Raises:
@@ -64,12 +66,12 @@ def find_proxy(provider: Provider, asked: str | None) -> str | None:
         return None  # the run starts this server itself, on this machine
     proxy = clean_proxy(asked, "--proxy") if asked else _proxy_of_environment(provider.base_url)
     check_plain_http(provider, proxy=proxy)
-    return proxy
+    return None if proxy is None else Hidden(proxy)
 
 
 def secret_values(provider: Provider, key: str, proxy: str | None) -> list[str]:
-    """What must leave the process nowhere but in a header."""
-    return [*([key] if provider.needs_key else []), *proxy_secrets(proxy)]
+    """What must leave the process nowhere but in a header: whatever else is one belongs here."""
+    return [*([key] if provider.needs_key else []), *address_secrets(proxy)]
 
 
 def as_written(name: str, provider: Provider) -> dict[str, Any]:
@@ -97,7 +99,9 @@ def as_written(name: str, provider: Provider) -> dict[str, Any]:
 def _from_environment(provider: Provider) -> str:
     if variable := _variable(provider):
         return os.environ[variable]
-    names = " or ".join(provider.key_env)
+    # A name in small letters may be the key itself, written into the job by mistake.
+    are_shown = all(name.isupper() for name in provider.key_env)
+    names = " or ".join(provider.key_env) if are_shown else "the variable of api_key_env"
     raise UsageError(
         f"no API key: set {names} for the provider {provider.name}, or try "
         "--provider emulator, which needs none"
@@ -110,12 +114,19 @@ def _variable(provider: Provider) -> str | None:
 
 
 def _from_file(file: str | Path) -> str:
+    """The key in a file, without the white space around it.
+
+    The file is not named to anybody: it may be the key itself, given in its place by mistake.
+    """
     try:
-        key = Path(file).read_text("utf-8").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"the key file {file} cannot be read") from error
+        with Path(file).open("rb") as opened:
+            # Of what is no text `check_key` says so; an exception of its own would hold it.
+            key = opened.read(_MAX_KEY_FILE_BYTES).decode("utf-8", "replace").strip()
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or "no file is called so"
+        raise UsageError(f"the key file cannot be read: {reason}") from None
     if not key:
-        raise UsageError(f"the key file {file} is empty")
+        raise UsageError("the key file is empty")
     return key
 
 

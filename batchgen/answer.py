@@ -12,9 +12,12 @@ from functools import partial
 from itertools import product
 from typing import Final
 
+import msgspec
+
 from batchgen.acceptance import Acceptance, why_wrong_size
 from batchgen.errors import AttemptError, BrokenImage, NoImage, TextOnly, WrongSize
 from batchgen.model import ImageFile, ImageRole
+from batchgen.sanitize import Secrets
 from batchgen.store.layout import EXTENSIONS, Layout
 from batchgen.store.pictures import NO_PICTURE, AnswerImages, FindMade, Place
 from batchgen.store.receipts import Receipt
@@ -76,14 +79,23 @@ class Answer:
 
 
 def read_answer(
-    layout: Layout, receipt: Receipt, acceptance: Acceptance, *, is_recovered: bool
+    layout: Layout,
+    receipt: Receipt,
+    acceptance: Acceptance,
+    secrets: Secrets,
+    *,
+    is_recovered: bool,
 ) -> Answer:
     """Read an answer, and judge its picture.
+
+    A secret that was spread over several texts shows only now, when they are one.
 
     Raises:
         AttemptError: It is no answer, or an error; see `read_reply`.
     """
     reply = _read_reply(layout, receipt)
+    if reply.text is not None:
+        reply = msgspec.structs.replace(reply, text=secrets.redact(reply.text))
     places = dict(_places(layout, receipt, acceptance, reply))
     on_disk = AnswerImages(layout, receipt, places, is_recovered=is_recovered)
     error, note = _judge(receipt, acceptance, reply, on_disk)

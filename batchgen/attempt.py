@@ -281,11 +281,12 @@ class Caller:
 
     async def _exchange(self, call: _Call) -> CallEnd:
         answer = _Answer(self.clock.monotonic_s())
-        stream = ReplyStream(lambda n: self._open_part(answer, call, n))
+        stream = ReplyStream(
+            lambda n: self._open_part(answer, call, n), self.settler.secrets.redact_bytes
+        )
         error = await self._failure(answer, stream, call)
         if error is None:
             return await to_the_end(self._settle(answer, stream, call))
-        error.message = self.settler.secrets.redact(error.message)
         known = answer.known(self.clock.monotonic_s())
         known["request_id"] = error.request_id or answer.request_id
         known["note"] = _noted(call, answer) or msgspec.UNSET
@@ -335,28 +336,29 @@ class Caller:
 
     async def _settle(self, answer: _Answer, stream: ReplyStream, call: _Call) -> CallEnd:
         known = answer.known(self.clock.monotonic_s())
-        received = stream.skeleton()
         images = [await part.finish() for part in answer.parts]
-        skeleton = self.settler.secrets.redact(received.decode("utf-8", "replace"))
-        receipt = Receipt(
-            sent=call.sent,
-            item=call.item,
-            skeleton=skeleton,
-            is_intact=not stream.is_shortened and skeleton.encode() == received,
-            note=_noted(call, answer),
-            images=tuple(
-                ReceivedImage(
-                    part=image.path.name,
-                    sha256=image.sha256,
-                    size_bytes=image.size_bytes,
-                    fault=image.fault,
-                )
-                for image in images
-            ),
-            **known,
+        received = tuple(
+            ReceivedImage(
+                part=image.path.name,
+                sha256=image.sha256,
+                size_bytes=image.size_bytes,
+                fault=image.fault,
+            )
+            for image in images
         )
-        settle = partial(self.settler.settle, receipt, in_room=partial(self._in_room, call.share))
-        return await asyncio.get_running_loop().run_in_executor(self.settling, settle)
+        known.update(images=received, note=_noted(call, answer))
+        settled = partial(self._settled, call, stream, known)
+        return await asyncio.get_running_loop().run_in_executor(self.settling, settled)
+
+    def _settled(self, call: _Call, stream: ReplyStream, known: dict[str, Any]) -> CallEnd:
+        """Settle a whole answer; in a thread, as the key is looked for in all that came."""
+        received = stream.skeleton()
+        skeleton = self.settler.secrets.redact(received.decode("utf-8", "replace"))
+        is_intact = not stream.is_shortened and skeleton.encode() == received
+        receipt = Receipt(
+            sent=call.sent, item=call.item, skeleton=skeleton, is_intact=is_intact, **known
+        )
+        return self.settler.settle(receipt, in_room=partial(self._in_room, call.share))
 
     def _in_room(self, share: Share, job: Callable[[], T], n_bytes: int) -> T:
         """Write in the room of a call, by the thread that gives room to all of them; blocks."""

@@ -1,6 +1,7 @@
 """Where requests may go, and what is refused before a key is on its way there."""
 
 import base64
+import re
 from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias
 from urllib.parse import SplitResult, unquote, urlsplit
@@ -11,6 +12,13 @@ from batchgen.errors import UsageError
 
 # A shorter secret could not be taken out of a text without taking ordinary words along.
 MIN_SECRET_CHARS: Final = 8
+# A word of so many characters in an address is taken for a token.
+_MIN_TOKEN_CHARS: Final = 16
+# A longer one fits into the headers of hardly any server.
+MAX_KEY_CHARS: Final = 4096
+# What a number may be made of: JSON has it without quotes, and would be none without it.
+_OF_NUMBERS: Final = frozenset("0123456789+-.eE")
+_VARIABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 Auth: TypeAlias = Literal["x-goog-api-key", "bearer"]
 
@@ -88,19 +96,31 @@ def clean_proxy(url: str, named_by: str) -> str:
     return f"{parts.scheme}://{parts.netloc}"
 
 
-def proxy_secrets(proxy: str | None) -> list[str]:
-    """What must not be shown of a proxy's address: its password, in each of its spellings."""
-    parts = urlsplit(proxy or "")
-    if not parts.password:
-        return []
-    user, password = unquote(parts.username or ""), unquote(parts.password)
-    pair = base64.b64encode(f"{user}:{password}".encode()).decode()
-    alone = {parts.password, password}
+def address_secrets(address: str | None) -> list[str]:
+    """What must not be shown of an address: who asks there, and what lies below its host.
+
+    That is the password of a proxy in each of its spellings, and the path of a web hook: as a
+    whole, and each word of it that may be a token.
+    """
+    parts = urlsplit(address or "")
+    below = f"{parts.path}?{parts.query}".rstrip("/?")
+    words = {word for word in re.split("[/?&=]", below) if len(word) >= _MIN_TOKEN_CHARS}
     return [
-        pair,
-        f"{parts.username}:{parts.password}@",
-        *sorted(one for one in alone if len(one) >= MIN_SECRET_CHARS),
+        *_asker_secrets(parts),
+        *([below] if len(below) >= MIN_SECRET_CHARS else []),
+        *sorted(words - {below}),
     ]
+
+
+def _asker_secrets(parts: SplitResult) -> list[str]:
+    """What proves who asks: a user with a password, or a token in the place of the user."""
+    named, word = parts.username or "", parts.password or ""
+    alone, least = (word, MIN_SECRET_CHARS) if word else (named, _MIN_TOKEN_CHARS)
+    if not word and len(named) < least:
+        return []
+    pair = base64.b64encode(f"{unquote(named)}:{unquote(word)}".encode()).decode()
+    spelt = {one for one in (alone, unquote(alone)) if len(one) >= least}
+    return [pair, parts.netloc.rpartition("@")[0] + "@", *sorted(spelt)]
 
 
 def check_plain_http(provider: Provider, *, proxy: str | None = None) -> None:
@@ -133,8 +153,8 @@ def check_key(key: str) -> None:
     """Refuse a key that cannot be a header value or be told from other text; never show it.
 
     Raises:
-        UsageError: It is short, or holds a space, a line break, a quote, a backslash or anything
-            beyond ASCII.
+        UsageError: It is short, longer than any header, a number, or holds a space, a line break,
+            a quote, a backslash or anything beyond ASCII.
     """
     if not key.isascii() or not key.isprintable() or set(key) & set(' "\\'):
         raise UsageError(
@@ -145,6 +165,15 @@ def check_key(key: str) -> None:
         raise UsageError(
             f"the API key has fewer than {MIN_SECRET_CHARS} characters: copy it again, whole"
         )
+    if len(key) > MAX_KEY_CHARS:
+        raise UsageError(f"the API key has more than {MAX_KEY_CHARS} characters: copy it again")
+    if set(key) <= _OF_NUMBERS:
+        raise UsageError("the API key is a number, which no key is: copy it again")
+
+
+def is_variable(name: str) -> bool:
+    """Whether a variable of the environment may be called so; most keys may not."""
+    return _VARIABLE.fullmatch(name) is not None
 
 
 def _split(url: str) -> SplitResult | None:

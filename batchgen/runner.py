@@ -11,7 +11,7 @@ import math
 import random
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AsyncExitStack, suppress
+from contextlib import AsyncExitStack, contextmanager, suppress
 from dataclasses import asdict, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -73,7 +73,7 @@ from batchgen.report import Summary, rebuild
 from batchgen.report.rebuild import is_left, result_of, summarize
 from batchgen.retry import Retries
 from batchgen.review import read_redo
-from batchgen.sanitize import Secrets
+from batchgen.sanitize import Hidden, Secrets
 from batchgen.selection import Selection
 from batchgen.settle import CallEnd, Settler
 from batchgen.stop import Stop
@@ -139,6 +139,8 @@ class Runner:
             UsageError: A value that no option takes.
         """
         check_options(options)
+        if (proxy := options.get("proxy")) is not None:
+            options["proxy"] = Hidden(proxy)
         self._job = Path(job)
         self._options = options
         self._redo = options.get("redo", Redo())
@@ -150,6 +152,7 @@ class Runner:
         self.stop = Stop(self._tell_stopping)
         self.written_summary: Summary | None = None
         self._entered = False
+        self._secrets = Secrets([])
         self._signal: str | None = None
 
     async def __aenter__(self) -> Self:
@@ -173,6 +176,7 @@ class Runner:
         self._references = ReferenceLibrary(self._layout.references, fetcher=self._fetcher)
         self.directory = self._layout.root
         async with AsyncExitStack() as stack:
+            stack.enter_context(self._scrubbing())
             intake = await self._read_job(manifest, stack)
             self._make_directories()
             stack.enter_context(
@@ -199,8 +203,9 @@ class Runner:
     ) -> None:
         """Write the end of the ledger, the results, the summary and the page; then let go."""
         try:
-            await self._pool.close()
-            await self._conclude(error)
+            with self._scrubbing():
+                await self._pool.close()
+                await self._conclude(error)
         finally:
             await self._stack.aclose()
 
@@ -225,9 +230,10 @@ class Runner:
         """Make what is to be made; yield each item as it ends, in order of completion."""
         beside = [asyncio.create_task(self._tick()), asyncio.create_task(self._end_in_time())]
         try:
-            async for result in self._pool.run(self._course.take):
-                yield result
-            self._course.tell_waiting()
+            with self._scrubbing():
+                async for result in self._pool.run(self._course.take):
+                    yield result
+                self._course.tell_waiting()
         finally:
             for task in beside:
                 task.cancel()
@@ -259,6 +265,15 @@ class Runner:
             raise RuntimeError("a run has its summary when it has been left")
         return self.written_summary
 
+    @contextmanager
+    def _scrubbing(self) -> Iterator[None]:
+        """Let nothing out that quotes a secret: what trips us up may be what a service said."""
+        try:
+            yield
+        except Exception as error:
+            self._secrets.scrub(error)
+            raise
+
     def _new_agenda(self) -> Agenda:
         return Agenda(
             self._items(),
@@ -284,7 +299,7 @@ class Runner:
         self._make_root(stack)
         draft = self.directory / f".items.{self.run_id}.tmp"
         stack.callback(lambda: draft.unlink(missing_ok=True))
-        intake = Intake(manifest, self._references, draft, self._go_on)
+        intake = Intake(manifest, self._references, draft, self._go_on, self._secrets)
         await asyncio.to_thread(
             intake.read,
             model=self._options.get("model"),
@@ -331,7 +346,7 @@ class Runner:
         return replace(provider, base_url=emulator.base_url)
 
     async def _open(
-        self, manifest: Manifest, provider: Provider, key: str, stack: AsyncExitStack
+        self, manifest: Manifest, provider: Provider, key: Hidden, stack: AsyncExitStack
     ) -> None:
         """Open the services of the run, from the ledger to the session."""
         settings = manifest.settings
@@ -504,7 +519,7 @@ class Runner:
                 self.stop.ask(end.error.message, end.error)
         await asyncio.to_thread(recovery.clear_parts)
 
-    def _transport(self, provider: Provider, key: str, timeouts: Timeouts) -> Transport:
+    def _transport(self, provider: Provider, key: Hidden, timeouts: Timeouts) -> Transport:
         return Transport(
             provider,
             key,
@@ -553,6 +568,7 @@ class Runner:
     # --- while it goes on ---------------------------------------------------------------------
 
     def _tell_stopping(self, reason: str) -> None:
+        reason = self._secrets.redact(reason)
         self._tell(Stopping(reason, self._limiter.n_in_flight if self._entered else 0))
 
     def _stop_for_disk(self, failure: StoreError) -> None:
@@ -560,7 +576,7 @@ class Runner:
         self.stop.ask(str(failure), failure)
 
     def _warn(self, told: str) -> None:
-        self._tell(Warned(f"warning: {told}"))
+        self._tell(Warned(f"warning: {self._secrets.redact(told)}"))
 
     async def _tick(self) -> None:
         """Tell once a second that time goes by: a picture takes long, and nothing else happens."""

@@ -111,7 +111,9 @@ class Settler:
         try:
             with store_errors(self.layout.root):
                 in_room(partial(self._save, receipt), len(receipt.skeleton) + RECEIPT_BYTES)
-                answer = read_answer(self.layout, receipt, self.acceptance, is_recovered=recovered)
+                answer = read_answer(
+                    self.layout, receipt, self.acceptance, self.secrets, is_recovered=recovered
+                )
                 line = self._settled(answer, known)
                 displaced = _displaced(answer)
                 return CallEnd(receipt.item, line, answer.error, leftovers, displaced=displaced)
@@ -199,7 +201,7 @@ class Settler:
         self, sent: Sent, item: Item, *, error: AttemptError | None, cost: Cost, **known: Any
     ) -> Attempt:
         if error is not None:
-            error.message += suspects(error, item, sent.turn)
+            error.message = self.secrets.redact(error.message + suspects(error, item, sent.turn))
         where = f"turn {sent.turn}: " if len(item.turns) > 1 else ""
         failure = None if error is None else Failure(kind=error.kind, message=where + error.message)
         line = Attempt(

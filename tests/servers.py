@@ -80,11 +80,13 @@ class FaultServer:
     n_in_flight: int = 0
     peak_in_flight: int = 0
     crashes: list[BaseException] = field(default_factory=list)
+    host: str = HOST
 
     def __enter__(self) -> Self:
         self._lock = threading.Lock()
         self._open: set[socket.socket] = set()
-        self._listener = socket.create_server((HOST, 0), backlog=512)
+        family = socket.AF_INET6 if ":" in self.host else socket.AF_INET
+        self._listener = socket.create_server((self.host, 0), family=family, backlog=512)
         self.port: int = self._listener.getsockname()[1]
         threading.Thread(target=self._accept, daemon=True).start()
         return self

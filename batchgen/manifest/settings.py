@@ -17,7 +17,14 @@ from batchgen.manifest.output_name import OutputName, read_output_name
 from batchgen.manifest.reference_fields import read_reference
 from batchgen.manifest.setting_fields import Readers
 from batchgen.model import Reference
-from batchgen.provider import PROVIDERS, Auth, Provider, check_plain_http, clean_base_url
+from batchgen.provider import (
+    PROVIDERS,
+    Auth,
+    Provider,
+    check_plain_http,
+    clean_base_url,
+    is_variable,
+)
 from batchgen.retry import Retries
 from batchgen.timeouts import Timeouts
 
@@ -159,6 +166,10 @@ def _provider(check: Checker, value: Any, steps: Steps) -> Provider:
         check.wrong((*steps, "base_url"), str(error))
         return fallback
     env = check.text(given.get("api_key_env", "COMETAPI_KEY"), (*steps, "api_key_env"))
+    if env is not None and not is_variable(env):
+        check.wrong(
+            (*steps, "api_key_env"), "expected the name of an environment variable, not the key"
+        )
     auth = check.choice(
         given.get("auth", "x-goog-api-key"), (*steps, "auth"), ("x-goog-api-key", "bearer")
     )

@@ -28,8 +28,17 @@ _id_decoder = msgspec.json.Decoder(_Named)
 _ITEM_REFERENCE: Final = b'"item":'
 
 
-def write_items(path: Path, items: Iterable[Item]) -> None:
+def write_items(
+    path: Path,
+    items: Iterable[Item],
+    check: Callable[[Item, bytes], None] = lambda _item, _line: None,
+) -> None:
     """Write items, a line each; the file is there whole or not at all.
+
+    Args:
+        path: The file.
+        items: What is written.
+        check: Called with each item and its line; what it raises leaves no file.
 
     Raises:
         StoreError: The disk could not take them.
@@ -39,6 +48,7 @@ def write_items(path: Path, items: Iterable[Item]) -> None:
         with replaced(path) as file:
             for item in items:
                 line = msgspec.json.encode(_moved(item, base, to_relative=True))
+                check(item, line)
                 file.write(line + b"\n")
     except OSError as error:
         raise StoreError.of(error, path) from error

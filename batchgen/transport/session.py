@@ -31,6 +31,7 @@ from batchgen.errors import (
     Unterminated,
 )
 from batchgen.provider import Provider
+from batchgen.sanitize import Hidden
 from batchgen.timeouts import Timeouts
 from batchgen.transport.body import Rate, check_size, inflater
 from batchgen.transport.connections import (
@@ -84,10 +85,11 @@ class Transport:
         self._timeouts = timeouts
         self._tls = tls_context(ca_file)
         self._proxy = proxy
+        # aiohttp's exceptions show the headers of their request in their `repr()`.
         credential = (
-            {"Authorization": f"Bearer {key}"}
+            {"Authorization": Hidden(f"Bearer {key}")}
             if provider.auth == "bearer"
-            else {"x-goog-api-key": key}
+            else {"x-goog-api-key": Hidden(key)}
         )
         self._headers = {
             "Content-Type": "application/json",

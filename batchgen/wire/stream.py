@@ -10,8 +10,9 @@ their current keys. Such a string goes to a sink, and its number stands in the s
 place (a server's own string never stands there, so the two cannot be mistaken for each other).
 
 Memory: the skeleton, at most 16 MiB, and nothing of the images. A string of more than 1 MiB that
-is no image is shortened to that, and to 1 KiB once there are 8 MiB; `is_shortened` says so. Nothing
-here waits or touches a file; whoever feeds the stream paces it.
+is no image is shortened to that, and to 1 KiB once there are 8 MiB; `is_shortened` says so. A
+secret is taken out of it first, since one that is cut in two is not found any more. Nothing here
+waits or touches a file; whoever feeds the stream paces it.
 """
 
 import json
@@ -26,6 +27,8 @@ MAX_SKELETON_BYTES: Final = 16 << 20
 MAX_STRING_BYTES: Final = 1 << 20
 _MUCH_BYTES: Final = 8 << 20
 _MAX_FURTHER_BYTES: Final = 1 << 10
+# Beyond these bounds, so that what stands on one of them is whole: a key in any of its spellings.
+_MARGIN_BYTES: Final = 64 << 10
 MAX_DEPTH: Final = 100
 MAX_IMAGES: Final = 100
 
@@ -78,9 +81,17 @@ class ReplyStream:
         NotTheApi: The body begins like a web page.
     """
 
-    def __init__(self, open_sink: Callable[[int], ImageSink]) -> None:
-        """Set where images go: `open_sink(n)` is called at the start of the n-th, from 0."""
+    def __init__(
+        self,
+        open_sink: Callable[[int], ImageSink],
+        redact: Callable[[bytes], bytes] = lambda text: text,
+    ) -> None:
+        """Set where images go: `open_sink(n)` is called at the start of the n-th, from 0.
+
+        What `redact` takes out of a string is gone before that is shortened.
+        """
         self._open_sink = open_sink
+        self._redact = redact
         self._skeleton = bytearray()
         self._stack: list[_Container] = []
         self._n_below = 0
@@ -213,7 +224,7 @@ class ReplyStream:
         """Copy a string that is no image, up to its closing quote."""
         body = _STRING_BODY.match(chunk, at)
         end = body.end() if body else at
-        room = self._max_string_bytes + 8 - (len(self._skeleton) - self._string_start)
+        room = self._max_string_bytes + _MARGIN_BYTES - (len(self._skeleton) - self._string_start)
         self._skeleton += chunk[at : min(end, at + max(room, 0))]
         if end == len(chunk):
             return end
@@ -225,10 +236,11 @@ class ReplyStream:
 
     def _end_string(self) -> None:
         if len(self._skeleton) - self._string_start > self._max_string_bytes:
-            kept = bytes(self._skeleton[self._string_start :])[: self._max_string_bytes]
+            kept = self._redact(bytes(self._skeleton[self._string_start :]))
+            kept = kept[: self._max_string_bytes]
             whole = _WHOLE_ESCAPES.match(kept)
             self.is_shortened = True
-            del self._skeleton[self._string_start + (whole.end() if whole else 0) :]
+            self._skeleton[self._string_start :] = whole.group() if whole else b""
         if self._string_is_key:
             self._stack[-1].key = _unquote(bytes(self._skeleton[self._string_start :]))
         self._skeleton += b'"'

@@ -6,11 +6,11 @@ from batchgen.errors import UsageError
 from batchgen.provider import (
     PROVIDERS,
     Provider,
+    address_secrets,
     check_key,
     check_plain_http,
     clean_base_url,
     clean_proxy,
-    proxy_secrets,
 )
 
 
@@ -99,7 +99,7 @@ def test_what_is_no_proxy_is_wrong_usage_and_its_password_is_not_shown(url: str)
 
 
 def test_the_password_of_a_proxy_is_secret_in_every_spelling() -> None:
-    assert proxy_secrets("http://me:p%40ssword@proxy:3128") == [
+    assert address_secrets("http://me:p%40ssword@proxy:3128") == [
         "bWU6cEBzc3dvcmQ=",
         "me:p%40ssword@",
         "p%40ssword",
@@ -108,12 +108,12 @@ def test_the_password_of_a_proxy_is_secret_in_every_spelling() -> None:
 
 
 def test_a_short_password_does_not_take_ordinary_words_along() -> None:
-    assert proxy_secrets("http://me:image@proxy:3128") == ["bWU6aW1hZ2U=", "me:image@"]
+    assert address_secrets("http://me:image@proxy:3128") == ["bWU6aW1hZ2U=", "me:image@"]
 
 
 @pytest.mark.parametrize("proxy", [None, "http://proxy:3128", "http://me@proxy:3128"])
 def test_a_proxy_without_a_password_has_no_secret(proxy: str | None) -> None:
-    assert proxy_secrets(proxy) == []
+    assert address_secrets(proxy) == []
 
 
 @pytest.mark.parametrize(
