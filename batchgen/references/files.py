@@ -49,7 +49,7 @@ def examine(path: str) -> ReferenceFile:
     Raises:
         UnusableReferenceError: It is missing, no regular file, or no image that the service takes.
     """
-    with _opened(path) as file:
+    with open_regular(path) as file:
         try:
             return _describe(path, file)
         except OSError as error:
@@ -62,7 +62,7 @@ def open_unchanged(file: ReferenceFile) -> BufferedReader:
     Raises:
         UnusableReferenceError: It went away or is not what it was.
     """
-    opened: BufferedReader = BufferedReader(_opened(file.path))
+    opened: BufferedReader = BufferedReader(open_regular(file.path))
     seen = os.fstat(opened.fileno())
     if (seen.st_size, seen.st_mtime_ns, seen.st_ino) != (
         file.size_bytes,
@@ -108,7 +108,7 @@ async def _open(file: ReferenceFile) -> BufferedReader:
         raise
 
 
-def _opened(path: str) -> FileIO:
+def open_regular(path: str) -> FileIO:
     """Open a regular file, and nothing else, without waiting for anything."""
     try:
         # O_NONBLOCK: opening a FIFO must not wait for a writer.

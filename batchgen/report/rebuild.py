@@ -28,6 +28,7 @@ from batchgen.report.summary import (
     sorted_costs,
 )
 from batchgen.store.expanded import read_items
+from batchgen.store.inside import refuse_links
 from batchgen.store.layout import Layout
 from batchgen.store.ledger import (
     History,
@@ -302,6 +303,7 @@ def _write_summary(layout: Layout, summary: Summary) -> None:
     text = msgspec.json.format(msgspec.json.encode(summary), indent=2) + b"\n"
     _replace(layout.root / "summary.json", text)
     _replace(layout.root / "summary.md", summary_markdown(summary).encode())
+    refuse_links(layout.root, [layout.runs])
     layout.runs.mkdir(exist_ok=True)
     remove_left_drafts(layout.runs)
     _replace(layout.runs / f"{summary.run_id}.json", text)

@@ -13,6 +13,7 @@ import msgspec
 
 from batchgen.errors import StoreError, UsageError
 from batchgen.model import Item, Reference
+from batchgen.store.inside import open_inside
 from batchgen.store.replace import replaced
 
 T = TypeVar("T")
@@ -94,12 +95,14 @@ def with_references(item: Item, change: Callable[[Reference], Reference]) -> Ite
 def _lines(path: Path, decoder: msgspec.json.Decoder[T], *, holding: bytes = b"") -> Iterator[T]:
     """Decode the lines that hold some bytes."""
     try:
-        with path.open("rb") as file:
+        with open_inside(path) as file:
             for line in file:
                 if holding in line:
                     yield decoder.decode(line)
     except FileNotFoundError as error:
         raise UsageError(f"{path.parent} holds no run: {path.name} is missing") from error
+    except OSError as error:
+        raise StoreError.of(error, path) from error
     except msgspec.MsgspecError as error:
         raise StoreError(f"{path} cannot be read: {error}") from error
 

@@ -55,6 +55,13 @@ class Layout:
         """Each run's summary."""
         return self.root / "runs"
 
+    @property
+    def folders(self) -> tuple[Path, ...]:
+        """Every directory that a run may make in here."""
+        kinds = ("images", "thoughts", "drafts", "text", "turns", "quarantine")
+        ours = (self.ledger, self.parts, self.references, self.runs)
+        return (*ours, *(self.root / kind for kind in kinds))
+
     def segment(self, run_id: str) -> Path:
         """The ledger segment of one run."""
         return self.ledger / f"{run_id}.jsonl"

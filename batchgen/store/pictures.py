@@ -17,6 +17,7 @@ from typing import Final
 
 from batchgen.model import ImageFile, ImageRole
 from batchgen.store.images import ImageFacts, inspect_file, sha256_of
+from batchgen.store.inside import refuse_links
 from batchgen.store.layout import EXTENSIONS, Layout
 from batchgen.store.ledger import sync_directory, sync_file
 from batchgen.store.receipts import Receipt, ReceivedImage
@@ -97,7 +98,7 @@ class AnswerImages:
             return self._set_aside(index)
         place = self.places[index]
         target = place.path(seen.facts.extension)
-        _commit(seen.path, target)
+        _commit(self.layout.root, seen.path, target)
         for extension in EXTENSIONS:
             if extension != seen.facts.extension:
                 place.path(extension).unlink(missing_ok=True)
@@ -114,7 +115,7 @@ class AnswerImages:
             return None
         facts = seen.facts
         target = self._quarantine(index, facts.extension if facts else "bin")
-        _commit(seen.path, target)
+        _commit(self.layout.root, seen.path, target)
         received = self.receipt.images[index]
         if self.is_recovered:  # what is there may be less than what was received
             received = ReceivedImage(
@@ -150,7 +151,7 @@ def set_aside_parts(
             if only_whole and (facts is None or facts.fault is not None):
                 continue
             path = targets[facts.extension if facts else "bin"]
-            _commit(part, path)
+            _commit(layout.root, part, path)
         received = ReceivedImage(part=part.name, sha256=sha256_of(path), size_bytes=size_bytes)
         yield _image_file(layout, path, "quarantine", received, facts)
 
@@ -174,8 +175,9 @@ def _image_file(
     )
 
 
-def _commit(path: Path, target: Path) -> None:
+def _commit(root: Path, path: Path, target: Path) -> None:
     """Make a file durable, then visible under its final name, then the name durable."""
+    refuse_links(root, [target.parent])
     _make_directory(target.parent)
     if path != target:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)

@@ -9,8 +9,10 @@ from pathlib import Path
 
 import msgspec
 
+from batchgen.errors import StoreError
 from batchgen.model import Item
 from batchgen.sanitize import Secrets
+from batchgen.store.inside import open_inside
 from batchgen.store.ledger import Sent
 from batchgen.store.replace import replaced
 
@@ -69,13 +71,19 @@ def load_receipt(directory: Path, sent: Sent) -> Receipt | None:
     """Find the receipt of a request whose outcome nobody wrote; None if there is none.
 
     A draft will do if it is whole: the run was killed before it had its name.
+
+    Raises:
+        StoreError: What lies there cannot be read.
     """
     name = f"{part_name(sent)}.json"
     for path in (directory / name, *directory.glob(f".{name}.*.draft")):
         try:
-            receipt = msgspec.json.decode(path.read_bytes(), type=Receipt)
+            with open_inside(path) as file:
+                receipt = msgspec.json.decode(file.read(), type=Receipt)
         except (FileNotFoundError, UnicodeDecodeError, RecursionError, msgspec.MsgspecError):
             continue
+        except OSError as error:
+            raise StoreError.of(error, path) from error
         if receipt.sent == sent:
             return receipt
     return None
