@@ -12,6 +12,7 @@ import msgspec
 from batchgen.manifest import Manifest
 from batchgen.model import Item, content_key
 from batchgen.references import ReferenceLibrary
+from batchgen.sanitize import Secrets
 from batchgen.store.expanded import read_items, with_references, write_items
 
 
@@ -22,12 +23,14 @@ class Intake:
     Attributes:
         draft: Lies in the job's directory.
         go_on: Called for each item; raises if reading is to end.
+        secrets: What no item may hold.
     """
 
     manifest: Manifest
     references: ReferenceLibrary
     draft: Path
     go_on: Callable[[], None]
+    secrets: Secrets
     _urls: set[str] = field(default_factory=set)
 
     def read(self, *, model: str | None, needs_prices: bool = False) -> None:
@@ -41,7 +44,9 @@ class Intake:
             JobError: Something is wrong with the job.
             StoreError: The disk could not take the draft.
         """
-        items = self.manifest.items(self.references, model=model, needs_prices=needs_prices)
+        items = self.manifest.items(
+            self.references, model=model, needs_prices=needs_prices, secrets=self.secrets
+        )
         write_items(self.draft, self._noting_urls(items))
         self.manifest.raise_problems()
 

@@ -274,7 +274,7 @@ class Runner:
         self._make_root(stack)
         draft = self.directory / f".items.{self.run_id}.tmp"
         stack.callback(lambda: draft.unlink(missing_ok=True))
-        intake = Intake(manifest, self._references, draft, self._go_on)
+        intake = Intake(manifest, self._references, draft, self._go_on, self._secrets)
         await asyncio.to_thread(
             intake.read,
             model=self._options.get("model"),

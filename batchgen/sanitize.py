@@ -37,6 +37,10 @@ class Secrets:
                 data = data.replace(value, _REDACTED.encode())
         return data
 
+    def are_in(self, data: bytes) -> bool:
+        """Whether encoded text holds any of them."""
+        return any(value in data for value in self._encoded)
+
     def __repr__(self) -> str:
         """Say how many there are and nothing else."""
         return f"<{type(self).__name__} of {len(self._values)}>"

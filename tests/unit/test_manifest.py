@@ -391,8 +391,8 @@ def test_standard_input_is_read_as_json_lines_and_more_than_once(
 
 
 def test_lines_that_are_alike_are_read_like_the_first_of_their_kind(tmp_path: Path) -> None:
-    (tmp_path / "one.png").write_bytes(b"\x89PNG\r\n\x1a\n1")
-    (tmp_path / "two.png").write_bytes(b"\x89PNG\r\n\x1a\n2")
+    (tmp_path / "one.png").write_bytes(b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR1")
+    (tmp_path / "two.png").write_bytes(b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR2")
     kinds: list[dict[str, object]] = [
         {},
         {"tags": {"t": "u"}},
