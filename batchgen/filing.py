@@ -28,6 +28,7 @@ from batchgen.errors import store_errors
 from batchgen.model import Attempt, ImageFile, Item, content_key
 from batchgen.store.history import History, Name, turn_names
 from batchgen.store.images import sha256_of
+from batchgen.store.inside import refuse_links
 from batchgen.store.layout import Layout
 from batchgen.store.ledger import Filed, Ledger, read_lines, segments, sync_directory, sync_file
 from batchgen.store.pictures import make_directory, make_room
@@ -284,6 +285,7 @@ class _Shelf:
                 if not _is(target, move.sha256):
                     draft = self.layout.parts / f"{move.sha256}.draft"
                     (_copy if move.moved_from is None else _link)(self._held(move.sha256), draft)
+                    refuse_links(root, [target.parent])
                     make_directory(target.parent)
                     draft.replace(target)
                     draft.unlink(missing_ok=True)  # two names of one file do not replace each other

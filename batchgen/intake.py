@@ -9,12 +9,12 @@ from pathlib import Path
 
 import msgspec
 
-from batchgen.errors import OutputHeld, UsageError, store_errors
+from batchgen.errors import OutputHeld, store_errors
 from batchgen.manifest import Manifest
 from batchgen.manifest.seen import Seen
 from batchgen.model import Item, content_key
 from batchgen.references import ReferenceLibrary
-from batchgen.sanitize import Secrets, printable
+from batchgen.sanitize import Secrets
 from batchgen.store.expanded import read_items, with_references, write_items
 
 
@@ -50,11 +50,12 @@ class Intake:
 
         Raises:
             JobError: Something is wrong with the job.
-            UsageError: An item holds the key.
             StoreError: The disk could not take the draft.
         """
-        items = self.manifest.items(self.references, model=model, needs_prices=needs_prices)
-        write_items(self.draft, self._noting_urls(items), self._refuse_secrets)
+        items = self.manifest.items(
+            self.references, model=model, needs_prices=needs_prices, secrets=self.secrets
+        )
+        write_items(self.draft, self._noting_urls(items))
         self.manifest.raise_problems()
 
     def hold(self) -> None:
@@ -91,15 +92,6 @@ class Intake:
             self._urls.update(ref.url for ref in item.all_references if ref.url is not None)
             self._keys.add(hash(item.key))
             yield item
-
-    def _refuse_secrets(self, item: Item, line: bytes) -> None:
-        """Raise UsageError if a line of `items.jsonl` would hold the key."""
-        if self.secrets.redact_bytes(line) is not line:
-            named = printable(self.secrets.redact(item.id))
-            raise UsageError(
-                f"{self.manifest.path}: item '{named}' holds the API key, or a password of the "
-                "proxy: it would be sent with the item and written down, so take it out"
-            )
 
     def _known_by_bytes(self, item: Item) -> Item:
         max_px = item.reference_max_px

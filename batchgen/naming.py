@@ -6,7 +6,8 @@ import unicodedata
 
 MAX_NAME_BYTES = 180
 _BETWEEN_DIGITS = re.compile(r"(?<=[0-9]):(?=[0-9])")
-_UNSAFE = re.compile(r'[\x00-\x1f\x7f<>:"/\\|?*]')
+# What some system refuses, a terminal obeys, or turns round the words around it.
+_UNSAFE = re.compile(r'[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069<>:"/\\|?*]')
 _DEVICE = re.compile(r"^(?:con|prn|aux|nul|com[0-9¹²³]|lpt[0-9¹²³])(?=\.|$)", re.IGNORECASE)
 
 

@@ -11,6 +11,7 @@ from typing import Literal
 import msgspec
 
 from batchgen.errors import UsageError, store_errors
+from batchgen.store.inside import open_inside
 
 
 class Mark(msgspec.Struct, frozen=True, kw_only=True):
@@ -32,10 +33,10 @@ def read_redo(path: Path) -> dict[str, str]:
         UsageError: There is no such file, or a line of it is no mark.
         StoreError: The disk failed.
     """
-    if not path.is_file():
+    if not path.exists():
         raise UsageError(f"{path} is not there: nothing is marked to be made again")
     marks: dict[str, Mark] = {}
-    with store_errors(path), path.open("rb") as file:
+    with store_errors(path), open_inside(path) as file:
         for number, line in enumerate(file, 1):
             if not line.strip():
                 continue

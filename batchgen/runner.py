@@ -81,6 +81,7 @@ from batchgen.store.broken import Broken
 from batchgen.store.expanded import read_items, read_parents
 from batchgen.store.history import History
 from batchgen.store.images import sha256_of
+from batchgen.store.inside import refuse_links
 from batchgen.store.layout import Layout, new_run_id
 from batchgen.store.ledger import End, Ledger, Run
 from batchgen.store.lock import OutputLock
@@ -333,6 +334,7 @@ class Runner:
             self.directory.mkdir(parents=True, exist_ok=True)
 
     def _make_directories(self) -> None:
+        refuse_links(self._layout.root, self._layout.folders)
         for path in (self._layout.ledger, self._layout.parts, self._layout.runs):
             with store_errors(path):
                 path.mkdir(exist_ok=True)

@@ -110,6 +110,10 @@ class Secrets:
                 yield at, at + len(needle)
                 at = lower.find(needle, at + 1)
 
+    def are_in(self, data: bytes) -> bool:
+        """Whether encoded text holds any of them."""
+        return self.redact_bytes(data) is not data
+
     def __repr__(self) -> str:
         """Say how many there are and nothing else."""
         return f"<{type(self).__name__} of {len(self._values)}>"

@@ -16,7 +16,13 @@ from pathlib import Path
 from typing import Any, Final, TypeAlias
 
 from batchgen.manifest.fields import Checker, Mistake, shown
-from batchgen.manifest.files import shown_path, where_instead, why, with_prompt_files
+from batchgen.manifest.files import (
+    leads_out,
+    shown_path,
+    where_instead,
+    why,
+    with_prompt_files,
+)
 from batchgen.manifest.nodes import Place, Steps
 from batchgen.manifest.origins import Origin, Part
 from batchgen.manifest.tables import InlineTable, Row, RowError, Table, open_table
@@ -342,6 +348,9 @@ def _read_table(check: Checker, written: Any, origin: Origin, base: Path) -> Tab
     if "://" in path:
         message = "is an address: download the table and name its path"
         check.wrong(("each",), f"{shown_path(path)} {message}")
+        return None
+    if (fault := leads_out(base, path)) is not None:
+        check.wrong(("each",), f"{shown_path(path)} {fault}")
         return None
     there = origin.path.parent / path
     try:

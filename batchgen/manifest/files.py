@@ -1,7 +1,10 @@
-"""The text files that a job names besides itself: tables and prompts.
+"""The files that a job names besides itself: where their paths lead, and the texts among them.
 
 Only regular files are opened, and nothing is waited for: a job must not be able to hang on a pipe
-or to read a process's environment, which holds the key.
+or to read a process's environment, which holds the key. No link leads further than the path itself
+says.
+
+Source: docs/adr/0011.
 """
 
 import errno
@@ -24,6 +27,29 @@ _MAX_NAMES: Final = 10_000  # so many files are looked at for the nearest name
 _NOT_FILES: Final = ("/proc/", "/sys/")
 
 
+def leads_out(base: Path, written: str) -> str | None:
+    """Why a path is not followed, because a link takes it elsewhere; None if it is.
+
+    Links may lead anywhere below the folder that a path starts from: the job's own, or the one
+    that its leading `..` name. What is written in full may lead anywhere, as it says so itself.
+
+    Args:
+        base: The directory that relative paths start from, without links.
+        written: The path as it stands in the job.
+
+    Returns:
+        Words that follow the path.
+    """
+    if Path(written).is_absolute() or "\0" in written:
+        return None
+    ups = [".."] * os.path.normpath(written).split("/").count("..")
+    start, real = os.path.realpath(base.joinpath(*ups)), os.path.realpath(base / written)
+    if Path(real).is_relative_to(start):
+        return None
+    outside = f"outside {'/'.join(ups)}" if ups else "outside the job's folder"
+    return f"leads through a link to {real}, {outside}; if that is meant, write that path"
+
+
 def open_text(path: Path) -> BufferedReader:
     """Open a regular file for reading.
 
@@ -39,7 +65,12 @@ def open_text(path: Path) -> BufferedReader:
     if not stat.S_ISREG(os.fstat(descriptor).st_mode) or real.startswith(_NOT_FILES):
         os.close(descriptor)
         raise OSError(errno.EINVAL, "it is no regular file")
-    return BufferedReader(FileIO(descriptor))
+    file: BufferedReader = BufferedReader(FileIO(descriptor))
+    # Of size 0, and yet with something in it: what the kernel tells of processes, wherever it is.
+    if os.fstat(descriptor).st_size == 0 and file.peek(1):
+        file.close()
+        raise OSError(errno.EINVAL, "it is no regular file")
+    return file
 
 
 def read_prompt(path: Path) -> str:
@@ -94,6 +125,9 @@ def prompt_text(check: Checker, prompt: Any, steps: Steps, base: Path) -> str | 
     fields = check.mapping(prompt, steps, ("file",))
     name = check.text(fields.get("file"), (*steps, "file"))
     if name is None:
+        return None
+    if (fault := leads_out(base, name)) is not None:
+        check.wrong((*steps, "file"), f"{shown_path(name)} {fault}")
         return None
     try:
         return check.text(read_prompt(base / name), (*steps, "file"))

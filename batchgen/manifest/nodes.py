@@ -18,10 +18,15 @@ from batchgen.manifest.yaml_faults import fault
 
 MAX_YAML_BYTES: Final = 64 << 20
 MAX_DEPTH: Final = 64
+# A node takes about 600 bytes once it is read. What has more is a bomb, or better as JSON Lines.
+MAX_KEYS: Final = 10_000
+MAX_NODES: Final = 1_000_000
 TOO_DEEP: Final = f"nested deeper than {MAX_DEPTH} levels"
 _MAX_DIGITS: Final = 300  # beyond, Python takes long over a number that no service takes
 # Nodes reached a second time through an alias; a bomb passes it at once, a real job never.
 MAX_ALIASED_NODES: Final = 200_000
+# Their text, which is shared here, and is written out once for each when it is sent.
+MAX_ALIASED_CHARS: Final = MAX_YAML_BYTES
 # And of the whole document, whose items may all share one base.
 MAX_ALIASED_NODES_IN_ALL: Final = 5_000_000
 
@@ -82,6 +87,7 @@ class Document:
     tags: _Tags = field(default_factory=dict, repr=False)
     _seen: set[int] = field(default_factory=set)
     _aliased: int = 0
+    _aliased_chars: int = 0
     _aliased_in_all: int = 0
     _by_key: dict[int, dict[str, tuple[yaml.Node, yaml.Node]]] = field(default_factory=dict)
 
@@ -97,7 +103,7 @@ class Document:
                 aliases.
         """
         node = node or self.root
-        self._aliased = 0
+        self._aliased = self._aliased_chars = 0
         return None if node is None else self._plain(node, 0, typed)
 
     def restart(self) -> None:
@@ -139,8 +145,13 @@ class Document:
         if id(node) in self._seen:
             self._aliased += 1
             self._aliased_in_all += 1
-            is_bomb = self._aliased_in_all > MAX_ALIASED_NODES_IN_ALL
-            if is_bomb or self._aliased > MAX_ALIASED_NODES:
+            if isinstance(node, yaml.ScalarNode):
+                self._aliased_chars += len(node.value)
+            if (
+                self._aliased > MAX_ALIASED_NODES
+                or self._aliased_chars > MAX_ALIASED_CHARS
+                or self._aliased_in_all > MAX_ALIASED_NODES_IN_ALL
+            ):
                 raise YamlError("its aliases expand to too much", self._at(node.start_mark))
         self._seen.add(id(node))
         is_text = bool(self.tags) and self._is_tagged_text(node)
@@ -232,26 +243,50 @@ def compose(text: str, *, first_line: int = 1) -> Document:
 
 
 def _tags(text: str, first_line: int) -> _Tags:
-    """The tags that are written in a text, having made sure that it is not nested too deeply.
+    """The tags that are written in a text, having made sure that all of it may be put together.
 
-    Events come one by one; putting them together recurses in C, which would end the process.
+    Events come one by one and are forgotten; putting them together takes memory, and recurses in C,
+    which would end the process.
     """
     tags: _Tags = {}
-    depth = 0
+    bounds = _Bounds()
     event: Any
     for event in yaml.parse(text, Loader=yaml.CSafeLoader):
-        if isinstance(event, yaml.CollectionEndEvent):
-            depth -= 1
-            continue
+        if (fault := bounds.fault(event)) is not None:
+            mark = event.start_mark
+            raise YamlError(fault, Place(mark.line + first_line, mark.column + 1))
         is_collection = isinstance(event, yaml.CollectionStartEvent)
         if (is_collection or isinstance(event, yaml.ScalarEvent)) and event.tag is not None:
             tags[not is_collection, event.start_mark.index] = event.tag
-        if is_collection:
-            depth += 1
-            if depth > MAX_DEPTH:
-                mark = event.start_mark
-                raise YamlError(TOO_DEEP, Place(mark.line + first_line, mark.column + 1))
     return tags
+
+
+@dataclass(slots=True)
+class _Bounds:
+    """How deep, how wide and how large a document has become."""
+
+    _n_nodes: int = 0
+    _left: list[float] = field(default_factory=lambda: [math.inf])
+
+    def fault(self, event: yaml.Event) -> str | None:
+        """Take one event; what it makes too much, if so."""
+        if isinstance(event, yaml.CollectionEndEvent):
+            self._left.pop()
+            return None
+        if not isinstance(event, yaml.NodeEvent):
+            return None
+        self._n_nodes += 1
+        self._left[-1] -= 1  # of keys and values that a mapping may still hold
+        if isinstance(event, yaml.CollectionStartEvent):
+            is_mapping = isinstance(event, yaml.MappingStartEvent)
+            self._left.append(2 * MAX_KEYS if is_mapping else math.inf)
+        if len(self._left) > MAX_DEPTH + 1:
+            return TOO_DEEP
+        if self._left[-1] < 0:
+            return f"a mapping of more than {MAX_KEYS:,} keys"
+        if self._n_nodes > MAX_NODES:
+            return f"more than {MAX_NODES:,} values in YAML: write it as JSONL"
+        return None
 
 
 def is_deeper(value: Any, levels: int = MAX_DEPTH) -> bool:

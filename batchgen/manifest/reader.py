@@ -38,6 +38,7 @@ from batchgen.manifest.sources import (
     report_head,
 )
 from batchgen.model import Item
+from batchgen.sanitize import Secrets
 
 # Something that was read, and the items that came of it.
 _Read: TypeAlias = tuple[Entry, Sequence[Item]]
@@ -66,6 +67,7 @@ class Manifest:
         self.n_items = 0
         self._source = source
         self._is_incomplete = False
+        self._secrets: Secrets | None = None
 
     @property
     def name(self) -> str:
@@ -79,6 +81,7 @@ class Manifest:
         model: str | None = None,
         on: date | None = None,
         needs_prices: bool = False,
+        secrets: Secrets | None = None,
     ) -> Iterator[Item]:
         """Yield the good items in order, and gather the problems of all.
 
@@ -87,7 +90,9 @@ class Manifest:
             model: Wins over the job's default, not over an item's own.
             on: The day by which a model's end is judged; today, unless told.
             needs_prices: Each model must have a price, even if the job itself has no budget.
+            secrets: What no item may hold, from whatever file it came.
         """
+        self._secrets = secrets
         reader = self._reader(references, model, on or datetime.now(UTC).date())
         if needs_prices or self.settings.needs_prices:
             reader = replace(reader, is_priced=_is_priced(reader.on))
@@ -152,6 +157,8 @@ class Manifest:
         )
         if (name := self.settings.output_name) is not None:
             read_one = partial(_read_named, read_one, name, problems)
+        if self._secrets is not None:
+            read_one = partial(_read_discreetly, read_one, self._secrets, problems)
         for n, written in enumerate(self._source.items(), 1):
             if isinstance(written, UsualLine):
                 yield read_one(n, written, written.line)
@@ -276,6 +283,25 @@ def _read_named(
         problems.error(home.path, home.place(("tags",)), f"items[{owner}].tags", fault)
         return draft, ()
     return read, [msgspec.structs.replace(item, file=name.path(item)) for item in items]
+
+
+def _read_discreetly(
+    read_one: _ReadOne,
+    secrets: Secrets,
+    problems: Problems,
+    n: int,
+    entry: UsualLine | Draft,
+    line: Line | None,
+) -> _Read:
+    """Read an item; one with the key in it, which the service would be told, is a mistake."""
+    read, items = read_one(n, entry, line)
+    if not items or not secrets.are_in(msgspec.json.encode(items[0])):
+        return read, items
+    draft = entry.draft()
+    owner = secrets.redact(written_id(draft.fields) or str(n))
+    message = "it holds the API key, which would be sent as its words: take it out of the job"
+    problems.error(draft.home.path, draft.home.place(()), f"items[{owner}]", message)
+    return draft, ()
 
 
 def _varied(draft: Draft, read: _Read) -> _Read:

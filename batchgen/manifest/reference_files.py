@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Final, Protocol
 
 from batchgen.manifest.fields import Checker
-from batchgen.manifest.files import shown_path, where_instead
+from batchgen.manifest.files import leads_out, shown_path, where_instead
 from batchgen.manifest.nodes import Steps
 from batchgen.model import Reference, ReferenceFile
 
@@ -118,6 +118,9 @@ class Files:
         )
 
     def _found(self, check: Checker, written: str, steps: Steps) -> ReferenceFile | None:
+        if (fault := leads_out(self._base, written)) is not None:
+            check.wrong(steps, f"{shown_path(written)} {fault}")
+            return None
         # Real, so that the file that is checked is the file that is sent, by whatever way.
         path = os.path.realpath(self._base / written)
         try:

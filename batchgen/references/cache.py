@@ -22,7 +22,7 @@ import msgspec
 
 from batchgen.errors import store_errors
 from batchgen.model import ReferenceFile
-from batchgen.references.files import UnusableReferenceError, examine
+from batchgen.references.files import UnusableReferenceError, examine, open_regular
 
 _EXTENSIONS: Final = {
     "image/png": "png",
@@ -149,8 +149,9 @@ class Cache:
     def recall(self, url: str) -> tuple[Origin, ReferenceFile] | None:
         """What a URL was when it was last fetched; None unless the file is there, and whole."""
         try:
-            origin = msgspec.json.decode(self._record(url).read_bytes(), type=Origin)
-        except (OSError, msgspec.DecodeError):
+            with open_regular(str(self._record(url))) as record:
+                origin = msgspec.json.decode(record.read(), type=Origin)
+        except (OSError, UnusableReferenceError, msgspec.DecodeError):
             return None
         file = self.find(origin.sha256, origin.mime)
         if file is None or (file.sha256, file.size_bytes) != (origin.sha256, origin.bytes):

@@ -18,6 +18,7 @@ from batchgen.model import ReferenceFile
 
 SNIFF_BYTES: Final = 32
 NO_IMAGE: Final = "is no PNG, JPEG, WebP, HEIC or HEIF image"
+MAX_FILE_BYTES: Final = 512 << 20  # far beyond what any service takes; its digest takes a second
 _HASH_STEP_BYTES: Final = 1 << 20
 
 _HEIF_BRANDS: Final = {
@@ -31,12 +32,15 @@ class UnusableReferenceError(ValueError):
 
 
 def sniff(head: bytes) -> str | None:
-    """The MIME type of an image that may be sent, by its first bytes; None for anything else."""
-    if head.startswith(b"\x89PNG\r\n\x1a\n"):
+    """The MIME type of an image that may be sent, by its first bytes; None for anything else.
+
+    The first chunk or marker is looked at besides the magic, behind which there may be any text.
+    """
+    if head.startswith(b"\x89PNG\r\n\x1a\n\x00\x00\x00\x0dIHDR"):
         return "image/png"
-    if head.startswith(b"\xff\xd8\xff"):
+    if head.startswith(b"\xff\xd8\xff") and head[3:4] >= b"\xc0":
         return "image/jpeg"
-    if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
+    if head[:4] == b"RIFF" and head[8:15] == b"WEBPVP8" and head[15:16] in {b" ", b"L", b"X"}:
         return "image/webp"
     if head[4:8] == b"ftyp":
         return _HEIF_BRANDS.get(head[8:12])
@@ -49,7 +53,7 @@ def examine(path: str) -> ReferenceFile:
     Raises:
         UnusableReferenceError: It is missing, no regular file, or no image that the service takes.
     """
-    with _opened(path) as file:
+    with open_regular(path) as file:
         try:
             return _describe(path, file)
         except OSError as error:
@@ -62,7 +66,7 @@ def open_unchanged(file: ReferenceFile) -> BufferedReader:
     Raises:
         UnusableReferenceError: It went away or is not what it was.
     """
-    opened: BufferedReader = BufferedReader(_opened(file.path))
+    opened: BufferedReader = BufferedReader(open_regular(file.path))
     seen = os.fstat(opened.fileno())
     if (seen.st_size, seen.st_mtime_ns, seen.st_ino) != (
         file.size_bytes,
@@ -108,7 +112,7 @@ async def _open(file: ReferenceFile) -> BufferedReader:
         raise
 
 
-def _opened(path: str) -> FileIO:
+def open_regular(path: str) -> FileIO:
     """Open a regular file, and nothing else, without waiting for anything."""
     try:
         # O_NONBLOCK: opening a FIFO must not wait for a writer.
@@ -135,6 +139,8 @@ def _describe(path: str, file: FileIO) -> ReferenceFile:
     mime = sniff(head)
     if mime is None:
         raise UnusableReferenceError(NO_IMAGE if head else "is empty")
+    if seen.st_size > MAX_FILE_BYTES:
+        raise UnusableReferenceError(f"is larger than {MAX_FILE_BYTES >> 20} MiB")
     digest = hashlib.sha256(head)
     while step := file.read(_HASH_STEP_BYTES):
         digest.update(step)

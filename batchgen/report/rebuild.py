@@ -29,6 +29,7 @@ from batchgen.report.summary import (
 )
 from batchgen.store.expanded import read_items
 from batchgen.store.history import History, Standing, turn_names
+from batchgen.store.inside import refuse_links
 from batchgen.store.layout import Layout
 from batchgen.store.ledger import Line, Run, read_lines, segments
 from batchgen.store.replace import remove_left_drafts, replaced
@@ -298,6 +299,7 @@ def _write_summary(layout: Layout, summary: Summary) -> None:
     text = msgspec.json.format(msgspec.json.encode(summary), indent=2) + b"\n"
     _replace(layout.root / "summary.json", text)
     _replace(layout.root / "summary.md", summary_markdown(summary).encode())
+    refuse_links(layout.root, [layout.runs])
     layout.runs.mkdir(exist_ok=True)
     remove_left_drafts(layout.runs)
     _replace(layout.runs / f"{summary.run_id}.json", text)

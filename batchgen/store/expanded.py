@@ -13,6 +13,7 @@ import msgspec
 
 from batchgen.errors import StoreError, UsageError
 from batchgen.model import Item, Reference
+from batchgen.store.inside import open_inside
 from batchgen.store.replace import replaced
 
 T = TypeVar("T")
@@ -28,17 +29,8 @@ _id_decoder = msgspec.json.Decoder(_Named)
 _ITEM_REFERENCE: Final = b'"item":'
 
 
-def write_items(
-    path: Path,
-    items: Iterable[Item],
-    check: Callable[[Item, bytes], None] = lambda _item, _line: None,
-) -> None:
+def write_items(path: Path, items: Iterable[Item]) -> None:
     """Write items, a line each; the file is there whole or not at all.
-
-    Args:
-        path: The file.
-        items: What is written.
-        check: Called with each item and its line; what it raises leaves no file.
 
     Raises:
         StoreError: The disk could not take them.
@@ -48,7 +40,6 @@ def write_items(
         with replaced(path) as file:
             for item in items:
                 line = msgspec.json.encode(_moved(item, base, to_relative=True))
-                check(item, line)
                 file.write(line + b"\n")
     except OSError as error:
         raise StoreError.of(error, path) from error
@@ -104,12 +95,14 @@ def with_references(item: Item, change: Callable[[Reference], Reference]) -> Ite
 def _lines(path: Path, decoder: msgspec.json.Decoder[T], *, holding: bytes = b"") -> Iterator[T]:
     """Decode the lines that hold some bytes."""
     try:
-        with path.open("rb") as file:
+        with open_inside(path) as file:
             for line in file:
                 if holding in line:
                     yield decoder.decode(line)
     except FileNotFoundError as error:
         raise UsageError(f"{path.parent} holds no run: {path.name} is missing") from error
+    except OSError as error:
+        raise StoreError.of(error, path) from error
     except msgspec.MsgspecError as error:
         raise StoreError(f"{path} cannot be read: {error}") from error
 

@@ -72,6 +72,13 @@ class Layout:
         """The pictures that were found not to be what was made."""
         return self.root / "broken.jsonl"
 
+    @property
+    def folders(self) -> tuple[Path, ...]:
+        """Every directory that a run may make in here."""
+        kinds = ("images", "thoughts", "drafts", "text", "turns", "quarantine")
+        ours = (self.ledger, self.parts, self.references, self.runs)
+        return (*ours, *(self.root / kind for kind in kinds))
+
     def segment(self, run_id: str) -> Path:
         """The ledger segment of one run."""
         return self.ledger / f"{run_id}.jsonl"

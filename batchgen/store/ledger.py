@@ -20,6 +20,7 @@ from batchgen.errors import StoreError, store_errors
 from batchgen.model import Attempt, Tokens
 from batchgen.sanitize import Secrets
 from batchgen.selection import Selection
+from batchgen.store.inside import open_inside, open_to_append, refuse_links
 
 VERSION: Final = 1
 _COPY_BYTES: Final = 1 << 20
@@ -262,7 +263,7 @@ def read_lines(path: Path, unreadable: list[str] | None = None) -> Iterator[tupl
         StoreError: A line is of a newer version of batchgen, or the segment cannot be read.
     """
     begins = 0
-    with store_errors(path), path.open("rb") as file:
+    with store_errors(path), open_inside(path) as file:
         for number, text in enumerate(file, 1):
             if not text.endswith(b"\n"):
                 return
@@ -327,7 +328,9 @@ def move_torn_tail(path: Path) -> Path | None:
     Raises:
         StoreError: The disk failed.
     """
-    with store_errors(path), path.open("r+b") as file:
+    aside = path.with_suffix(".torn")
+    refuse_links(path.parent, [path, aside])
+    with store_errors(path), open_inside(path, to_change=True) as file:
         size = file.seek(0, os.SEEK_END)
         tail = b""
         start = size
@@ -338,8 +341,7 @@ def move_torn_tail(path: Path) -> Path | None:
         torn = tail[tail.rfind(b"\n") + 1 :]
         if not torn:
             return None
-        aside = path.with_suffix(".torn")
-        with aside.open("ab") as kept:
+        with open_to_append(aside) as kept:
             kept.write(torn + b"\n")
             kept.flush()
             os.fsync(kept.fileno())

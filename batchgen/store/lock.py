@@ -10,6 +10,7 @@ from typing import Self
 
 from batchgen.clock import stamp
 from batchgen.errors import OutputHeld, StoreError
+from batchgen.store.inside import refuse_links
 
 
 class OutputLock:
@@ -36,8 +37,10 @@ class OutputLock:
             OutputHeld: Another run has it; the message says which.
             StoreError: The directory cannot be written.
         """
+        refuse_links(self._path.parent, [self._path])  # it is emptied
+        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
         try:
-            self._descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            self._descriptor = os.open(self._path, flags, 0o644)
         except OSError as error:
             raise StoreError.of(error, self._path) from error
         try:

@@ -21,6 +21,7 @@ from typing import Final, TypeAlias
 
 from batchgen.model import ImageFile, ImageRole
 from batchgen.store.images import ImageFacts, inspect_file, sha256_of
+from batchgen.store.inside import refuse_links
 from batchgen.store.layout import EXTENSIONS, Layout
 from batchgen.store.ledger import sync_again, sync_directory, sync_file
 from batchgen.store.receipts import Receipt, ReceivedImage
@@ -111,7 +112,7 @@ class AnswerImages:
             for path in map(place.path, EXTENSIONS):
                 if path != seen.path and (aside := make_room(self.layout, path, find_made)):
                     self.displaced.append((self.layout.relative(path), aside))
-        _commit(seen.path, target, is_recovered=self.is_recovered)
+        _commit(self.layout.root, seen.path, target, is_recovered=self.is_recovered)
         for extension in EXTENSIONS:
             if extension != seen.facts.extension:
                 place.path(extension).unlink(missing_ok=True)
@@ -128,7 +129,7 @@ class AnswerImages:
             return None
         facts = seen.facts
         target = self._quarantine(index, facts.extension if facts else "bin")
-        _commit(seen.path, target, is_recovered=self.is_recovered)
+        _commit(self.layout.root, seen.path, target, is_recovered=self.is_recovered)
         received = self.receipt.images[index]
         if self.is_recovered:  # what is there may be less than what was received
             received = ReceivedImage(
@@ -164,7 +165,7 @@ def set_aside_parts(
             if only_whole and (facts is None or facts.fault is not None):
                 continue
             path = targets[facts.extension if facts else "bin"]
-            _commit(part, path)
+            _commit(layout.root, part, path)
         received = ReceivedImage(part=part.name, sha256=sha256_of(path), size_bytes=size_bytes)
         yield _image_file(layout, path, "quarantine", received, facts)
 
@@ -218,8 +219,9 @@ def _digest(path: Path) -> str:
         return ""
 
 
-def _commit(path: Path, target: Path, *, is_recovered: bool = False) -> None:
+def _commit(root: Path, path: Path, target: Path, *, is_recovered: bool = False) -> None:
     """Make a file durable, then visible under its final name, then the name durable."""
+    refuse_links(root, [target.parent])
     make_directory(target.parent)
     if path != target:
         if is_recovered:

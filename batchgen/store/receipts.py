@@ -6,13 +6,14 @@ and lets the next run finish the answer without asking, and paying, again.
 
 import hashlib
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 
 import msgspec
 
+from batchgen.errors import StoreError
 from batchgen.model import Item
 from batchgen.sanitize import Secrets
+from batchgen.store.inside import open_inside
 from batchgen.store.ledger import Sent
 from batchgen.store.replace import replaced
 
@@ -83,7 +84,16 @@ def _read_receipts(directory: Path, name: str) -> Iterator[Receipt]:
     """Read what is a receipt of the files of a name.
 
     A draft will do if it is whole: the run was killed before it had its name.
+
+    Raises:
+        StoreError: What lies there cannot be read.
     """
     for path in (*directory.glob(name), *directory.glob(f".{name}.*.draft")):
-        with suppress(FileNotFoundError, UnicodeDecodeError, RecursionError, msgspec.MsgspecError):
-            yield msgspec.json.decode(path.read_bytes(), type=Receipt)
+        try:
+            with open_inside(path) as file:
+                receipt = msgspec.json.decode(file.read(), type=Receipt)
+        except (FileNotFoundError, UnicodeDecodeError, RecursionError, msgspec.MsgspecError):
+            continue
+        except OSError as error:
+            raise StoreError.of(error, path) from error
+        yield receipt

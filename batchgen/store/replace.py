@@ -8,6 +8,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
+from batchgen.store.inside import open_inside
+
 
 @contextmanager
 def replaced(path: Path, *, drafts: Path | None = None) -> Iterator[BinaryIO]:
@@ -35,7 +37,9 @@ def replaced(path: Path, *, drafts: Path | None = None) -> Iterator[BinaryIO]:
 def remove_left_drafts(directory: Path) -> None:
     """Remove the drafts that killed writers left here; those being written are let be."""
     for draft in directory.glob(".*.draft"):
-        with suppress(FileNotFoundError, BlockingIOError), draft.open("rb") as file:
+        if not draft.is_file():
+            continue  # none of ours
+        with suppress(FileNotFoundError, BlockingIOError), open_inside(draft) as file:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             draft.unlink()
 

@@ -6,12 +6,13 @@ from pathlib import Path
 import msgspec
 
 from batchgen.model import Result
+from batchgen.store.inside import open_inside
 
 _decoder = msgspec.json.Decoder(Result)
 
 
 def read_results(path: Path) -> Iterator[Result]:
     """Yield the results of a job's directory."""
-    with path.open("rb") as file:
+    with open_inside(path) as file:
         for line in file:
             yield _decoder.decode(line)

@@ -177,7 +177,7 @@ def redirects(target: str, status: int = 302) -> Answer:
 
 
 async def test_a_run_fetches_each_address_once_and_sends_its_bytes_without_the_key(
-    fetched: Fetched, server: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    fetched: Fetched, server: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tried: Any
 ) -> None:
     monkeypatch.setattr(Runner, "_fetcher", lambda _, directory: fetched._fetcher(directory))
     fetched.names.known["pictures.test"] = [servers.HOST]
@@ -208,6 +208,7 @@ async def test_a_run_fetches_each_address_once_and_sends_its_bytes_without_the_k
         path.read_text("utf-8") for path in first.directory.glob("ledger/*") if path.is_file()
     )
     assert "secret" not in written
+    tried("P34", len(pictures.log), "requests for references")
 
 
 async def test_another_picture_at_the_same_address_makes_its_items_anew(
@@ -262,7 +263,7 @@ async def test_a_picture_is_fetched_once_and_kept_under_its_digest(
 
 
 async def test_nothing_but_the_request_is_sent(
-    fetched: Fetched, server: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    fetched: Fetched, server: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, tried: Any
 ) -> None:
     netrc = tmp_path / "netrc"
     netrc.write_text(f"default login me password {KEY}\n")
@@ -280,8 +281,15 @@ async def test_nothing_but_the_request_is_sent(
     await fetched.file(f"{one.url}/a")
     await fetched.file(f"{one.url}/a")
     assert [asked.target for asked in one.log] == ["/a", "/b"] * 2
-    for asked in one.log:
+    check_bare(one.log)
+    tried("P34", len(one.log), "requests for references")
+
+
+def check_bare(log: list[Asked]) -> None:
+    """Requests that say nothing but what they want: no key, no cookie, no address before."""
+    for asked in log:
         assert asked.method == "GET"
+        assert asked.body == b""
         assert set(asked.headers) == {"host", "user-agent", "accept", "accept-encoding"}
         assert asked.headers["user-agent"].startswith("batchgen/")
         assert asked.headers["accept-encoding"] == "identity"
@@ -290,13 +298,15 @@ async def test_nothing_but_the_request_is_sent(
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 async def test_redirects_are_followed_to_other_servers(
-    fetched: Fetched, server: Any, status: int
+    fetched: Fetched, server: Any, status: int, tried: Any
 ) -> None:
     two = server(lambda _: gives())
     fetched.names.known = {"elsewhere.test": ["127.0.0.1"]}
     one = server(lambda _: redirects(f"https://elsewhere.test:{two.port}/b?x=1", status))
     assert (await fetched.file(f"{one.url}/a")).size_bytes == len(PICTURE)
     assert two.log[0].target == "/b?x=1"
+    check_bare(one.log + two.log)
+    tried("P34", 2, "requests for references")
 
 
 async def test_a_body_of_unknown_length_is_fetched(fetched: Fetched, server: Any) -> None:
@@ -529,7 +539,7 @@ async def test_validators_that_cannot_be_sent_back_are_forgotten(
     ],
 )
 async def test_what_cannot_be_fetched_says_why(
-    fetched: Fetched, server: Any, answer: Answer, said: str, n_requests: int
+    fetched: Fetched, server: Any, answer: Answer, said: str, n_requests: int, tried: Any
 ) -> None:
     fetched.names.known = {"inside.test": ["169.254.169.254"]}
     one = server(lambda _: answer)
@@ -539,6 +549,8 @@ async def test_what_cannot_be_fetched_says_why(
     assert one.n_requests == n_requests
     assert fetched.waits_s == ([1.0, 4.0] if "(3 tries)" in told else [])
     assert names_in(fetched.directory) == []
+    if told.startswith("redirects to"):
+        tried("P33", 1, "hostile addresses")
 
 
 async def test_a_body_that_is_no_picture_is_not_read_to_its_end(
@@ -693,6 +705,18 @@ HOSTILE_URLS = [
     "https://2130706433/",
     "https://①②⑦.0.0.1/",
     "https://127。0。0。1/",
+    "https://１２７.０.０.１/",
+    "https://0x7f.0x0.0x0.0x1/",
+    "https://017700000001/",
+    "https://0x7F000001:8443/",
+    "https://127.0.0.1:443@10.0.0.5/",
+    "https://127.0.0.1?@pictures.test/",
+    "https://127.0.0.1#@pictures.test/",
+    "https:\\\\127.0.0.1\\a",
+    "https:/127.0.0.1/",
+    "https://[0:0:0:0:0:ffff:7f00:1]/",
+    "https://[::ffff:0:127.0.0.1]/",
+    "https://[::127.0.0.1%25lo]/",
     "https://10.0.0.5/",
     "https://192.168.1.1/",
     "https://100.64.0.1/",
@@ -734,6 +758,10 @@ PRIVATE_NAMES = {
     "localhost": "127.0.0.1",
     "metadata.internal": "169.254.169.254",
     "router.test": "192.168.1.1",
+    "ⓛocalhost": "127.0.0.1",
+    "LOCALHOST": "127.0.0.1",
+    "127.0.0.1.pictures.test": "127.0.0.1",
+    "xn--bcher-kva.test": "10.0.0.5",
     "six.test": "::1",
     "mapped.test": "::ffff:10.0.0.5",
     "nat64.test": "64:ff9b::7f00:1",
@@ -745,7 +773,7 @@ PRIVATE_NAMES = {
 
 @pytest.mark.parametrize("url", [*HOSTILE_URLS, *(f"https://{name}/a" for name in PRIVATE_NAMES)])
 async def test_hostile_urls_are_refused_without_a_packet(
-    fetched: Fetched, url: str, monkeypatch: pytest.MonkeyPatch
+    fetched: Fetched, url: str, monkeypatch: pytest.MonkeyPatch, tried: Any
 ) -> None:
     made: list[object] = []
 
@@ -769,13 +797,16 @@ async def test_hostile_urls_are_refused_without_a_packet(
         assert str(caught.value) == said
     else:
         assert PRIVATE in said
+    tried("P33", 1, "hostile addresses")
 
 
-async def test_a_listener_on_loopback_sees_no_connection(fetched: Fetched, server: Any) -> None:
+async def test_a_listener_on_loopback_sees_no_connection(
+    fetched: Fetched, server: Any, tried: Any
+) -> None:
     fetched.policy = is_public
     fetched.names.known = {"pictures.test": ["127.0.0.1"]}
     one = server(lambda _: gives())
-    for host in (
+    hosts = (
         "127.0.0.1",
         "127.1",
         "0x7f.1",
@@ -785,22 +816,25 @@ async def test_a_listener_on_loopback_sees_no_connection(fetched: Fetched, serve
         "pictures.test",
         "[::1]",
         "2130706433",
-    ):
+    )
+    for host in hosts:
         await fetched.refusal(f"https://{host}:{one.port}/")
     assert one.n_connections == 0
+    tried("P33", len(hosts), "hostile addresses")
 
 
 async def test_a_name_that_is_rebound_is_refused_at_the_next_connection(
-    fetched: Fetched, server: Any
+    fetched: Fetched, server: Any, tried: Any
 ) -> None:
     fetched.names.known = {"pictures.test": ["127.0.0.1", "10.0.0.5"]}
     one = server(lambda _: sends(http(302, b"", {"Location": "/b"}), end=servers.End.CLOSED))
     said = await fetched.refusal(f"https://pictures.test:{one.port}/a")
     assert said.endswith(f"resolves to 10.0.0.5, {PRIVATE}")
     assert one.n_requests == 1
+    tried("P33", 1, "hostile addresses")
 
 
-async def test_the_socket_is_the_last_gate(fetched: Fetched, server: Any) -> None:
+async def test_the_socket_is_the_last_gate(fetched: Fetched, server: Any, tried: Any) -> None:
     # A policy that changes its mind between the check and the connection, as a name may.
     answers = iter([True, False])
     fetched.policy = lambda _: next(answers)
@@ -808,6 +842,7 @@ async def test_the_socket_is_the_last_gate(fetched: Fetched, server: Any) -> Non
     said = await fetched.refusal(one.url)
     assert said == f"resolves to 127.0.0.1, {PRIVATE}"
     assert one.n_connections == 0
+    tried("P33", 1, "hostile addresses")
 
 
 async def test_of_several_addresses_only_public_ones_are_used(

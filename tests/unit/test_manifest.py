@@ -4,6 +4,7 @@
 import io
 import json
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -55,12 +56,40 @@ def test_an_unquoted_ratio_stays_what_was_written(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "scalar",
-    ["no", "012", "1:30", "1_000", "2024-01-01", "1.10", "0x1F", "1e3", "true", "Off", "+12", "="],
+    [
+        *("no", "012", "1:30", "1_000", "2024-01-01", "1.10", "0x1F", "1e3", "true", "Off", "+12"),
+        *("=", "y", "0o17", ".5", "1e999", ".inf", ".NaN", "-0", "0b1", "190:20:30", "1_0.0_0"),
+        *("2024-01-01T00:00:00Z", "NULL.", "nil", "None", "0.1e-5", "007", "1.", "\u0663"),
+    ],
 )
-def test_a_plain_scalar_is_the_text_that_was_written(tmp_path: Path, scalar: str) -> None:
+def test_a_plain_scalar_is_the_text_that_was_written(
+    tmp_path: Path, scalar: str, tried: Callable[[str, int, str], None]
+) -> None:
     text = f"{HEAD}items:\n- id: a\n  prompt: {scalar}\n  tags: {{t: {scalar}}}\n"
     (item,) = read(opened(tmp_path, text))
     assert (item.prompt, item.tags) == (scalar, {"t": scalar})
+    tried("P31", 1, "scalars")
+
+
+@pytest.mark.parametrize("scalar", ["012", "1.10", "1_000", "no", "0x1F", "1:30", "2024-01-01"])
+def test_an_id_is_the_text_that_was_written(
+    tmp_path: Path, scalar: str, tried: Callable[[str, int, str], None]
+) -> None:
+    (item,) = read(opened(tmp_path, f"{HEAD}items:\n- {{id: {scalar}, prompt: p}}\n"))
+    assert item.id == scalar
+    tried("P31", 1, "scalars")
+
+
+@pytest.mark.parametrize("nothing", ["~", "null", "Null", "NULL", ""])
+@pytest.mark.parametrize("field", ["id", "prompt"])
+def test_what_yaml_takes_for_nothing_is_an_error_where_there_must_be_text(
+    tmp_path: Path, field: str, nothing: str, tried: Callable[[str, int, str], None]
+) -> None:
+    fields = {"id": "a", "prompt": "p", field: nothing}
+    text = "".join(f"  {name}: {value}\n" for name, value in fields.items())
+    (message,) = said(opened(tmp_path, f"{HEAD}items:\n-{text[1:]}"))
+    assert f"{field}: it is missing" in message
+    tried("P31", 1, "scalars")
 
 
 def test_every_field_is_read_and_defaults_are_merged_in(tmp_path: Path, photo: Path) -> None:
@@ -391,8 +420,8 @@ def test_standard_input_is_read_as_json_lines_and_more_than_once(
 
 
 def test_lines_that_are_alike_are_read_like_the_first_of_their_kind(tmp_path: Path) -> None:
-    (tmp_path / "one.png").write_bytes(b"\x89PNG\r\n\x1a\n1")
-    (tmp_path / "two.png").write_bytes(b"\x89PNG\r\n\x1a\n2")
+    (tmp_path / "one.png").write_bytes(b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR1")
+    (tmp_path / "two.png").write_bytes(b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR2")
     kinds: list[dict[str, object]] = [
         {},
         {"tags": {"t": "u"}},

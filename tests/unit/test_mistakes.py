@@ -1914,7 +1914,7 @@ def test_an_exclude_that_matches_nothing_is_a_warning() -> None:
 
 def picture_of(size_bytes: int) -> bytes:
     """What begins like a picture; nothing behind it takes room on the disk."""
-    return b"\x89PNG\r\n\x1a\n" + bytes(size_bytes - 8)
+    return b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR" + bytes(size_bytes - 16)
 
 
 @pytest.mark.usefixtures("desk")
@@ -2045,7 +2045,7 @@ def test_standard_input_that_is_closed_is_told(monkeypatch: pytest.MonkeyPatch) 
 
 @pytest.mark.usefixtures("desk")
 def test_a_message_stays_short_and_on_one_line_whatever_was_written() -> None:
-    odd = ["x" * 10_000, "a\nb", "a\u2028b", "\x1b[31m", "s" * 300 + "\n"]
+    odd = ["x" * 10_000, "a\nb", "c\u2028d", "\x1b[31m", "s" * 300 + "\n"]
     lines = [
         json.dumps({"id": word, "prompt": "p", "model": "m", "seed": word, "sed": 1}) + "\n"
         for word in odd

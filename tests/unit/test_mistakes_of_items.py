@@ -62,7 +62,7 @@ def good(items: str, *, head: str = "") -> list[Item]:
 def picture_of(path: str, size_bytes: int) -> None:
     """What begins like a picture; nothing behind it takes room on the disk."""
     with Path(path).open("wb") as file:
-        file.write(b"\x89PNG\r\n\x1a\n")
+        file.write(b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR")
         file.truncate(size_bytes)
 
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from batchgen.model import ReferenceFile
 
-PNG = b"\x89PNG\r\n\x1a\n"
+PNG = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR"
 
 
 @pytest.mark.parametrize(
@@ -49,6 +49,11 @@ PNG = b"\x89PNG\r\n\x1a\n"
         (b"BM", None),
         (b"%PDF", None),
         (b"\x89PNG\r\n", None),
+        (b"\x89PNG\r\n\x1a\n", None),
+        (b"\x89PNG\r\n\x1a\nAPI_KEY=sk-123456789", None),
+        (b"\x89PNG\r\n\x1a\n\0\0\0\rIEND", None),
+        (b"\xff\xd8\xffAPI_KEY", None),
+        (b"RIFF\x00\x00\x00\x00WEBPAPI_", None),
         (b"\xff\xd8", None),
         (b"RIFF", None),
         (b"", None),
@@ -110,7 +115,7 @@ def test_what_is_no_image_file_is_refused_without_waiting(tmp_path: Path) -> Non
 def test_a_link_to_an_image_is_an_image(tmp_path: Path) -> None:
     (tmp_path / "real.png").write_bytes(PNG + b"x")
     (tmp_path / "link.png").symlink_to(tmp_path / "real.png")
-    assert ReferenceLibrary().open(str(tmp_path / "link.png")).size_bytes == 9
+    assert ReferenceLibrary().open(str(tmp_path / "link.png")).size_bytes == 17
 
 
 def test_a_file_is_examined_once_a_run(tmp_path: Path) -> None:
@@ -127,7 +132,8 @@ async def read(file: ReferenceFile, step_bytes: int) -> list[bytes]:
 
 
 @pytest.mark.parametrize(
-    ("size", "step", "steps"), [(8, 3, [3, 3, 2]), (9, 3, [3, 3, 3]), (8, 100, [8]), (8, 8, [8])]
+    ("size", "step", "steps"),
+    [(16, 6, [6, 6, 4]), (18, 6, [6, 6, 6]), (16, 100, [16]), (16, 16, [16])],
 )
 async def test_steps_are_of_the_size_asked_for_but_the_last(
     tmp_path: Path, size: int, step: int, steps: list[int]
