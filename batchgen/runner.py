@@ -38,12 +38,10 @@ from batchgen.ending import (
     exit_code,
 )
 from batchgen.errors import (
-    MAX_SHOWN_PROBLEMS,
     AttemptError,
     BatchgenError,
     Stopped,
     StoreError,
-    UsageError,
     store_errors,
 )
 from batchgen.events import Event, RunBegan, Stopping, Ticked, Warned
@@ -61,7 +59,7 @@ from batchgen.options import (
     read_budget,
     read_limits,
 )
-from batchgen.plan import Agenda, Redo, find_overwriting
+from batchgen.plan import Agenda, Redo, refuse_to_overwrite
 from batchgen.pool import Journey, Pool
 from batchgen.provider import Provider
 from batchgen.recorder import Recorder
@@ -281,11 +279,8 @@ class Runner:
                 manifest.settings, limits=self._limits, budget=self._budget
             ).needs_prices,
         )
-        told = manifest.problems.warnings[:MAX_SHOWN_PROBLEMS]
-        for warning in told:
-            self._tell(Warned(str(warning)))
-        if (n_more := manifest.problems.n_warnings - len(told)) > 0:
-            self._tell(Warned(f"warning: … and {n_more} more; batchgen validate shows them"))
+        for warning in intake.warnings():
+            self._tell(Warned(warning))
         return intake
 
     def _go_on(self) -> None:
@@ -332,7 +327,7 @@ class Runner:
         history = read_past(
             self._layout, self._warn, since=_since(self._limits, self._budget, self._began_at)
         )
-        self._refuse_to_overwrite(history)
+        refuse_to_overwrite(self._items, history, self._layout)
         ledger = await stack.enter_async_context(
             Ledger(self._layout.segment(self.run_id), self._secrets)
         )
@@ -412,14 +407,6 @@ class Runner:
 
     def _give_up_model(self, model: str, out: Out) -> None:
         self._course.give_up_model(model, out)  # there is none yet when the limits are opened
-
-    def _refuse_to_overwrite(self, history: History) -> None:
-        found = find_overwriting(self._items, history, self._layout)
-        if found is not None:
-            raise UsageError(
-                f"{found.path} is the picture of '{found.other_id}', and '{found.item_id}' would "
-                "be written over it: change output.name or the id, or use another -o"
-            )
 
     async def _recover(self, retries: Retries) -> None:
         """Write the lines that a killed run did not live to write."""

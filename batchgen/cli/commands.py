@@ -11,6 +11,7 @@ from batchgen._version import __version__
 from batchgen.cli.emulate import emulate
 from batchgen.cli.export import export
 from batchgen.cli.init import init
+from batchgen.cli.plan import plan
 from batchgen.cli.report import report
 from batchgen.cli.run import run
 from batchgen.cli.schema import schema
@@ -34,7 +35,7 @@ def cli() -> None:
     """
 
 
-for command in (init, run, validate, report, export, emulate, schema):
+for command in (init, validate, plan, run, report, export, emulate, schema):
     cli.add_command(command)
 
 

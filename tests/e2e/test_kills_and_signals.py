@@ -1,6 +1,5 @@
 """Ctrl-C, SIGTERM and SIGKILL in the middle of a run, and the run that finishes the rest."""
 
-import hashlib
 import json
 import re
 import shutil
@@ -246,7 +245,7 @@ def _take_back(directory: Path, *, renamed: bool) -> None:
     raw = segment.read_bytes().split(b"\n")
     segment.write_bytes(b"\n".join(raw[:2]) + b"\n")
     [image] = attempt["images"]
-    stem = _part_stem(sent)
+    stem = ledgers.part_stem(sent)
     part = f"{stem}.0.part"
     document = servers.document(servers.image_part(b""))
     document["candidates"][0]["content"]["parts"][0]["inlineData"]["data"] = "0"
@@ -267,11 +266,6 @@ def _take_back(directory: Path, *, renamed: bool) -> None:
         shutil.move(directory / image["path"], directory / ".parts" / part)
     for name in ("results.jsonl", "summary.json", "summary.md", "report.html"):
         (directory / name).unlink()
-
-
-def _part_stem(sent: dict[str, Any]) -> str:
-    digest = hashlib.sha256(sent["item"].encode()).hexdigest()[:16]
-    return f"{sent['run_id']}.{digest}.{sent['turn']}.{sent['attempt']}"
 
 
 @pytest.mark.parametrize("renamed", [False, True], ids=["not renamed yet", "renamed already"])
