@@ -74,7 +74,7 @@ from batchgen.settle import CallEnd, Settler
 from batchgen.stop import Stop
 from batchgen.store.expanded import read_items, read_parents
 from batchgen.store.images import sha256_of
-from batchgen.store.layout import Layout, new_run_id
+from batchgen.store.layout import Layout, follow, new_run_id
 from batchgen.store.ledger import (
     End,
     History,
@@ -170,9 +170,11 @@ class Runner:
         async with AsyncExitStack() as stack:
             intake = await self._read_job(manifest, stack)
             self._make_directories()
-            stack.enter_context(
+            lock = stack.enter_context(
                 OutputLock(self._layout.lock, run_id=self.run_id, at=self._began_at)
             )
+            self.run_id = follow(self.run_id, self._layout.ledger)
+            lock.rename(self.run_id)
             await intake.fetch()
             self._go_on()
             with store_errors(self._layout.items):
@@ -398,7 +400,8 @@ class Runner:
         for past in sorted(history.recent, key=lambda past: past.at):
             at = datetime.fromisoformat(past.at)
             self._limiter.recall(past.model, at, Demand(past.input_tokens, past.usd))
-            if day_of(at) == today:
+            # What seems to be of a later day left before the clock was set back.
+            if day_of(at) >= today:
                 spent_usd += past.usd or 0
         history.since = None
         history.recent.clear()
