@@ -101,6 +101,7 @@ def test_a_first_signal_lets_what_is_under_way_end_and_the_next_run_makes_the_re
         finish(job, server)
         assert server.requests == dict.fromkeys(IDS, 1)
     ledgers.check_directory(directory)
+    tried("P15", 1, "exit codes")
     tried("P13", 1, "signals")
 
 
