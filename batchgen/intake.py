@@ -9,7 +9,7 @@ from pathlib import Path
 
 import msgspec
 
-from batchgen.errors import OutputHeld, store_errors
+from batchgen.errors import MAX_SHOWN_PROBLEMS, OutputHeld, store_errors
 from batchgen.manifest import Manifest
 from batchgen.manifest.seen import Seen
 from batchgen.model import Item, content_key
@@ -83,8 +83,34 @@ class Intake:
         """
         if self._urls:
             await self.references.fetch(self._urls)
-            self._keys = Seen()
-            write_items(self.draft, map(self._known_by_bytes, read_items(self.draft)))
+            self._name_by_bytes()
+
+    def recall(self) -> None:
+        """Take addresses for what they were when they were last fetched; sends nothing.
+
+        Raises:
+            StoreError: The disk failed.
+        """
+        if self._urls:
+            self.references.recall(self._urls)
+            self._name_by_bytes()
+
+    @property
+    def n_addresses(self) -> int:
+        """How many addresses the items refer to."""
+        return len(self._urls)
+
+    def warnings(self) -> Iterator[str]:
+        """What may be wrong with the job: the first of it, and how much more there is."""
+        problems = self.manifest.problems
+        told = problems.warnings[:MAX_SHOWN_PROBLEMS]
+        yield from map(str, told)
+        if (n_more := problems.n_warnings - len(told)) > 0:
+            yield f"warning: … and {n_more} more; batchgen validate shows them"
+
+    def _name_by_bytes(self) -> None:
+        self._keys = Seen()
+        write_items(self.draft, map(self._known_by_bytes, read_items(self.draft)))
 
     def _noting_urls(self, items: Iterable[Item]) -> Iterator[Item]:
         for item in items:

@@ -7,12 +7,16 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any, Final, TypedDict
 
+import msgspec
+
 from batchgen.budget import Budget, next_time
 from batchgen.clock import Clock
 from batchgen.errors import UsageError
 from batchgen.limits import Concurrency, Limits, max_in_flight, read_concurrency
 from batchgen.plan import Redo
+from batchgen.review import read_redo
 from batchgen.selection import Selection
+from batchgen.store.layout import Layout
 from batchgen.wording import read_duration
 
 FAILED: Final = "failed.jsonl"
@@ -63,6 +67,23 @@ def choose_output(option: str | Path | None, job: Path, name: str) -> Path:
     home = job.resolve().parent
     is_own = job.name == FAILED and home.name == name and (home / "ledger").is_dir()
     return home.parent if is_own else Path("output")
+
+
+def read_choice(options: RunOptions, layout: Layout) -> tuple[Redo, Selection]:
+    """What to send besides what is not done, and of which part of the job.
+
+    Raises:
+        UsageError: The marks of the job's directory were asked for, and cannot be read.
+        StoreError: The disk failed.
+    """
+    redo, selection = options.get("redo", Redo()), options.get("selection", Selection())
+    if not options.get("marked"):
+        return redo, selection
+    marked = read_redo(layout.review)
+    return (
+        replace(redo, marked=marked),
+        msgspec.structs.replace(selection, ids=frozenset(marked)),
+    )
 
 
 def check_options(options: RunOptions) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal, TypeAlias, assert_never
 
 from batchgen.dependencies import Barred, Dependencies, Freed, Lineage, Ready
+from batchgen.errors import UsageError
 from batchgen.model import Attempt, ImageFile, Item, Outcome, Result
 from batchgen.store.broken import Broken
 from batchgen.store.history import History, final_image
@@ -374,3 +375,24 @@ def find_overwriting(
     if not in_the_way:
         return None
     return next((in_the_way[item.id] for item in items() if item.id in in_the_way), None)
+
+
+def refuse_to_overwrite(
+    items: Callable[[], Iterable[Item]],
+    history: History,
+    layout: Layout,
+    *,
+    filed: Container[str] = frozenset(),
+    vacated: Container[str | None] = frozenset(),
+) -> None:
+    """See `find_overwriting`.
+
+    Raises:
+        UsageError: A picture would take the place of another item's.
+    """
+    found = find_overwriting(items, history, layout, filed=filed, vacated=vacated)
+    if found is not None:
+        raise UsageError(
+            f"{found.path} is the picture of '{found.other_id}', and '{found.item_id}' would "
+            "be written over it: change output.name or the id, or use another -o"
+        )

@@ -29,10 +29,24 @@ def read_past(layout: Layout, warn: Callable[[str], None], *, since: str | None 
     for path in paths:
         if (aside := move_torn_tail(path)) is not None:
             warn(f"{path.name} ended in a torn line, which is now in {aside.name}")
-    history = read_history(paths, since=since)
+    history = look_at_past(layout, warn, since=since)
     if paths and paths[-1].stem not in history.ends:
         with store_errors(paths[-1]):
             sync_again(paths[-1])  # what it says is gone by from now on
+    return history
+
+
+def look_at_past(
+    layout: Layout, warn: Callable[[str], None], *, since: str | None = None
+) -> History:
+    """Read the ledger of a directory, and touch nothing: a run may be writing there.
+
+    A last line without its end is left out; a line that does not parse is passed over, and told.
+
+    Raises:
+        StoreError: A newer batchgen wrote here.
+    """
+    history = read_history(segments(layout.ledger), since=since)
     for place in history.unreadable[:_MAX_TOLD]:
         warn(f"the ledger has a line that cannot be read: {place}")
     return history

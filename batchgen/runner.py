@@ -39,12 +39,10 @@ from batchgen.ending import (
     exit_code,
 )
 from batchgen.errors import (
-    MAX_SHOWN_PROBLEMS,
     AttemptError,
     BatchgenError,
     Stopped,
     StoreError,
-    UsageError,
     store_errors,
 )
 from batchgen.events import Event, RunBegan, Stopping, Ticked, Warned
@@ -61,9 +59,10 @@ from batchgen.options import (
     check_options,
     choose_output,
     read_budget,
+    read_choice,
     read_limits,
 )
-from batchgen.plan import Agenda, Redo, find_overwriting
+from batchgen.plan import Agenda, Redo, refuse_to_overwrite
 from batchgen.pool import Journey, Pool
 from batchgen.provider import Provider
 from batchgen.recorder import Recorder
@@ -72,7 +71,6 @@ from batchgen.references import ReferenceLibrary
 from batchgen.report import Summary, rebuild
 from batchgen.report.rebuild import is_left, result_of, summarize
 from batchgen.retry import Retries
-from batchgen.review import read_redo
 from batchgen.sanitize import Hidden, Secrets
 from batchgen.selection import Selection
 from batchgen.settle import CallEnd, Settler
@@ -82,7 +80,7 @@ from batchgen.store.expanded import read_items, read_parents
 from batchgen.store.history import History
 from batchgen.store.images import sha256_of
 from batchgen.store.inside import refuse_links
-from batchgen.store.layout import Layout, new_run_id
+from batchgen.store.layout import Layout, follow, new_run_id
 from batchgen.store.ledger import End, Ledger, Run
 from batchgen.store.lock import OutputLock
 from batchgen.store.parts import Writer
@@ -180,14 +178,13 @@ class Runner:
             stack.enter_context(self._scrubbing())
             intake = await self._read_job(manifest, stack)
             self._make_directories()
-            stack.enter_context(
+            lock = stack.enter_context(
                 OutputLock(self._layout.lock, run_id=self.run_id, at=self._began_at)
             )
             intake.hold()
-            if self._options.get("marked"):
-                marked = read_redo(self._layout.review)
-                self._redo = replace(self._redo, marked=marked)
-                self._selection = msgspec.structs.replace(self._selection, ids=frozenset(marked))
+            self.run_id = follow(self.run_id, self._layout.ledger)
+            lock.rename(self.run_id)
+            self._redo, self._selection = read_choice(self._options, self._layout)
             await intake.fetch()
             self._twins = intake.twins
             self._go_on()
@@ -308,11 +305,8 @@ class Runner:
                 manifest.settings, limits=self._limits, budget=self._budget
             ).needs_prices,
         )
-        told = manifest.problems.warnings[:MAX_SHOWN_PROBLEMS]
-        for warning in told:
-            self._tell(Warned(str(warning)))
-        if (n_more := manifest.problems.n_warnings - len(told)) > 0:
-            self._tell(Warned(f"warning: … and {n_more} more; batchgen validate shows them"))
+        for warning in intake.warnings():
+            self._tell(Warned(warning))
         return intake
 
     def _go_on(self) -> None:
@@ -373,7 +367,13 @@ class Runner:
             any_model="model" in self._options.get("ignore_change", ()),
         )
         filings = [] if self._redo.done else await asyncio.to_thread(search.filings)
-        self._refuse_to_overwrite(history, filings)
+        refuse_to_overwrite(
+            self._items,
+            history,
+            self._layout,
+            filed={one.name[0] for one in filings},
+            vacated={one.vacates for one in filings},
+        )
         await self._sum_up_the_last_run(history)
         ledger = await stack.enter_async_context(
             Ledger(self._layout.segment(self.run_id), self._secrets)
@@ -456,7 +456,8 @@ class Runner:
         for past in sorted(history.recent, key=lambda past: past.at):
             at = datetime.fromisoformat(past.at)
             self._limiter.recall(past.model, at, Demand(past.input_tokens, past.usd))
-            if day_of(at) == today:
+            # What seems to be of a later day left before the clock was set back.
+            if day_of(at) >= today:
                 spent_usd += past.usd or 0
         history.since = None
         history.recent.clear()
@@ -486,20 +487,6 @@ class Runner:
         """The SHA-256 of what was made last under a path; None for what shall be kept."""
         sha256 = self._recorder.history.made_at(path)
         return None if sha256 in self._redo.marked.values() else sha256
-
-    def _refuse_to_overwrite(self, history: History, filings: list[Filing]) -> None:
-        found = find_overwriting(
-            self._items,
-            history,
-            self._layout,
-            filed={one.name[0] for one in filings},
-            vacated={one.vacates for one in filings},
-        )
-        if found is not None:
-            raise UsageError(
-                f"{found.path} is the picture of '{found.other_id}', and '{found.item_id}' would "
-                "be written over it: change output.name or the id, or use another -o"
-            )
 
     async def _sum_up_the_last_run(self, history: History) -> None:
         """Write the summary of a run that was killed when it had ended, and not told it yet."""

@@ -94,6 +94,12 @@ def results(directory: Path) -> dict[str, Json]:
     return {one["id"]: one for one in found}
 
 
+def part_stem(sent: Json) -> str:
+    """What the part files and the receipt of a call are called."""
+    digest = hashlib.sha256(sent["item"].encode()).hexdigest()[:16]
+    return f"{sent['run_id']}.{digest}.{sent['turn']}.{sent['attempt']}"
+
+
 def summary(directory: Path) -> Json:
     """summary.json."""
     found: Json = strict((directory / "summary.json").read_bytes())

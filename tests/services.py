@@ -11,14 +11,15 @@ import random
 from bisect import bisect_left
 from collections import Counter, deque
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import TYPE_CHECKING, Protocol
 
 from batchgen.errors import AttemptError, RateLimited
-from batchgen.limits import Call, Concurrency, Demand, Limiter, Limits
+from batchgen.limits import NO_DEMAND, Call, Concurrency, Demand, Limiter, Limits
 from tests import virtual_time
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
 
 class Service(Protocol):
@@ -125,6 +126,7 @@ class Load:
     fails: Callable[[float], AttemptError | None] = lambda _now_s: None
     demand: Callable[[int], Demand] = lambda _n: Demand()
     seed: int = 1
+    left_s: Sequence[float] = ()  # when requests of earlier runs left, on the clock of this one
     taken_s: list[float] = field(default_factory=list)
     refused_s: list[float] = field(default_factory=list)
     n_in_flight: int = 0
@@ -138,6 +140,8 @@ class Load:
         """The same inside a running loop."""
         rng = random.Random(self.seed)
         limiter = Limiter(self.limits, clock=virtual_time.clock(), rng=rng)
+        for at_s in self.left_s:
+            limiter.recall("m", virtual_time.START + timedelta(seconds=at_s), NO_DEMAND)
         left = list(range(self.n))
         n_tried: Counter[int] = Counter()
 

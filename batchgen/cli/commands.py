@@ -11,6 +11,7 @@ from batchgen._version import __version__
 from batchgen.cli.emulate import emulate
 from batchgen.cli.export import export
 from batchgen.cli.init import init
+from batchgen.cli.plan import plan
 from batchgen.cli.report import report
 from batchgen.cli.run import run
 from batchgen.cli.schema import schema
@@ -35,7 +36,7 @@ def cli() -> None:
     """
 
 
-for command in (init, run, validate, report, verify, export, emulate, schema):
+for command in (init, validate, plan, run, report, verify, export, emulate, schema):
     cli.add_command(command)
 
 

@@ -5,8 +5,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import click
-from click.core import ParameterSource
 
+from batchgen.cli import choice
+from batchgen.cli.plan import show_plan
 from batchgen.cli.streams import print_json, say
 from batchgen.sanitize import printable
 from batchgen.wording import bill, counted, duration, read_duration, usd
@@ -15,11 +16,7 @@ if TYPE_CHECKING:
     from batchgen.progress import Style
     from batchgen.report import Summary
 
-# What a variable of a flag may say that needs no value: all outcomes, or as if it were not set.
-_SWITCH: Final = {
-    **dict.fromkeys(("1", "true", "yes", "on"), ""),
-    **dict.fromkeys(("0", "false", "no", "off")),
-}
+_REMEDY: Final = dict.fromkeys(("sigint", "sigterm"), "; run again for what is left")
 
 
 def _concurrency(
@@ -43,55 +40,12 @@ def _duration(_context: click.Context, _option: click.Parameter, value: str | No
     return seconds
 
 
-def _redo_outcomes(
-    context: click.Context, option: click.Parameter, value: str | None
-) -> "frozenset[Any] | None":
-    """`--retry-failed` alone means every outcome; its variable may be a switch or name some."""
-    from batchgen.model import Outcome
-
-    if context.get_parameter_source(str(option.name)) is ParameterSource.ENVIRONMENT:
-        value = _SWITCH.get(str(value).lower(), value)
-    if value is None:
-        return None
-    words = [word for word in value.split(",") if word]
-    unknown = sorted(set(words) - set(Outcome))
-    if unknown:
-        raise click.BadParameter(f"{', '.join(unknown)}: expected {', '.join(Outcome)}")
-    return frozenset(map(Outcome, words))
-
-
-_REMEDY: Final = dict.fromkeys(("sigint", "sigterm"), "; run again for what is left")
-
-
-class _Words(click.types.StringParamType):
-    """Words, which a variable of the environment separates by commas."""
-
-    envvar_list_splitter = ","
-
-
-def _tags(
-    _context: click.Context, _option: click.Parameter, values: tuple[str, ...]
-) -> dict[str, tuple[str, ...]]:
-    """Values by tag; several of one tag mean any of them."""
-    tags: dict[str, tuple[str, ...]] = {}
-    for value in values:
-        name, mark, wanted = value.partition("=")
-        if not mark or not name:
-            raise click.BadParameter(f"{value!r}: expected NAME=VALUE")
-        tags[name] = (*tags.get(name, ()), wanted)
-    return tags
-
-
 @click.command()
 @click.argument("job", type=click.Path(path_type=Path))
-@click.option(
-    *("-o", "--output"),
-    type=click.Path(path_type=Path, file_okay=False),
-    help="Parent of the job's directory; `output` unless told.",
-)
-@click.option("--provider", help="cometapi, google or emulator, instead of the job's.")
+@choice.output
+@choice.provider
 @click.option("--base-url", help="Another address; key and auth stay the provider's.")
-@click.option("--model", help="For items that name none themselves; wins over defaults.model.")
+@choice.model
 @click.option(
     "--concurrency",
     callback=_concurrency,
@@ -123,44 +77,14 @@ def _tags(
     metavar="HH:MM",
     help="No new requests after the next HH:MM by this machine's clock.",
 )
-@click.option(
-    "--retry-failed",
-    is_flag=False,
-    flag_value="",
-    metavar="[=OUTCOME,…]",
-    callback=_redo_outcomes,
-    help="Send what was refused for good too; or, of what failed, only these outcomes.",
-)
-@click.option(
-    "--redo",
-    "marked",
-    is_flag=True,
-    help="Only what review.jsonl marks to be made again; the old pictures are kept.",
-)
-@click.option(
-    "--ignore-change",
-    type=click.Choice(["model"]),
-    multiple=True,
-    help="What was made by another model counts as done.",
-)
-@click.option("--force", is_flag=True, help="Send also what is done; it is paid again.")
-@click.option("--limit", type=click.IntRange(min=1), help="So many items that need work, in order.")
-@click.option("--sample", type=click.IntRange(min=1), help="So many items, spread over the job.")
-@click.option(
-    "--only",
-    type=_Words(),
-    multiple=True,
-    metavar="GLOB",
-    help="Items whose id matches; * ? […]. May be repeated: any of them.",
-)
-@click.option(
-    *("--tag", "tags"),
-    type=_Words(),
-    multiple=True,
-    metavar="K=V",
-    callback=_tags,
-    help="Items with this tag. May be repeated: any value of one tag, all of several tags.",
-)
+@choice.retry_failed
+@choice.redo
+@choice.ignore_change
+@choice.force
+@choice.limit
+@choice.sample
+@choice.only
+@choice.tag
 @click.option(
     "--api-key-file",
     type=click.Path(path_type=Path, dir_okay=False),
@@ -182,24 +106,20 @@ def _tags(
     show_default=True,
     help="How to tell how it goes.",
 )
+@click.option("--dry-run", is_flag=True, help="Tell what would be made, like `plan`; send nothing.")
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON on stdout.")
 @click.option("-q", "--quiet", is_flag=True, help="Only errors and the last line.")
 @click.option("-v", "--verbose", is_flag=True, help="A line for each call.")
-def run(  # noqa: PLR0913 - one parameter a flag
+def run(
     job: Path,
-    output: Path | None,
     progress: "Style",
     grace: float,
     *,
-    retry_failed: "frozenset[Any] | None",
-    force: bool,
-    sample: int | None,
-    only: tuple[str, ...],
-    tags: dict[str, tuple[str, ...]],
+    dry_run: bool,
     as_json: bool,
     quiet: bool,
     verbose: bool,
-    **options: Any,
+    **flags: Any,
 ) -> int:
     """Make what JOB asks for and is not done yet.
 
@@ -223,21 +143,15 @@ def run(  # noqa: PLR0913 - one parameter a flag
     130 and 143 stopped by a signal with items left.
     """
     from batchgen.executors.local import run_local
-    from batchgen.plan import Redo
     from batchgen.progress import observer
     from batchgen.runner import Runner
-    from batchgen.selection import Selection
 
+    options = choice.chosen(**flags)
+    if dry_run:
+        return show_plan(job, options, as_json=as_json)
     style: Style = "none" if quiet else progress
     watch = observer(style, is_verbose=verbose)
-    runner = Runner(
-        job,
-        on_event=watch,
-        output=output,
-        redo=Redo(failed=retry_failed, done=force),
-        selection=Selection(only=only, tags=tags, sample=sample),
-        **options,
-    )
+    runner = Runner(job, on_event=watch, **options)
     try:
         summary = run_local(runner, grace_s=grace)
     finally:

@@ -105,11 +105,15 @@ class Day:
         return seconds_to_midnight(now)
 
     def add(self, at: datetime) -> None:
-        """Count one; those of an earlier day than the latest do not matter any more."""
+        """Count one; they come in the order of time, so that a new day begins with none.
+
+        One that seems to be of an earlier day comes from a clock that was set back. It counts for
+        the latest one, which must not hold more for that.
+        """
         day = pacific_day(at)
         if day > self._day:
             self._day, self._n = day, 0
-        self._n += day == self._day
+        self._n += 1
 
 
 @dataclass(slots=True)

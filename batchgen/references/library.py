@@ -95,6 +95,18 @@ class ReferenceLibrary:
         except ExceptionGroup as failed:
             raise failed.exceptions[0] from None
 
+    def recall(self, urls: Collection[str]) -> None:
+        """Take each URL for what it was when an earlier run fetched it; asks nobody.
+
+        What was not fetched yet, or is no longer in the cache, stays unknown.
+        """
+        cache = self._cache
+        if cache is None:
+            return
+        for url in urls:
+            if (kept := cache.recall(url)) is not None:
+                self._fetched[url] = kept[1]
+
     def fetched(self, reference: Reference, max_px: int | None) -> Reference:
         """A URL reference with what is known of it since it was fetched.
 

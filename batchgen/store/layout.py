@@ -2,10 +2,11 @@
 
 import itertools
 import os
+import re
 import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final
 
@@ -14,6 +15,8 @@ from batchgen.naming import file_stem
 
 # What a final picture may end in.
 EXTENSIONS: Final = ("png", "jpg", "webp")
+_SHARES: Final = 4096
+_RUN_ID: Final = re.compile(r"([0-9]{8}T[0-9]{6})Z-([0-9a-f]{3})[0-9a-f]{5}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,5 +128,21 @@ def new_run_id(at: datetime) -> str:
     Two runs of one directory may begin in the same second, and the ledger is read in the order of
     its names: the first three digits say which 4096th of the second it was, the others are chance.
     """
-    share = at.microsecond * 4096 // 1_000_000
+    share = at.microsecond * _SHARES // 1_000_000
     return f"{at:%Y%m%dT%H%M%SZ}-{share:03x}{secrets.token_hex(3)[1:]}"
+
+
+def follow(run_id: str, ledger: Path) -> str:
+    """The same run's name, or the next one that comes after all names in a ledger.
+
+    A clock that was set back, or a run that had a long job to read and let another one pass, must
+    not put a later run before an earlier one: what came last would not count.
+    """
+    names = (_RUN_ID.match(path.name) for path in ledger.glob("*.jsonl"))
+    newest = max((name for name in names if name), key=lambda name: name[0], default=None)
+    if newest is None or run_id > newest[0]:
+        return run_id
+    second = datetime.strptime(newest[1], "%Y%m%dT%H%M%S").replace(tzinfo=UTC)
+    # Rounded up, so that it falls into the share after the newest one's.
+    later = timedelta(microseconds=-(-(int(newest[2], 16) + 1) * 1_000_000 // _SHARES))
+    return new_run_id(second + later)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Self
 
 from batchgen.clock import stamp
-from batchgen.errors import OutputHeld, StoreError
+from batchgen.errors import OutputHeld, StoreError, store_errors
 from batchgen.store.inside import refuse_links
 
 
@@ -56,16 +56,30 @@ class OutputLock:
             os.close(self._descriptor)
             raise StoreError.of(error, self._path) from error
         try:
-            os.ftruncate(self._descriptor, 0)
-            os.pwrite(self._descriptor, json.dumps(self._says).encode(), 0)
-        except OSError as error:
+            self._write()
+        except StoreError:
             os.close(self._descriptor)
-            raise StoreError.of(error, self._path) from error
+            raise
         return self
+
+    def rename(self, run_id: str) -> None:
+        """Say another name of the run that holds it.
+
+        Raises:
+            StoreError: The file cannot be written.
+        """
+        if run_id != self._says["run_id"]:
+            self._says["run_id"] = run_id
+            self._write()
 
     def __exit__(self, *exc: object) -> None:
         """Let go."""
         os.close(self._descriptor)
+
+    def _write(self) -> None:
+        with store_errors(self._path):
+            os.ftruncate(self._descriptor, 0)
+            os.pwrite(self._descriptor, json.dumps(self._says).encode(), 0)
 
     def _read(self) -> str:
         try:

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -13,10 +14,11 @@ from typing import Any
 import pytest
 
 from tests import ledgers, servers
-from tests.commands import Done, batchgen, environment, started, until
+from tests.commands import ROOT, Done, batchgen, environment, started, until
 from tests.runs import KEY, write_job
 from tests.servers import Answer, FaultServer, http, refuses, sends
 
+Tried = Callable[[str, int, str], None]
 TOLD = {"pictures", "summary", "report"}
 ODD_KEYS = {
     "line break": "sk-first\nsk-second",
@@ -40,19 +42,42 @@ def run(job: Path, server: FaultServer, *flags: str | Path, **env: str) -> Done:
     return batchgen("run", job, *where, *flags, **{"COMETAPI_KEY": KEY, **env})
 
 
-def test_0_when_every_item_is_done_and_when_there_is_nothing_to_do(job: Path) -> None:
+def test_0_when_every_item_is_done_and_when_there_is_nothing_to_do(job: Path, tried: Tried) -> None:
     with FaultServer(servers.draws) as server:
         assert [run(job, server).code, run(job, server).code] == [0, 0]
     assert server.n_requests == 3
+    tried("P15", 1, "exit codes")
 
 
-def test_2_without_a_key(job: Path) -> None:
+BUGS = {
+    "in a call": "import batchgen.attempt as here\nhere.endpoint_path = None\n",
+    "anywhere": "import batchgen.runner as here\nhere.Pool = None\n",
+}
+
+
+@pytest.mark.parametrize("where", BUGS)
+def test_1_for_a_bug_of_ours_which_names_its_place_and_shows_no_trace(
+    where: str, job: Path, tried: Tried
+) -> None:
+    (job.parent / "sitecustomize.py").write_text(BUGS[where])
+    with FaultServer(servers.draws) as server:
+        done = run(job, server, PYTHONPATH=f"{job.parent}:{ROOT}")
+        assert done.code == 1, done.err
+        assert "Traceback" not in done.err
+        assert "batchgen" in done.err
+        if where == "in a call":
+            ledgers.check_directory(job.parent / "output/job")
+            tried("P15", 1, "exit codes")
+
+
+def test_2_without_a_key(job: Path, tried: Tried) -> None:
     with FaultServer(servers.draws) as server:
         done = run(job, server, COMETAPI_KEY="")
     assert done.code == 2
     assert "COMETAPI_KEY" in done.err
     assert server.n_connections == 0
     assert not (job.parent / "output/job").exists()
+    tried("P15", 1, "exit codes")
 
 
 @pytest.mark.parametrize("key", [pytest.param(v, id=k) for k, v in ODD_KEYS.items()])
@@ -145,7 +170,7 @@ def test_2_for_a_proxy_of_the_environment_that_is_none(tmp_path: Path) -> None:
     ],
 )
 def test_3_for_errors_in_the_job_before_anything_is_sent(
-    name: str, text: str | None, tmp_path: Path
+    name: str, text: str | None, tmp_path: Path, tried: Tried
 ) -> None:
     job = tmp_path / name
     if text is not None:
@@ -156,9 +181,11 @@ def test_3_for_errors_in_the_job_before_anything_is_sent(
     assert done.err.startswith(f"{job}:")
     assert server.n_connections == 0
     assert not list((tmp_path / "output").glob("*/ledger/*"))
+    if text is None:
+        tried("P15", 1, "exit codes")
 
 
-def test_4_when_an_item_failed(job: Path) -> None:
+def test_4_when_an_item_failed(job: Path, tried: Tried) -> None:
     with FaultServer(
         lambda asked: refuses(400) if asked.prompt == "b" else servers.draws(asked)
     ) as server:
@@ -166,6 +193,7 @@ def test_4_when_an_item_failed(job: Path) -> None:
     assert done.code == 4
     assert "2/3 done, 1 failed" in done.last_line
     ledgers.check_directory(job.parent / "output/job")
+    tried("P15", 1, "exit codes")
 
 
 @pytest.mark.parametrize(
@@ -188,7 +216,9 @@ def test_7_when_running_again_would_not_help(answer: Answer, job: Path) -> None:
     ledgers.check_directory(job.parent / "output/job")
 
 
-def test_5_when_the_service_cannot_be_reached_within_the_patience(tmp_path: Path) -> None:
+def test_5_when_the_service_cannot_be_reached_within_the_patience(
+    tmp_path: Path, tried: Tried
+) -> None:
     job = write_job(tmp_path / "job.jsonl", ["a", "b", "c"], retries={"patience": "2s"})
     with servers.closed_port() as bound:
         address = f"http://127.0.0.1:{bound.getsockname()[1]}"
@@ -199,6 +229,7 @@ def test_5_when_the_service_cannot_be_reached_within_the_patience(tmp_path: Path
     assert "run again later" in done.err
     with FaultServer(servers.draws) as server:
         assert run(job, server).code == 0
+    tried("P15", 1, "exit codes")
 
 
 def test_5_when_a_429_asks_for_more_patience_than_there_is(job: Path) -> None:
@@ -208,7 +239,7 @@ def test_5_when_a_429_asks_for_more_patience_than_there_is(job: Path) -> None:
     assert done.json["items"]["pending"] == 3
 
 
-def test_8_when_the_budget_is_used_up(job: Path) -> None:
+def test_8_when_the_budget_is_used_up(job: Path, tried: Tried) -> None:
     with FaultServer(servers.draws) as server:
         done = run(job, server, "--json", "--max-cost", "0.3")
         assert (done.code, done.json["cost_usd"]) == (8, "0.276320")
@@ -216,10 +247,13 @@ def test_8_when_the_budget_is_used_up(job: Path) -> None:
         assert "more request may cost" in done.err
         assert run(job, server).code == 0
     assert server.n_requests == 3
+    tried("P15", 1, "exit codes")
 
 
 @pytest.mark.parametrize("flag", ["--max-duration", "--deadline"])
-def test_10_when_the_time_is_over_and_what_is_under_way_ends(flag: str, job: Path) -> None:
+def test_10_when_the_time_is_over_and_what_is_under_way_ends(
+    flag: str, job: Path, tried: Tried
+) -> None:
     released = threading.Event()
     later = datetime.now().astimezone() + timedelta(minutes=1)
     if flag == "--deadline" and later.second > 50:  # too near the next minute to be sure
@@ -239,6 +273,7 @@ def test_10_when_the_time_is_over_and_what_is_under_way_ends(flag: str, job: Pat
     assert "the time is over" in done.err
     assert done.last_line.startswith("1/3 done, 0 failed, 2 left")
     ledgers.check_directory(job.parent / "output/job")
+    tried("P15", 1, "exit codes")
 
 
 def test_4_when_more_items_fail_than_may(tmp_path: Path) -> None:
@@ -256,12 +291,13 @@ def test_4_when_more_items_fail_than_may(tmp_path: Path) -> None:
     assert (done.json["items"]["failed"], done.json["items"]["pending"]) == (3, 6)
 
 
-def test_7_when_only_models_that_are_gone_are_left(job: Path) -> None:
+def test_7_when_only_models_that_are_gone_are_left(job: Path, tried: Tried) -> None:
     gone = {"error": {"code": 404, "message": "models/gemini-3-pro-image is not found"}}
     with FaultServer(lambda _: refuses(404, gone)) as server:
         done = run(job, server, "--json")
     assert (done.code, server.n_requests) == (7, 1)
     assert done.json["items"]["failed"] == 3
+    tried("P15", 1, "exit codes")
 
 
 def test_a_table_of_what_the_calls_came_to_stands_at_the_end(tmp_path: Path) -> None:
@@ -275,7 +311,9 @@ def test_a_table_of_what_the_calls_came_to_stands_at_the_end(tmp_path: Path) -> 
     assert any("3 calls may have been billed without a picture" in line for line in words)
 
 
-def test_11_while_another_run_holds_the_directory_and_not_after_it_was_killed(job: Path) -> None:
+def test_11_while_another_run_holds_the_directory_and_not_after_it_was_killed(
+    job: Path, tried: Tried
+) -> None:
     released = threading.Event()
     with FaultServer(lambda asked: servers.waits_for(released, servers.draws(asked))) as server:
         where = ("-o", job.parent / "output", "--base-url", server.url)
@@ -293,6 +331,7 @@ def test_11_while_another_run_holds_the_directory_and_not_after_it_was_killed(jo
         released.set()
         assert run(job, server).code == 0
     ledgers.check_directory(job.parent / "output/job", ended=False)
+    tried("P15", 1, "exit codes")
 
 
 def _run_with_small_files(job: Path, server: FaultServer, limit_bytes: int) -> Done:
@@ -323,7 +362,7 @@ def _big_picture(asked: servers.Asked) -> Answer:
     [(60_000, "a picture"), (900, "the ledger"), (200, "the items"), (0, "anything")],
 )
 def test_12_when_the_disk_is_full_and_the_next_run_goes_on(
-    limit_bytes: int, what: str, tmp_path: Path
+    limit_bytes: int, what: str, tmp_path: Path, tried: Tried
 ) -> None:
     ids = [f"item-{n:02}" for n in range(8)]
     job = write_job(tmp_path / "job.jsonl", ids, limits={"concurrency": 2})
@@ -346,6 +385,8 @@ def test_12_when_the_disk_is_full_and_the_next_run_goes_on(
     ledgers.check_directory(directory, ended=False)
     n_interrupted = sum(a["outcome"] == "interrupted" for a in ledgers.attempts(directory))
     assert n_interrupted >= server.n_requests - len(ids)
+    if what == "a picture":
+        tried("P15", 1, "exit codes")
 
 
 def test_12_or_2_when_the_output_cannot_be_a_directory(job: Path) -> None:

@@ -1,12 +1,12 @@
 """Ctrl-C, SIGTERM and SIGKILL in the middle of a run, and the run that finishes the rest."""
 
-import hashlib
 import json
 import re
 import shutil
 import signal
 import threading
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from tests.commands import Started, batchgen, started, until
 from tests.runs import KEY, write_job
 from tests.servers import Answer, Asked, FaultServer
 
+Tried = Callable[[str, int, str], None]
 N_ITEMS = 12
 IDS = [f"item-{n:02}" for n in range(N_ITEMS)]
 STOPS = [(signal.SIGINT, 130, "sigint"), (signal.SIGTERM, 143, "sigterm")]
@@ -81,7 +82,7 @@ def until_stopping(run: Started) -> None:
 
 @pytest.mark.parametrize(("number", "code", "reason"), STOPS)
 def test_a_first_signal_lets_what_is_under_way_end_and_the_next_run_makes_the_rest(
-    job: Path, number: signal.Signals, code: int, reason: str
+    job: Path, number: signal.Signals, code: int, reason: str, tried: Tried
 ) -> None:
     gate = Gate(3)
     with FaultServer(gate) as server:
@@ -100,20 +101,25 @@ def test_a_first_signal_lets_what_is_under_way_end_and_the_next_run_makes_the_re
         finish(job, server)
         assert server.requests == dict.fromkeys(IDS, 1)
     ledgers.check_directory(directory)
+    tried("P15", 1, "exit codes")
+    tried("P13", 1, "signals")
 
 
-def test_what_does_not_end_within_the_grace_is_cancelled_and_may_be_billed(job: Path) -> None:
+def test_what_does_not_end_within_the_grace_is_cancelled_and_may_be_billed(
+    job: Path, tried: Tried
+) -> None:
     with FaultServer(Gate(3)) as server:
         with start(job, server, "--grace", "0.2") as run:
             until_under_way(server, job, n_answered=3, n_open=4)
             run.signal(signal.SIGINT)
             assert run.end().code == 130
         _check_cancelled(job, server)
+    tried("P13", 1, "signals")
 
 
 @pytest.mark.parametrize("n_more", [1, 5])
 def test_a_second_signal_cancels_at_once_and_more_of_them_do_no_harm(
-    n_more: int, job: Path
+    n_more: int, job: Path, tried: Tried
 ) -> None:
     with FaultServer(Gate(3)) as server:
         with start(job, server) as run:
@@ -124,6 +130,7 @@ def test_a_second_signal_cancels_at_once_and_more_of_them_do_no_harm(
                 run.signal(signal.SIGINT)
             assert run.end().code == 130
         _check_cancelled(job, server)
+    tried("P13", 1, "signals")
 
 
 def _check_cancelled(job: Path, server: FaultServer) -> None:
@@ -139,7 +146,9 @@ def _check_cancelled(job: Path, server: FaultServer) -> None:
     ledgers.check_directory(directory)
 
 
-def test_a_signal_while_requests_wait_for_their_pace_sends_no_more(tmp_path: Path) -> None:
+def test_a_signal_while_requests_wait_for_their_pace_sends_no_more(
+    tmp_path: Path, tried: Tried
+) -> None:
     paced = write_job(tmp_path / "job.jsonl", IDS, limits={"concurrency": 8, "rpm": 60})
     with FaultServer(servers.draws) as server:
         with start(paced, server) as run:
@@ -150,9 +159,10 @@ def test_a_signal_while_requests_wait_for_their_pace_sends_no_more(tmp_path: Pat
             assert run.end().code == 130
         assert server.n_requests == n_sent <= 2
     ledgers.check_directory(tmp_path / "job")
+    tried("P13", 1, "signals")
 
 
-def test_a_signal_while_a_retry_waits_ends_the_run_without_it(tmp_path: Path) -> None:
+def test_a_signal_while_a_retry_waits_ends_the_run_without_it(tmp_path: Path, tried: Tried) -> None:
     job = write_job(tmp_path / "job.jsonl", ["cat"])
     later = servers.refuses(429, retry_after="300")
     with FaultServer(lambda _: later) as server, start(job, server) as run:
@@ -162,6 +172,7 @@ def test_a_signal_while_a_retry_waits_ends_the_run_without_it(tmp_path: Path) ->
     assert server.n_requests == 1
     ledgers.check_directory(tmp_path / "job")
     assert ledgers.results(tmp_path / "job")["cat"]["status"] == "pending"
+    tried("P13", 1, "signals")
 
 
 def _ledger_text(directory: Path) -> str:
@@ -246,7 +257,7 @@ def _take_back(directory: Path, *, renamed: bool) -> None:
     raw = segment.read_bytes().split(b"\n")
     segment.write_bytes(b"\n".join(raw[:2]) + b"\n")
     [image] = attempt["images"]
-    stem = _part_stem(sent)
+    stem = ledgers.part_stem(sent)
     part = f"{stem}.0.part"
     document = servers.document(servers.image_part(b""))
     document["candidates"][0]["content"]["parts"][0]["inlineData"]["data"] = "0"
@@ -267,11 +278,6 @@ def _take_back(directory: Path, *, renamed: bool) -> None:
         shutil.move(directory / image["path"], directory / ".parts" / part)
     for name in ("results.jsonl", "summary.json", "summary.md", "report.html"):
         (directory / name).unlink()
-
-
-def _part_stem(sent: dict[str, Any]) -> str:
-    digest = hashlib.sha256(sent["item"].encode()).hexdigest()[:16]
-    return f"{sent['run_id']}.{digest}.{sent['turn']}.{sent['attempt']}"
 
 
 @pytest.mark.parametrize("renamed", [False, True], ids=["not renamed yet", "renamed already"])

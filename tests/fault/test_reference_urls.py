@@ -23,6 +23,7 @@ from PIL import Image
 from batchgen import Runner
 from batchgen.errors import StoreError
 from batchgen.model import Reference, ReferenceFile
+from batchgen.preview import preview
 from batchgen.references import (
     ReferenceLibrary,
     UnusableReferenceError,
@@ -229,6 +230,31 @@ async def test_another_picture_at_the_same_address_makes_its_items_anew(
         await run_job(job, service)
     assert [asked.prompt for asked in service.log].count("one") == 2
     assert [asked.prompt for asked in service.log].count("two") == 1
+
+
+async def test_a_plan_asks_no_address_and_says_what_was_never_fetched(
+    fetched: Fetched, server: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Runner, "_fetcher", lambda _, directory: fetched._fetcher(directory))
+    fetched.names.known["pictures.test"] = [servers.HOST]
+    pictures = server(lambda _: gives())
+    address = f"https://pictures.test:{pictures.url.rpartition(':')[2]}"
+    items = [{"id": one, "prompt": one, "references": [f"{address}/{one}"]} for one in "ab"]
+    job = write_job(tmp_path / "job.jsonl", items[:1])
+    with FaultServer(servers.draws) as service:
+        ran = await run_job(job, service)
+    write_job(job, items)
+
+    def fates() -> dict[str, list[str]]:
+        told = preview(job, warn=print, output=job.parent / "output")
+        assert told.n_addresses == 2
+        return {fate: one.ids for fate, one in {**told.to_make, **told.left_alone}.items()}
+
+    assert fates() == {"unfetched": ["b"], "done": ["a"]}
+    shutil.rmtree(ran.directory / ".references")
+    assert fates() == {"unfetched": ["a", "b"]}
+    assert not (ran.directory / ".references").exists()
+    assert (len(pictures.log), fetched.names.asked) == (1, {"pictures.test": 1})
 
 
 def closed_port_of(port: str) -> int:

@@ -3,7 +3,9 @@
 import asyncio
 import json
 import threading
+from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ from tests import ledgers, servers
 from tests.runs import MODEL, QuickTime, Ran, run_job, write_job
 from tests.servers import Answer, Asked, FaultServer, refuses
 
+Tried = Callable[[str, int, str], None]
 PRICE = "0.138160"  # of one answer of the server; the estimate is a little higher
 BUSY = {"error": {"code": 503, "status": "UNAVAILABLE", "message": "The model is overloaded."}}
 GONE = {"error": {"code": 404, "status": "NOT_FOUND", "message": f"models/{MODEL} is not found"}}
@@ -226,7 +229,7 @@ async def test_an_outage_that_lasts_stops_the_run_after_few_requests(tmp_path: P
 
 
 async def test_a_thousand_items_survive_an_outage_of_a_minute_at_the_cost_of_few_requests(
-    tmp_path: Path,
+    tmp_path: Path, tried: Tried
 ) -> None:
     job = write_job(tmp_path / "job.jsonl", ids(1000), limits={"concurrency": 16})
     quick = QuickTime()
@@ -249,6 +252,7 @@ async def test_a_thousand_items_survive_an_outage_of_a_minute_at_the_cost_of_few
     assert 5 <= len(away) <= 16 + 35
     assert server.n_requests == 1000 + len(away)
     assert ran.summary.attempts.by_outcome["server_error"] == len(away)
+    tried("P39", 1000, "items in an outage")
 
 
 async def test_errors_that_may_be_billed_are_bounded_in_an_outage_too(tmp_path: Path) -> None:
@@ -297,7 +301,9 @@ async def test_a_429_holds_back_everybody_for_as_long_as_it_says(tmp_path: Path)
 # --- budgets ------------------------------------------------------------------------------------
 
 
-async def test_a_cost_budget_is_never_passed_and_the_rest_is_left(tmp_path: Path) -> None:
+async def test_a_cost_budget_is_never_passed_and_the_rest_is_left(
+    tmp_path: Path, tried: Tried
+) -> None:
     job = write_job(
         tmp_path / "job.jsonl",
         ids(100),
@@ -311,9 +317,71 @@ async def test_a_cost_budget_is_never_passed_and_the_rest_is_left(tmp_path: Path
         assert 5.0 <= ran.summary.cost_usd <= 5.2
         assert server.n_requests == ran.summary.items.done == 37
         assert "budget.max_cost_usd" in str(ran.summary.stop_reason)
+        assert max(spent_and_under_way(ran.directory)) <= Decimal("5.2")
         again = await run_job(job, server, max_cost_usd=0.2)
     assert (again.exit_code, again.summary.items.done) == (8, 38)
     assert server.n_requests == 38
+    tried("P12", 100, "items under a budget")
+
+
+def spent_and_under_way(directory: Path) -> Iterator[Decimal]:
+    """At each request: what was spent, and what this and all that are open may cost at most."""
+    spent = Decimal(0)
+    open_usd: dict[tuple[str, int], Decimal] = {}
+    for line in ledgers.segments(directory)[-1]:
+        if line["event"] == "sent":
+            open_usd[line["item"], line["attempt"]] = Decimal(line["est_usd"])
+            yield spent + sum(open_usd.values())
+        elif line["event"] == "attempt":
+            del open_usd[line["item"], line["attempt"]]
+            spent += Decimal(line["cost_usd"])
+
+
+@pytest.mark.parametrize("spoils", [refuses(504), servers.BROKEN], ids=["504", "cut"])
+async def test_what_may_have_been_billed_counts_for_the_budget_like_what_was(
+    spoils: Answer, tmp_path: Path, tried: Tried
+) -> None:
+    job = write_job(
+        tmp_path / "job.jsonl",
+        ids(100),
+        limits={"concurrency": 8},
+        budget={"max_cost_usd": 5.2},
+        retries={"unsure": 0},
+    )
+
+    def script(asked: Asked) -> Answer:
+        return spoils if int(asked.prompt[-3:]) % 5 == 4 else servers.draws(asked)
+
+    with FaultServer(script) as server:
+        ran = await run_job(job, server)
+    assert ran.exit_code == 8
+    assert ran.summary.maybe_billed.count >= 5
+    assert max(spent_and_under_way(ran.directory)) <= Decimal("5.2")
+    assert (ran.summary.cost_usd or 0) + ran.summary.cost_maybe_usd <= Decimal("5.2")
+    tried("P12", 100, "items under a budget")
+
+
+async def test_drafts_that_nobody_asked_for_may_pass_a_budget_by_their_own_price_which_is_told(
+    tmp_path: Path,
+) -> None:
+    job = write_job(
+        tmp_path / "job.jsonl", ids(30), limits={"concurrency": 8}, budget={"max_cost_usd": 1}
+    )
+    details = [{"modality": "IMAGE", "tokenCount": 2 * 1120}]
+    usage = {**servers.USAGE, "candidatesTokenCount": 2350, "candidatesTokensDetails": details}
+
+    def script(asked: Asked) -> Answer:
+        pictures = (servers.image_part(servers.png(f"{asked.prompt} {n}")) for n in range(2))
+        return servers.whole(servers.document(*pictures, usage=usage))
+
+    with FaultServer(script) as server:
+        ran = await run_job(job, server)
+    [told] = [event.message for event in ran.events if isinstance(event, Warned)]
+    over_usd = (ran.summary.cost_usd or Decimal(0)) - 1
+    assert ran.exit_code == 8
+    assert 0 < over_usd <= 8 * 1120 * Decimal(120) / 1_000_000
+    assert told.startswith(f"warning: budget.max_cost_usd $1.00 was passed by ${over_usd:.2f}: ")
+    assert "drafts" in told
 
 
 async def test_a_budget_of_the_day_counts_over_runs_and_what_may_be_billed(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ import signal
 import threading
 import time
 from bisect import bisect_left
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from tests.commands import batchgen_within, emulator, started
 from tests.runs import KEY, write_job
 from tests.servers import Answer, Asked, FaultServer, refuses
 
+Tried = Callable[[str, int, str], None]
 RPM = 600
 N_ITEMS = 1500
 KILLED_AFTER_S = (20.0, 7.0, 40.0)
@@ -26,7 +28,7 @@ def fullest(times: list[float], span_s: float) -> int:
 @pytest.mark.soak
 @pytest.mark.timeout(900)
 def test_no_minute_at_the_server_is_too_full_the_first_and_those_after_a_kill_included(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], tried: Tried
 ) -> None:
     ids = [f"item-{n:04}" for n in range(N_ITEMS)]
     job = write_job(tmp_path / "job.jsonl", ids, limits={"concurrency": 32, "rpm": RPM})
@@ -45,12 +47,13 @@ def test_no_minute_at_the_server_is_too_full_the_first_and_those_after_a_kill_in
         print(f"\n{len(times)} requests, at most {used} in a minute of {RPM}")  # noqa: T201
     assert used <= RPM
     assert used >= 0.95 * RPM
+    tried("P38", len(times), "requests")
 
 
 @pytest.mark.soak
 @pytest.mark.timeout(600)
 def test_a_thousand_items_survive_a_minute_without_the_service(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], tried: Tried
 ) -> None:
     ids = [f"item-{n:04}" for n in range(1000)]
     job = write_job(tmp_path / "job.jsonl", ids, limits={"concurrency": 16})
@@ -78,3 +81,4 @@ def test_a_thousand_items_survive_a_minute_without_the_service(
     assert server.n_requests == 1000 + len(away_s)
     assert back_s[0] - 65 <= 64  # one pause at most
     ledgers.check_directory(tmp_path / "out/job")
+    tried("P39", len(ids), "items in an outage")

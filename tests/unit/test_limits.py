@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import random
+from collections.abc import Callable
 from datetime import timedelta
 from decimal import Decimal
 
@@ -14,6 +16,8 @@ from batchgen.errors import RateLimited
 from batchgen.limits import AUTO, Concurrency, Demand, Limiter, Limits, Out, read_concurrency
 from tests import virtual_time
 from tests.services import Load, at_most, fullest
+
+Tried = Callable[[str, int, str], None]
 
 
 def limiter_of(**limits: object) -> Limiter:
@@ -47,7 +51,9 @@ def test_a_concurrency_is_auto_a_number_or_two_bounds(
 @pytest.mark.parametrize(
     ("rpm", "n"), [(1, 50), (7, 350), (60, 3000), (1000, 10_000), (6000, 10_000)]
 )
-def test_no_minute_holds_more_than_the_limit_and_nearly_all_of_it_is_used(rpm: int, n: int) -> None:
+def test_no_minute_holds_more_than_the_limit_and_nearly_all_of_it_is_used(
+    rpm: int, n: int, tried: Tried
+) -> None:
     load = Load(Limits(concurrency=at_most(64), rpm=rpm), n=n, latency_s=(0.0, 0.4))
     load.run()
     times = load.taken_s
@@ -56,6 +62,28 @@ def test_no_minute_holds_more_than_the_limit_and_nearly_all_of_it_is_used(rpm: i
     used = (n - 2) / ((times[-1] - times[1]) / 60)
     assert used >= 0.97 * rpm
     assert fullest(times, 60) <= rpm
+    assert load.peak <= 64
+    tried("P38", n, "requests")
+
+
+@pytest.mark.parametrize("rpm", [60, 600, 6000])
+def test_no_minute_holds_more_than_the_limit_however_often_the_run_is_begun_anew(
+    rpm: int, tried: Tried
+) -> None:
+    rng = random.Random(rpm)
+    runs: list[int] = []
+    times: list[float] = []  # on the clock of the run that comes next
+    while sum(runs) < 2_000:
+        runs.append(rng.randint(1, 400))
+        limits = Limits(concurrency=at_most(64), rpm=rpm)
+        load = Load(limits, n=runs[-1], latency_s=(0.0, 0.4), left_s=times, seed=len(runs))
+        load.run()
+        later_s = load.taken_s[-1] + rng.uniform(0, 3)
+        # The ledger has whole milliseconds.
+        times = [math.floor(1000 * (at_s - later_s)) / 1000 for at_s in [*times, *load.taken_s]]
+    assert len(times) == sum(runs)
+    assert fullest(times, 60) <= rpm
+    tried("P38", len(times), "requests over restarts")
 
 
 def test_a_busy_loop_costs_a_fast_pace_next_to_nothing() -> None:

@@ -111,3 +111,13 @@ def test_a_disk_that_cannot_take_the_name_is_a_store_error(tmp_path: Path) -> No
         check=False,
     )
     assert done.stdout.startswith("StoreError"), done
+
+
+def test_a_holder_that_takes_another_name_is_known_by_that(tmp_path: Path) -> None:
+    path = tmp_path / ".lock"
+    with lock(path) as held:
+        held.rename("another-name-of-this-run")
+        with pytest.raises(OutputHeld, match="another-name-of-this-run"), lock(path):
+            pytest.fail("taken")
+    with lock(path), pytest.raises(OutputHeld, match=r"\(this-run,"), lock(path):
+        pytest.fail("taken")
