@@ -171,7 +171,8 @@ def test_a_conversation_is_sent_until_its_last_turn_is_done(tmp_path: Path) -> N
     refused = msgspec.structs.replace(second, outcome=Outcome.BLOCKED, decision="failed")
     assert step(tmp_path, first, refused, item=item) == "settled: blocked"
     assert step(tmp_path, first, second, third, item=item) == "settled: image"
-    assert step(tmp_path, first, second, third, first, item=item) == "pending"
+    anew = msgspec.structs.replace(first, run_id="another run")
+    assert step(tmp_path, first, second, third, anew, item=item) == "pending"
     shorter = msgspec.structs.replace(item, turns=turns[:2], key=second.key)
     assert step(tmp_path, first, second, third, item=shorter) == "pending"
 
