@@ -6,13 +6,17 @@ nothing of the product.
 
 import asyncio
 import json
+import os
+import shutil
 import struct
+import subprocess
 import threading
 import zlib
 from collections import Counter
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -41,6 +45,7 @@ CALLS = {
     "late": ("late", 1),
 }
 _OVERLOADED = {"error": {"code": 503, "message": "overloaded", "status": "UNAVAILABLE"}}
+STRACE = ("strace", "-f", "-qq")
 # In chunks, so that an answer arrives in several pieces.
 _PIECE_BYTES = 6000
 
@@ -112,6 +117,27 @@ def write_mixed_job(directory: Path) -> Path:
         limits={"concurrency": 2},
         output={"keep_drafts": True},
     )
+
+
+@cache
+def why_no_strace() -> str | None:
+    """Why calls cannot be traced here; None if they can."""
+    if shutil.which("strace") is None:
+        return "strace is not installed"
+    with subprocess.Popen(["sleep", "20"]) as sleeping:
+        attached = subprocess.Popen(
+            [*STRACE, "-o", os.devnull, "-e", "trace=none", "-p", str(sleeping.pid)],
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        try:
+            _, told = attached.communicate(timeout=0.5)
+        except subprocess.TimeoutExpired:
+            told = None
+        attached.kill()
+        attached.communicate()
+        sleeping.kill()
+    return None if told is None else f"strace may not trace: {told.strip()}"
 
 
 # --- what must hold -----------------------------------------------------------------------------

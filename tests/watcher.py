@@ -49,7 +49,9 @@ class Watcher:
 
     def _parse(self, path: str) -> None:
         try:
-            data = Path(path).read_bytes()
+            with Path(path).open("rb") as file:
+                # What is there now, not what may come while it is read.
+                data = file.read(os.fstat(file.fileno()).st_size)
         except FileNotFoundError:
             return  # a file may be replaced by one with another ending
         self.n_looks += 1

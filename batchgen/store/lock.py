@@ -4,13 +4,17 @@ import fcntl
 import json
 import os
 import socket
+import time
 from datetime import datetime
 from pathlib import Path
-from typing import Self
+from typing import Final, Self
 
 from batchgen.clock import stamp
 from batchgen.errors import OutputHeld, StoreError, store_errors
 from batchgen.store.inside import refuse_links
+
+_N_LOOKS: Final = 10
+_BETWEEN_LOOKS_S: Final = 0.02
 
 
 class OutputLock:
@@ -46,7 +50,7 @@ class OutputLock:
         try:
             fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            held_by = self._read()
+            held_by = self._holder()
             os.close(self._descriptor)
             raise OutputHeld(
                 f"{self._path.parent} is held by another run ({held_by}); "
@@ -81,11 +85,19 @@ class OutputLock:
             os.ftruncate(self._descriptor, 0)
             os.pwrite(self._descriptor, json.dumps(self._says).encode(), 0)
 
-    def _read(self) -> str:
+    def _holder(self) -> str:
+        """Who holds it; one that has just taken it says so within a moment."""
+        for _ in range(_N_LOOKS):
+            if (says := self._read()) is not None:
+                return says
+            time.sleep(_BETWEEN_LOOKS_S)
+        return "which has not said its name yet"
+
+    def _read(self) -> str | None:
         try:
             says = json.loads(os.pread(self._descriptor, 4096, 0))
             return (
                 f"{says['run_id']}, process {says['pid']} on {says['host']} since {says['since']}"
             )
         except (ValueError, KeyError, TypeError, OSError):
-            return "which has not said its name yet"
+            return None

@@ -28,7 +28,6 @@ from tests.servers import Answer, Asked, FaultServer
 
 pytestmark = [pytest.mark.reliability, pytest.mark.timeout(300)]
 
-STRACE = ("strace", "-f", "-qq")
 # What changes something outside of the process, or lets it know that something was changed.
 CALLS = (
     *("write", "pwrite64", "writev", "fsync", "fdatasync", "rename", "renameat2", "unlink"),
@@ -48,37 +47,17 @@ N_OF_A_REQUEST = {
 N_REQUESTS = len(crashes.CALLS) + 1
 
 
-def _why_no_strace() -> str | None:
-    """Why calls cannot be traced here; None if they can."""
-    if shutil.which("strace") is None:
-        return "strace is not installed"
-    with subprocess.Popen(["sleep", "20"]) as sleeping:
-        attached = subprocess.Popen(
-            [*STRACE, "-o", os.devnull, "-e", "trace=none", "-p", str(sleeping.pid)],
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        try:
-            _, told = attached.communicate(timeout=0.5)
-        except subprocess.TimeoutExpired:
-            told = None
-        attached.kill()
-        attached.communicate()
-        sleeping.kill()
-    return None if told is None else f"strace may not trace: {told.strip()}"
-
-
-NO_STRACE = _why_no_strace()
-needs_strace = pytest.mark.skipif(
-    NO_STRACE is not None,
-    reason=f"NOT TRIED: no kill at system calls ({NO_STRACE}); on Debian: apt-get install strace",
-)
+@pytest.fixture(scope="module", autouse=True)
+def strace() -> None:
+    """Where there is none, say so: it is the reason that pytest shows at its end."""
+    if (why := crashes.why_no_strace()) is not None:
+        pytest.skip(f"NOT TRIED: no kill at system calls: {why} (apt-get install strace)")
 
 
 def killing(call: str, n: int) -> tuple[str, ...]:
     """Have strace kill whoever makes a call for the n-th time."""
     return (
-        *STRACE,
+        *crashes.STRACE,
         "-o",
         os.devnull,
         "-e",
@@ -109,7 +88,7 @@ def first_calls(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[int]
     folder = tmp_path_factory.mktemp("counted")
     job, log = crashes.write_mixed_job(folder), folder / "log"
     with FaultServer(Service()) as server:
-        traced = (*STRACE, "-yy", "-o", str(log), "-e", f"trace={','.join(CALLS)}")
+        traced = (*crashes.STRACE, "-yy", "-o", str(log), "-e", f"trace={','.join(CALLS)}")
         for _ in range(2):  # the first time bytecode is written besides
             shutil.rmtree(folder / "output", ignore_errors=True)
             ran = subprocess.Popen(
@@ -151,7 +130,6 @@ def killed_from_the_start(folder: Path, call: str, numbers: list[int]) -> int:
     return n_killed
 
 
-@needs_strace
 @pytest.mark.parametrize("share", range(2))
 def test_a_run_killed_before_its_first_request_and_after_is_finished_by_the_next(
     share: int,
@@ -166,7 +144,6 @@ def test_a_run_killed_before_its_first_request_and_after_is_finished_by_the_next
     tried("P1", n_killed, "kill points")
 
 
-@needs_strace
 @pytest.mark.soak
 @pytest.mark.timeout(900)
 def test_a_run_killed_at_any_call_of_its_main_thread_is_finished_by_the_next(
@@ -248,7 +225,6 @@ def killed_from_a_request_on(folder: Path, call: str, n: int, nth: int) -> bool:
     return code != 0
 
 
-@needs_strace
 @pytest.mark.parametrize("nth", [1, 3, N_REQUESTS - 1])
 @pytest.mark.parametrize("call", N_OF_A_REQUEST)
 def test_a_run_killed_while_answers_come_loses_none_of_them(
@@ -260,7 +236,6 @@ def test_a_run_killed_while_answers_come_loses_none_of_them(
     tried("P1", sum(killed), "kill points")
 
 
-@needs_strace
 @pytest.mark.soak
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("call", N_OF_A_REQUEST)

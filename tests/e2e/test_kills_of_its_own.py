@@ -21,8 +21,6 @@ from tests.crashes import Service
 from tests.runs import KEY
 from tests.servers import FaultServer
 
-HAS_STRACE = shutil.which("strace") is not None
-
 
 @pytest.fixture(autouse=True)
 def key(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -92,11 +90,12 @@ def test_a_run_that_is_killed_anywhere_is_finished_by_the_next(
 
 @pytest.mark.reliability
 @pytest.mark.timeout(300)
-@pytest.mark.skipif(HAS_STRACE, reason="strace does it from outside: test_kill_points.py")
 @pytest.mark.parametrize("share", range(10))
 def test_a_run_that_is_killed_at_a_hundred_points_is_finished_by_the_next(
     share: int, tmp_path: Path, deeds: list[str], tried: Callable[[str, int, str], None]
 ) -> None:
+    if crashes.why_no_strace() is None:
+        pytest.skip("strace does it from outside: test_kill_points.py")
     n_killed = all_killed(tmp_path, spread(len(deeds), 110)[share::10])
     tried("P1", n_killed, "kill points")
 

@@ -23,7 +23,6 @@ from tests import crashes, ledgers, servers
 from tests.commands import (
     DEADLINE_S,
     Started,
-    batchgen,
     batchgen_within,
     environment,
     started,
@@ -58,9 +57,11 @@ class Service:
             if chance < 0.02:
                 return servers.refuses(503, _OVERLOADED)
             self.n_drawn[asked.prompt] += 1
-        threading.Event().wait(moment_s)
         if chance < 0.03:
+            # Who closes at once has not read the request: that is sent again within its call.
+            threading.Event().wait(1.2)
             return servers.BROKEN
+        threading.Event().wait(moment_s)
         whole = http(200, json.dumps(servers.picture_of(asked)).encode())
         if chance < 0.05:
             return servers.sends(whole[: len(whole) // 2], end=End.BROKEN)
@@ -120,12 +121,10 @@ def _until_asked(server: FaultServer, n: int, run: Started) -> None:
 
 def _finish(job: Path, where: tuple[Any, ...]) -> None:
     """Run to the end; what failed for a fault that came twice is tried again."""
-    done = batchgen("run", job, *where, COMETAPI_KEY=KEY)
-    for _ in range(3):
-        if done.code != 4:
-            break
-        done = batchgen_within(300, "run", job, *where, COMETAPI_KEY=KEY)
-    assert done.code == 0, done.err
+    codes = [4]
+    while codes[-1] == 4 and len(codes) < 5:
+        codes.append(batchgen_within(600, "run", job, *where, COMETAPI_KEY=KEY).code)
+    assert codes[-1] == 0, codes
 
 
 def _check(directory: Path, service: Service, n_asked: Counter[str], ids: list[str]) -> None:
@@ -149,7 +148,7 @@ def test_random_kills_lose_nothing_and_every_possible_double_payment_is_listed(
 ) -> None:
     n_kills = 22
     with watched(tmp_path / "job") as seen:
-        directory, service = killed_often(tmp_path, n_kills=n_kills, n_items=200)
+        directory, service = killed_often(tmp_path, n_kills=n_kills, n_items=300)
     assert service.n_faults >= 5
     assert seen["partial"] == []
     assert any(line["outcome"] == "interrupted" for line in ledgers.attempts(directory))
@@ -163,7 +162,7 @@ def test_random_kills_lose_nothing_and_every_possible_double_payment_is_listed(
 def test_hundreds_of_random_kills_lose_nothing(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], tried: Callable[[str, int, str], None]
 ) -> None:
-    n_kills, n_items = 500, 5000
+    n_kills, n_items = 500, 8000
     began_s = time.monotonic()
     with watched(tmp_path / "job") as seen:
         directory, service = killed_often(tmp_path, n_kills=n_kills, n_items=n_items)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import threading
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -92,6 +93,18 @@ def test_a_holder_that_says_nothing_readable_is_refused_all_the_same(
         path.write_bytes(text)
         with pytest.raises(OutputHeld), lock(path):
             pytest.fail("taken")
+
+
+def test_a_holder_that_says_its_name_a_moment_later_is_named(tmp_path: Path) -> None:
+    path = tmp_path / ".lock"
+    with lock(path):
+        says = path.read_bytes()
+        path.write_bytes(b"")
+        late = threading.Timer(0.03, path.write_bytes, [says])
+        late.start()
+        with pytest.raises(OutputHeld, match="this-run"), lock(path):
+            pytest.fail("taken")
+        late.join()
 
 
 def test_a_directory_that_cannot_be_written_is_a_store_error(tmp_path: Path) -> None:
