@@ -19,7 +19,7 @@ _SURROGATE = re.compile(r"[\ud800-\udfff]")
 # between the characters of a text in UTF-16, or of one that is spread over lines.
 _WRITTEN: Final = re.compile(
     rb"%(?:25)*(?P<url>[0-9a-f]{2})"
-    rb"|\\\\*(?:u00(?P<json>[0-9a-f]{2})|(?P<slash>/)|[nr])"
+    rb"|\\\\*(?:u00(?P<json>[0-9a-f]{2})|(?P<slash>/)|[nr]|(?P<back>))"
     rb"|&(?:amp;)*(?:#0*(?P<decimal>[0-9]{1,3})|#x0*(?P<hex>[0-9a-f]{1,2})"
     rb"|(?P<name>amp|lt|gt|quot|apos));"
     rb"|[\0\r\n]+",
@@ -176,6 +176,8 @@ def _character(written: re.Match[bytes]) -> bytes:
     match kind:
         case "slash":
             return text
+        case "back":
+            return b"\\"
         case "name":
             return _NAMED[text.lower()]
         case "url":

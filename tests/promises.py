@@ -108,6 +108,7 @@ PROMISES: Final = {
     "P17": Promise(
         "The API key is in nothing that a run writes, prints or shows to the system.",
         {"runs with a canary key": 300},
+        {"runs with a canary key": 3_000},
     ),
     "P18": Promise(
         "The key goes to no other host, and never over plain http except to this machine.",

@@ -4,7 +4,7 @@ import asyncio
 import json
 import random
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -88,6 +88,7 @@ async def run_job(
     patient: bool = False,
     quick: QuickTime | None = None,
     whole: bool = True,
+    on_event: Callable[[Event], None] | None = None,
     **options: Any,
 ) -> Ran:
     """Run to the end, and check what every run must leave behind.
@@ -98,6 +99,7 @@ async def run_job(
         patient: Waits between attempts take their time.
         quick: The clock of the run, for a server that tells the time by it.
         whole: The run is about the whole job, so that all that lies there is its own.
+        on_event: Told of what happens, where the run may not live to return it.
         options: As for a run.
     """
     events: list[Event] = []
@@ -107,7 +109,8 @@ async def run_job(
         chosen["base_url"] = server if isinstance(server, str) else server.url
     clock = Clock() if patient else quick.clock()
     rng = random.Random(1)
-    async with Runner(job, on_event=events.append, clock=clock, rng=rng, **chosen) as runner:
+    tell = on_event or events.append
+    async with Runner(job, on_event=tell, clock=clock, rng=rng, **chosen) as runner:
         async for _ in runner.results():
             pass
     if whole:

@@ -3,6 +3,7 @@
 import base64
 import json
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import quote
 
@@ -84,7 +85,10 @@ def leaks(data: bytes) -> list[bytes]:
 
 @pytest.mark.parametrize("answer", [pytest.param(v, id=k) for k, v in SAID.items()])
 async def test_a_key_that_is_quoted_back_is_in_no_file_and_no_event(
-    answer: Answer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    answer: Answer,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    tried: Callable[[str, int, str], None],
 ) -> None:
     monkeypatch.setenv("COMETAPI_KEY", CANARY)
     job = write_job(tmp_path / "job.jsonl", ["cat"])
@@ -97,6 +101,7 @@ async def test_a_key_that_is_quoted_back_is_in_no_file_and_no_event(
             assert not leaks(path.read_bytes()), path
     assert not leaks(repr(ran.events).encode())
     assert not leaks(repr(ran.summary).encode())
+    tried("P17", 1, "runs with a canary key")
 
 
 def test_a_key_that_is_quoted_back_is_on_no_screen(tmp_path: Path) -> None:

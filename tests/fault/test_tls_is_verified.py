@@ -63,7 +63,7 @@ async def test_a_certificate_that_is_not_good_stops_the_run_before_a_byte_is_sen
     job = write_job(tmp_path / "job.jsonl", ["cat", "dog"])
     with FaultServer(draws, tls=tls_with(pem)) as server:
         url = f"https://{host}:{server.port}"
-        ran = await run_job(job, url, **({"ca_file": pem} if is_trusted else {}))
+        ran = await run_job(job, url, ca_file=pem if is_trusted else None)
     assert (server.n_requests, server.n_connections) == (0, 1)  # tried once, and never again
     assert ran.told == [("connection", "stop", "no")]
     assert ran.attempts[0]["error"]["kind"] == "TlsFailed"
@@ -81,7 +81,7 @@ async def test_plain_http_on_the_port_of_https_stops_the_run(tmp_path: Path, tri
     tried("P19", 1, "certificates")
 
 
-def test_every_context_asks_for_a_certificate_and_for_its_host(tmp_path: Path) -> None:
+def test_every_context_asks_for_a_certificate_and_for_its_host() -> None:
     contexts = [tls_context(None)]
     if (bundle := ssl.get_default_verify_paths().cafile) is not None:
         contexts.append(tls_context(bundle))

@@ -258,6 +258,13 @@ BROKEN = {
             ],
         ),
         Broken(
+            ITEMS
+            + "- {id: a, prompt: p}\nprovider: {base_url: 'https://h', api_key_env: sk-12345678}\n",
+            [
+                "job.yaml:4:48: provider.api_key_env: expected the name of an environment variable, not the key",
+            ],
+        ),
+        Broken(
             '{"id": 7, "prompt": "p", "model": "m"}',
             ["job.jsonl:1:8: items[1].id: expected text, found 7; put it in quotes"],
             name="job.jsonl",

@@ -11,7 +11,9 @@ from batchgen.provider import (
     check_plain_http,
     clean_base_url,
     clean_proxy,
+    is_variable,
 )
+from batchgen.sanitize import Secrets
 
 
 @pytest.mark.parametrize(
@@ -111,6 +113,35 @@ def test_a_short_password_does_not_take_ordinary_words_along() -> None:
     assert address_secrets("http://me:image@proxy:3128") == ["bWU6aW1hZ2U=", "me:image@"]
 
 
+def test_a_token_in_the_place_of_a_user_is_secret() -> None:
+    token = "8f3a2b1c9d7e6f504132"
+    pair = "OGYzYTJiMWM5ZDdlNmY1MDQxMzI6"
+    assert address_secrets(f"http://{token}@proxy:3128") == [pair, f"{token}@", token]
+    assert address_secrets(f"http://{token}:@proxy:3128") == [pair, f"{token}:@", token]
+
+
+@pytest.mark.parametrize(
+    ("address", "hidden"),
+    [
+        (
+            "https://hooks.slack.invalid/services/T0000/B0000/8f3a2b1c9d7e6f504132",
+            ["/services/T0000/B0000/8f3a2b1c9d7e6f504132", "8f3a2b1c9d7e6f504132"],
+        ),
+        (
+            "https://hook.invalid/v1?id=7&token=8f3a2b1c9d7e6f504132",
+            ["/v1?id=7&token=8f3a2b1c9d7e6f504132", "8f3a2b1c9d7e6f504132"],
+        ),
+        ("https://ntfy.invalid/my-topic", ["/my-topic"]),
+    ],
+)
+def test_the_path_of_a_web_hook_is_secret_and_so_is_each_token_in_it(
+    address: str, hidden: list[str]
+) -> None:
+    assert address_secrets(address) == hidden
+    secrets = Secrets(address_secrets(address))
+    assert secrets.redact(address) == address.removesuffix(hidden[0]) + "[key]"
+
+
 @pytest.mark.parametrize("proxy", [None, "http://proxy:3128", "http://me@proxy:3128"])
 def test_a_proxy_without_a_password_has_no_secret(proxy: str | None) -> None:
     assert address_secrets(proxy) == []
@@ -145,7 +176,10 @@ def test_plain_http_stays_on_this_machine_unless_it_is_allowed_out(
 
 @pytest.mark.parametrize(
     "key",
-    ["", "sk-1234", 'sk-with"quote', "sk-with\\backslash", "sk-with space", "sk-schl\u00fcssel"],
+    [
+        *("", "sk-1234", 'sk-with"quote', "sk-with\\backslash", "sk-with space"),
+        *("sk-schl\u00fcssel", "1234567890", "-12345.6e+7", "sk-" + "x" * 4096),
+    ],
 )
 def test_an_odd_key_is_refused_and_not_shown(key: str) -> None:
     with pytest.raises(UsageError) as refused:
@@ -153,8 +187,19 @@ def test_an_odd_key_is_refused_and_not_shown(key: str) -> None:
     assert not key or key not in str(refused.value)
 
 
-def test_a_key_of_eight_characters_is_one() -> None:
-    check_key("sk-12345")
+@pytest.mark.parametrize("key", ["sk-12345", "12345678a", "x" * 4096])
+def test_a_key_of_eight_characters_is_one_and_so_is_a_long_one(key: str) -> None:
+    check_key(key)
+
+
+@pytest.mark.parametrize("name", ["KEY", "my_key", "_K2"])
+def test_a_variable_has_a_name_that_shells_take(name: str) -> None:
+    assert is_variable(name)
+
+
+@pytest.mark.parametrize("name", ["sk-12345", "2K", "", "A B", "K\u00c9Y", "KEY\n"])
+def test_most_keys_are_no_name_of_a_variable(name: str) -> None:
+    assert not is_variable(name)
 
 
 def test_only_the_emulator_needs_no_key() -> None:

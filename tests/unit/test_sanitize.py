@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import html
+import json
+from urllib.parse import quote
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batchgen.sanitize import Secrets, printable
+from batchgen.sanitize import Hidden, Secrets, printable
+from tests.canary import Canary
 
 
 @pytest.mark.parametrize(
@@ -70,3 +75,56 @@ def test_secrets_do_not_show_themselves() -> None:
 def test_secrets_beyond_ascii_are_found_too() -> None:
     secrets = Secrets(["k\u00e9y"])
     assert secrets.redact_bytes("a k\u00e9y".encode()) == b"a [key]"
+
+
+@pytest.mark.parametrize("spelling", Canary().spellings())
+def test_a_secret_is_found_in_whatever_spelling(spelling: str) -> None:
+    canary = Canary()
+    written = canary.spellings()[spelling]
+    redacted = Secrets([canary.key]).redact(f"a {written} b")
+    assert redacted.startswith("a ")
+    assert redacted.endswith(" b")
+    assert "[key]" in redacted
+    assert not canary.found_in(redacted)
+
+
+@given(st.binary(max_size=60), st.binary(max_size=60), st.integers(0, 2**40))
+def test_what_stands_around_a_secret_stays_as_it_is(before: bytes, after: bytes, n: int) -> None:
+    key = f"sk-CANARY-{n}"
+    data = before + b"\t" + key.encode() + b"\t" + after
+    assert Secrets([key]).redact_bytes(data) == before + b"\t[key]\t" + after
+
+
+@given(st.binary(max_size=200))
+def test_what_holds_no_secret_is_the_same_object(data: bytes) -> None:
+    assert Secrets(["sk-CANARY-8f3a2b1c"]).redact_bytes(data) is data
+
+
+@given(st.text(alphabet=st.characters(codec="ascii", exclude_categories=["Cc"]), min_size=8))
+def test_a_line_of_json_stays_one_when_a_secret_is_taken_out_of_it(key: str) -> None:
+    line = json.dumps({"said": [f"it is {key}", quote(key, safe=""), html.escape(key)]})
+    said = json.loads(Secrets([key]).redact(line))["said"]
+    assert said == ["it is [key]", "[key]", "[key]"]
+
+
+def test_secrets_that_overlap_leave_nothing() -> None:
+    assert Secrets(["sk-abcdef", "def-sk-xyz"]).redact("1 sk-abcdef-sk-xyz 2") == "1 [key] 2"
+
+
+def test_an_exception_tells_no_secret_and_neither_does_what_stands_behind_it() -> None:
+    behind = KeyError("sk-CANARY-8f3a", b"sk-CANARY-8f3a", 7)
+    inside = ValueError({"a": "sk%2DCANARY-8f3a"})
+    error = ExceptionGroup("some", [inside])
+    error.__context__ = behind
+    behind.__cause__ = error  # as a ring, which must end all the same
+    Secrets(["sk-CANARY-8f3a"]).scrub(error)
+    told = f"{error!r} {error} {inside!r} {inside} {behind!r} {behind}"
+    assert "CANARY" not in told
+    assert told.count("[key]") >= 4
+    assert behind.args[2] == 7
+
+
+def test_a_hidden_text_is_a_text_that_repr_does_not_show() -> None:
+    hidden = Hidden("sk-CANARY")
+    assert (hidden, f"Bearer {hidden}") == ("sk-CANARY", "Bearer sk-CANARY")
+    assert repr({"key": hidden}) == "{'key': '[key]'}"

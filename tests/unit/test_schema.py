@@ -368,6 +368,7 @@ BAD_HEADS: Final = [
     "provider: openai",
     "provider: {api_key_env: K}",
     "provider: {base_url: 'https://x', api_key: secret}",
+    "provider: {base_url: 'https://x', api_key_env: sk-secret}",
     "limits: {concurrency: 0}",
     "limits: {concurrency: many}",
     "limits: {rps: 1}",

@@ -16,7 +16,7 @@ from PIL import Image
 
 from batchgen.acceptance import Acceptance
 from batchgen.cost import Price, PriceBook
-from batchgen.errors import BrokenImage, Bug, NoImage, StoreError, WrongSize
+from batchgen.errors import BrokenImage, Bug, NoAnswer, NoImage, StoreError, WrongSize
 from batchgen.model import Attempt, Item
 from batchgen.recovery import Recovery
 from batchgen.retry import Retries
@@ -637,3 +637,11 @@ def test_what_was_set_aside_before_another_kill_is_named_all_the_same(settler: S
     end, line = recovered(settler)
     assert [image.path for image in line.images] == finish(settler, end)
     assert len(line.images) == 2
+
+
+def test_the_error_of_a_call_tells_no_secret_to_whoever_asks_it(settler: Settler) -> None:
+    error = NoAnswer("nothing came for sk-secret")
+    end = settler.failed(SENT, ITEM, error, {})
+    assert end.error is error
+    assert "sk-secret" not in error.message
+    assert "[key]" in error.message
