@@ -13,10 +13,10 @@ from batchgen.wording import counted
 @click.option(
     "--format",
     "_format",
-    type=click.Choice(["gemini-batch"]),
+    type=click.Choice(["gemini-batch", "csv"]),
     required=True,
     allow_from_autoenv=False,  # other commands have other formats
-    help="gemini-batch: a line an item, as the Gemini Batch API answers.",
+    help="gemini-batch: a line an item, as the Gemini Batch API answers; csv: for a spreadsheet.",
 )
 @click.option(
     "--without-images",
@@ -26,10 +26,21 @@ from batchgen.wording import counted
 def export(directory: Path, _format: str, *, without_images: bool) -> None:
     """Print the results in DIR as lines that other tools read, on stdout.
 
-    Each item that has ended is a line {"key": …, "response": …} or {"key": …, "error": …}, in the
-    order of the job. The key is what the line of a batch file was called, else the item's id. What
-    has not ended has no line.
+    gemini-batch: each item that has ended is a line {"key": …, "response": …} or {"key": …,
+    "error": …}, in the order of the job. The key is what the line of a batch file was called, else
+    the item's id. What has not ended has no line.
+
+    csv: every item is a line: state, picture, model, tokens, cost, error, and a column for each
+    tag. It begins with a byte order mark, as Excel wants it; a text that a spreadsheet would take
+    for a formula begins with an apostrophe.
     """
+    if _format == "csv":
+        from batchgen.spreadsheet import results_as_csv
+
+        if without_images:
+            raise click.UsageError("--without-images goes with --format gemini-batch")
+        print_bytes(results_as_csv(directory))
+        return
     from batchgen.export import BatchExport
 
     lines = BatchExport(directory, holds_images=not without_images)

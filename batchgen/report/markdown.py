@@ -18,9 +18,9 @@ def summary_markdown(summary: Summary) -> str:
 
 def _lines(summary: Summary) -> Iterator[str]:
     items, tokens = summary.items, summary.tokens
-    yield f"# {summary.job}: {items.done}/{items.total} done"
+    yield f"# {_words(summary.job)}: {items.done}/{items.total} done"
     yield ""
-    ended = summary.stop_reason or "unfinished"
+    ended = _words(summary.stop_reason or "unfinished")
     yield f"Run {summary.run_id}, {duration(summary.wall_s)}, {ended}."
     yield ""
     yield "| what | figure |"
@@ -56,8 +56,8 @@ def _failures(summary: Summary) -> Iterator[str]:
     yield "## What failed"
     yield ""
     for group in summary.failures:
-        example = html.escape(printable(group.example), quote=False).replace("|", "\\|")
-        yield f"- **{group.outcome}** × {group.count}, for example `{group.item}`: {example}"
+        example = f"for example {_code(group.item)}: {_words(group.example)}"
+        yield f"- **{group.outcome}** × {group.count}, {example}"
 
 
 def _searches(summary: Summary) -> Iterator[str]:
@@ -73,11 +73,16 @@ def _searches(summary: Summary) -> Iterator[str]:
     yield ""
     for query in found.queries:
         where = "the web" if query.kind == "web" else "images"
-        yield f"- searched {where} for “{_words(query.words)}”, for `{query.item}`"
+        yield f"- searched {where} for “{_words(query.words)}”, for {_code(query.item)}"
     for page in found.sources:
-        yield f"- [{_words(page.title)}](<{page.uri}>), for `{page.item}`"
+        yield f"- [{_words(page.title)}](<{page.uri}>), for {_code(page.item)}"
 
 
 def _words(text: str) -> str:
-    """Words from outside: nothing in them is markup."""
-    return re.sub(r"([\\\[\]*_`|])", r"\\\1", html.escape(text, quote=False))
+    """Words from outside: nothing in them is markup, and no address in them becomes a link."""
+    plain = re.sub(r"([\\\[\]*_`|])", r"\\\1", html.escape(printable(text), quote=False))
+    return re.sub(r"(?<=:)/(?=/)|(?<=www)\.", r"\\\g<0>", plain, flags=re.IGNORECASE)
+
+
+def _code(identity: str) -> str:
+    return f"`{printable(identity).replace('`', '_')}`"

@@ -1,16 +1,19 @@
 """The report as a person sees it: opened from disk in a real Chromium."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from selenium.webdriver import Chrome, ChromeOptions
+from selenium.common.exceptions import NoAlertPresentException
+from selenium.webdriver import ActionChains, Chrome, ChromeOptions
 from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import WebDriverWait
 
 import batchgen
+from tests.hostile import PAYLOADS
+from tests.pages import report_of
 
 HOSTILE = [
     "<script>document.title='owned'</script>",
@@ -30,9 +33,10 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chrome]:
         *("headless", "no-sandbox", "disable-gpu", "disable-quic", "no-first-run"),
         *("disable-background-networking", "disable-component-update", "disable-sync"),
         *("window-size=1280,1600", f"user-data-dir={tmp_path_factory.mktemp('profile')}"),
+        "host-resolver-rules=MAP * ~NOTFOUND",  # whatever a page asks for, nothing leaves
     ):
         options.add_argument(f"--{flag}")
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
     driver = Chrome(options=options, service=Service("/usr/bin/chromedriver"))
     yield driver
     driver.quit()
@@ -87,3 +91,38 @@ def test_no_prompt_can_run_or_fetch_anything(browser: Chrome, tmp_path: Path) ->
         "document.body.append(s); return window.ran === 1"
     )
     assert ran is False  # the page's own policy stops what is put in later, too
+
+
+def test_a_page_of_nothing_but_payloads_runs_nothing_and_asks_nobody(
+    browser: Chrome, tmp_path: Path, tried: Callable[[str, int, str], None]
+) -> None:
+    report = report_of(tmp_path / "hostile", list(PAYLOADS)) / "report.html"
+    requests_of(browser)  # what other tests asked for, and were told
+    browser.get_log("browser")  # type: ignore[no-untyped-call]
+
+    browser.get(report.as_uri())
+
+    assert browser.title == f"j · {2 * len(PAYLOADS)}/{3 * len(PAYLOADS)} · batchgen"
+    cards = browser.find_elements(By.CSS_SELECTOR, "main li")
+    assert len(cards) == 3 * len(PAYLOADS)
+    ActionChains(browser).move_to_element(cards[0]).perform()
+    with pytest.raises(NoAlertPresentException):
+        browser.switch_to.alert.accept()
+    assert browser.execute_script("return window.ran === undefined && document.forms.length === 0")
+    odd = "script,iframe,object,embed,form,input,svg,math,link,base,template,noscript,video,audio"
+    assert browser.find_elements(By.CSS_SELECTOR, odd) == []
+    assert browser.find_elements(By.CSS_SELECTOR, "body [style],[onerror],[onload]") == []
+    asked = requests_of(browser)
+    assert report.as_uri() in asked
+    assert {url.partition(":")[0] for url in asked} == {"file"}
+    told = [entry["message"] for entry in browser.get_log("browser")]  # type: ignore[no-untyped-call]
+    assert not [message for message in told if "ERR_FILE_NOT_FOUND" not in message]
+    tried("P35", len(PAYLOADS), "payloads in places")
+
+
+def requests_of(browser: Chrome) -> list[str]:
+    """The addresses of all requests that were made, or tried, since this was last asked."""
+    entries = browser.get_log("performance")  # type: ignore[no-untyped-call]
+    told = [json.loads(entry["message"])["message"] for entry in entries]
+    sent = [one["params"] for one in told if one["method"] == "Network.requestWillBeSent"]
+    return [one["request"]["url"] for one in sent]

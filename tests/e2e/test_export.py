@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import shutil
 import subprocess
@@ -164,6 +166,34 @@ def test_a_directory_without_a_run_is_said_to_be_one(tmp_path: Path) -> None:
 def test_the_format_has_to_be_named(tmp_path: Path) -> None:
     assert batchgen("export", tmp_path).code == 2
     assert batchgen("export", tmp_path, "--format", "parquet").code == 2
+
+
+def test_a_table_for_a_spreadsheet_has_a_line_for_every_item(
+    server: EmulatorProcess, tmp_path: Path
+) -> None:
+    items: list[str | Json] = [
+        {"id": "a", "prompt": "a", "tags": {"sku": "=A1", "scene": "sea"}},
+        {"id": "b", "prompt": "refuse me", "tags": {"sku": "012"}},
+        "c",
+    ]
+    directory = run(write_job(tmp_path / "job.jsonl", items), server, tmp_path, "--limit", "2")
+    done = batchgen("export", directory, "--format", "csv")
+    assert (done.code, done.err) == (0, "")
+    rows = list(csv.DictReader(io.StringIO(done.out.removeprefix("\ufeff"), newline="")))
+    told = [(row["id"], row["status"], row["picture"], row["tags.sku"]) for row in rows]
+    assert told == [
+        ("a", "done", "images/a.jpg", "'=A1"),
+        ("b", "failed", "", "012"),
+        ("c", "pending", "", ""),
+    ]
+    assert rows[0]["cost_usd"] == ledgers.results(directory)["a"]["cost_usd"]
+    assert rows[1]["error"] == "HTTP 400: no such luck"
+
+
+def test_pictures_are_no_matter_of_a_table(tmp_path: Path) -> None:
+    done = batchgen("export", tmp_path, "--format", "csv", "--without-images")
+    assert done.code == 2
+    assert "gemini-batch" in done.err
 
 
 def test_a_reader_that_leaves_early_is_no_error(server: EmulatorProcess, tmp_path: Path) -> None:
