@@ -9,7 +9,8 @@ attempt(item, n)            a value in every case; cancelled, it says so
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from decimal import Decimal
 from functools import partial
@@ -45,7 +46,7 @@ from batchgen.references import (
 from batchgen.settle import CallEnd, Settler, bug
 from batchgen.stop import Stop
 from batchgen.store.ledger import Ledger, Sent
-from batchgen.store.parts import PartImage, Writer
+from batchgen.store.parts import PartImage, Writer, WrittenImage
 from batchgen.store.receipts import Receipt, ReceivedImage, part_name
 from batchgen.transport import Response, Transport
 from batchgen.wire.fault import MAX_FAULT_BYTES, read_fault, request_id
@@ -56,6 +57,7 @@ from batchgen.wire.stream import ReplyStream
 # read all the same for the pictures in it.
 _WITH_ANSWER: Final = frozenset({200, 201, 203})
 _SUCCESS: Final = range(200, 300)
+_LARGE_BYTES: Final = 512 << 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +115,7 @@ class Caller:
     book: PriceBook
     clock: Clock
     max_body_bytes: int | None = None
+    one_by_one: ThreadPoolExecutor = field(default_factory=partial(ThreadPoolExecutor, 1))
     first_refusals: FirstRefusals = field(default_factory=FirstRefusals)
 
     async def attempt(self, item: Item, n: int) -> CallEnd:
@@ -294,8 +297,24 @@ class Caller:
             raise read_fault(response.status, headers, b"", self.clock.now())
 
     async def _settle(self, answer: _Answer, stream: ReplyStream, call: _Call) -> CallEnd:
+        """Settle a whole answer; with much JSON, which takes many times its size, one by one.
+
+        In the same thread, for each thread keeps for itself what it once had.
+        """
         known = answer.known(self.clock.monotonic_s())
         images = [await part.finish() for part in answer.parts]
+        threads = None if stream.n_bytes <= _LARGE_BYTES else self.one_by_one
+        settle = partial(self._settled, stream, call, _noted(call, answer), images, known)
+        return await asyncio.get_running_loop().run_in_executor(threads, settle)
+
+    def _settled(
+        self,
+        stream: ReplyStream,
+        call: _Call,
+        note: str | None,
+        images: Sequence[WrittenImage],
+        known: Mapping[str, Any],
+    ) -> CallEnd:
         received = stream.skeleton()
         skeleton = self.settler.secrets.redact(received.decode("utf-8", "replace"))
         receipt = Receipt(
@@ -303,7 +322,7 @@ class Caller:
             item=call.item,
             skeleton=skeleton,
             is_intact=not stream.is_shortened and skeleton.encode() == received,
-            note=_noted(call, answer),
+            note=note,
             images=tuple(
                 ReceivedImage(
                     part=image.path.name,
@@ -315,7 +334,7 @@ class Caller:
             ),
             **known,
         )
-        return await asyncio.to_thread(self.settler.settle, receipt)
+        return self.settler.settle(receipt)
 
     async def _drop(self, answer: _Answer) -> tuple[Path, ...]:
         """Close the parts of an answer that did not become whole."""
