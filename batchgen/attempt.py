@@ -9,7 +9,7 @@ attempt(item, n)            a value in every case; cancelled, it says so
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -70,7 +70,7 @@ class _Call:
     note: str | None
     leaves: Callable[[], None]
 
-    async def chunks(self) -> AsyncIterator[bytes]:
+    async def chunks(self) -> AsyncGenerator[bytes, None]:
         """The body, which begins to leave now: writing it down and connecting took their time."""
         self.leaves()
         async for chunk in self.body.chunks(read_reference):

@@ -43,8 +43,11 @@ _MUCH_SPACE = re.compile(rb"[ \t\r\n]{2,}")
 _LITTLE_BYTES: Final = 64
 _STRING_BODY = re.compile(rb'(?:[^"\\]+|\\.)*+', re.DOTALL)
 _WHOLE_ESCAPES = re.compile(rb'(?:[^"\\]+|\\u[0-9a-fA-F]{4}|\\[^u])*+', re.DOTALL)
+# The same, and malformed ones: all but one that goes on behind the end of the text.
+_UNCUT_ESCAPES = re.compile(
+    rb"(?:[^\\]+|\\u[0-9a-fA-F]{4}|\\u(?![0-9a-fA-F]{0,3}\Z)|\\[^u])*+", re.DOTALL
+)
 _ESCAPE = re.compile(rb"\\(?:u([0-9a-fA-F]{4})|(.))", re.DOTALL)
-_UNICODE_ESCAPE_BYTES: Final = 6
 _IMAGE_PARENTS: Final = frozenset({"inlineData", "inline_data"})
 _BOM: Final = b"\xef\xbb\xbf"
 _QUOTE: Final = 0x22
@@ -328,10 +331,8 @@ class ReplyStream:
             self._decode(_unescape(text))
             self._end_image()
             return stop + 1
-        whole = _WHOLE_ESCAPES.match(text)
-        cut = whole.end() if whole else 0
-        if len(text) - cut >= _UNICODE_ESCAPE_BYTES:
-            cut = len(text)
+        uncut = _UNCUT_ESCAPES.match(text)
+        cut = uncut.end() if uncut else 0
         self._decode(_unescape(text[:cut]))
         self._held = chunk[at + cut :]
         return len(chunk)

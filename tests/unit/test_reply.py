@@ -608,3 +608,11 @@ def test_words_from_the_service_are_fit_for_a_log_line() -> None:
     error = why_no_image(Reply(finish_reason="IMAGE_SAFETY", finish_message=message))
     assert error.message.isprintable()
     assert len(error.message) < 500
+
+
+@pytest.mark.parametrize("step", [1, 3, 7, 35, 38, 41, None])
+def test_a_malformed_escape_is_one_wherever_the_text_is_cut_behind_it(step: int | None) -> None:
+    data = r"data:image\/png;base6\u003{\u002CQ\u0055FC"
+    body = b'{"candidates":[{"content":{"parts":[{"inlineData":{"data":"%b"}}]}}]}' % data.encode()
+    got = Received(body, step)
+    assert [(bytes(sink.data), sink.fault) for sink in got.sinks] == [(b"AAB", None)]
