@@ -105,7 +105,7 @@ def read_answer(
 
 def _read_reply(layout: Layout, receipt: Receipt) -> Reply:
     """Read the answer; what is no picture in the first place does not hide one before it."""
-    skeleton = receipt.skeleton.encode()
+    skeleton = receipt.skeleton
     empty = frozenset(index for index, image in enumerate(receipt.images) if image.is_empty)
     reply = read_reply(skeleton, empty=empty)
     if len(reply.images) > 1:

@@ -10,8 +10,8 @@ attempt(item, n)            a value in every case; cancelled, it says so
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
-from concurrent.futures import Executor
+from collections.abc import AsyncGenerator, Callable, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from decimal import Decimal
 from functools import partial
@@ -65,6 +65,7 @@ from batchgen.wire.stream import ReplyStream
 # read all the same for the pictures in it.
 _WITH_ANSWER: Final = frozenset({200, 201, 203})
 _SUCCESS: Final = range(200, 300)
+_LARGE_BYTES: Final = 512 << 10
 
 T = TypeVar("T")
 
@@ -90,7 +91,7 @@ class _Call:
     share: Share
     leaves: Callable[[], None]
 
-    async def chunks(self) -> AsyncIterator[bytes]:
+    async def chunks(self) -> AsyncGenerator[bytes, None]:
         """The body, which begins to leave now: writing it down and connecting took their time."""
         self.leaves()
         async for chunk in self.body.chunks(read_reference):
@@ -142,6 +143,7 @@ class Caller:
     book: PriceBook
     clock: Clock
     max_body_bytes: int | None = None
+    one_by_one: ThreadPoolExecutor = field(default_factory=partial(ThreadPoolExecutor, 1))
     first_refusals: FirstRefusals = field(default_factory=FirstRefusals)
 
     async def attempt(self, item: Item, n: int) -> CallEnd:
@@ -335,6 +337,10 @@ class Caller:
             raise read_fault(response.status, headers, b"", self.clock.now())
 
     async def _settle(self, answer: _Answer, stream: ReplyStream, call: _Call) -> CallEnd:
+        """Settle a whole answer; with much JSON, which takes many times its size, one by one.
+
+        In the same thread, for each thread keeps for itself what it once had.
+        """
         known = answer.known(self.clock.monotonic_s())
         images = [await part.finish() for part in answer.parts]
         received = tuple(
@@ -347,8 +353,9 @@ class Caller:
             for image in images
         )
         known.update(images=received, note=_noted(call, answer))
+        threads = self.settling if stream.n_bytes <= _LARGE_BYTES else self.one_by_one
         settled = partial(self._settled, call, stream, known)
-        return await asyncio.get_running_loop().run_in_executor(self.settling, settled)
+        return await asyncio.get_running_loop().run_in_executor(threads, settled)
 
     def _settled(self, call: _Call, stream: ReplyStream, known: dict[str, Any]) -> CallEnd:
         """Settle a whole answer; in a thread, as the key is looked for in all that came."""

@@ -86,7 +86,7 @@ def _content_pieces(receipt: Receipt, secrets: Secrets, candidate: int) -> Seque
     Raises:
         _UnkeepableError: It is not what was received, or must not be written.
     """
-    content = content_of(receipt.skeleton.encode(), candidate)
+    content = content_of(receipt.skeleton, candidate)
     if content is None:
         raise _UnkeepableError("it cannot be read")
     if not receipt.is_intact:

@@ -18,7 +18,8 @@ which budget a retry would come from. Messages say what happened, to what, and w
         ├── ConnectionDropped gone before an answer               maybe  unsure
         ├── NoAnswer          no answer, or a stalled one         maybe  unsure
         ├── BadReply          a cut or nonsensical 200            maybe  unsure
-        │   └── Unterminated  its frame broke off; whole if its JSON is
+        │   ├── Unterminated  its frame broke off; whole if its JSON is
+        │   └── TooLarge      cut by us: there is no end to it
         ├── NotTheApi         a redirect or a web page            no     stops the run
         ├── ServerRefused     busy, surely not executed           no     transport
         ├── ServerError       may have been executed              maybe  unsure
@@ -268,6 +269,14 @@ class BadReply(AttemptError):
 
 class Unterminated(BadReply):
     """The frame of an answer broke off. If its JSON is whole nothing is lost, and it is kept."""
+
+
+class TooLarge(BadReply):
+    """An answer that was cut because it is larger than any sane one; not asked for again.
+
+    Of its pictures those are kept that came whole, and nothing else: a server must not be able to
+    fill the disk with halves.
+    """
 
 
 class NotTheApi(AttemptError):

@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from batchgen.acceptance import why_final_differs
-from batchgen.errors import store_errors
+from batchgen.errors import TooLarge, store_errors
 from batchgen.events import AttemptEnded, Event, Warned
 from batchgen.model import Decision, Outcome
 from batchgen.settle import CallEnd, Settler, decided
@@ -44,7 +44,8 @@ class Recorder:
         self.met_bug = self.met_bug or line.outcome is Outcome.BUG
         if end.is_unsettled:
             is_lost = decision == "failed" or line.outcome is Outcome.BUG
-            keep = partial(self.settler.keep_parts, only_whole=not is_lost or line.billed == "no")
+            is_of_use = is_lost and line.billed != "no" and not isinstance(end.error, TooLarge)
+            keep = partial(self.settler.keep_parts, only_whole=not is_of_use)
             line = await asyncio.to_thread(keep, end, line)
         (begins,) = await self.ledger.append(line)
         if end.leftovers:

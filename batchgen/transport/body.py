@@ -4,7 +4,7 @@ import zlib
 from collections.abc import Iterator
 from typing import Final
 
-from batchgen.errors import BadReply, NoAnswer
+from batchgen.errors import BadReply, NoAnswer, TooLarge
 from batchgen.timeouts import Timeouts
 
 MAX_ANSWER_BYTES: Final = 512 << 20
@@ -99,6 +99,6 @@ def inflater(encoding: str) -> Inflater | None:
 
 
 def check_size(n_bytes: int) -> None:
-    """Raise BadReply if an answer is larger than any sane one."""
+    """Raise TooLarge if an answer is larger than any sane one."""
     if n_bytes > MAX_ANSWER_BYTES:
-        raise BadReply(f"an answer of more than {MAX_ANSWER_BYTES >> 20} MiB", tries=0)
+        raise TooLarge(f"an answer of more than {MAX_ANSWER_BYTES >> 20} MiB", tries=0)

@@ -15,7 +15,7 @@ this border. What is decided here, each for a reason that cost somebody money or
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Self
@@ -127,7 +127,7 @@ class Transport:
         self,
         path: str,
         length_bytes: int,
-        chunks: Callable[[], AsyncIterator[bytes]],
+        chunks: Callable[[], AsyncGenerator[bytes, None]],
         note: Callable[[str], None],
     ) -> AsyncIterator[Response]:
         """Send one request and hand out its answer, whatever its status.
@@ -170,6 +170,8 @@ class Transport:
             if upload.error is not None:
                 raise upload.error from error
             raise translate(error, upload_began=upload.began) from error
+        finally:
+            await request.upload.aclose()
 
     async def _answered(self, request: "_Request") -> aiohttp.ClientResponse:
         """Send it until an answer begins: twice at most."""
@@ -179,6 +181,7 @@ class Transport:
             if not request.upload.was_cut_at_once:
                 raise closed.lost from None
         request.note(SENT_AGAIN)
+        await request.upload.aclose()
         request.upload = _Upload(request.chunks())
         return await self._sent(request, self._unpooled)
 
@@ -231,10 +234,15 @@ class Transport:
 class _Upload:
     """The request body on its way: when it began, and what stopped it from our side."""
 
-    def __init__(self, chunks: AsyncIterator[bytes]) -> None:
+    def __init__(self, chunks: AsyncGenerator[bytes, None]) -> None:
         self._chunks = chunks
         self._began_s: float | None = None
         self.error: AttemptError | None = None
+
+    async def aclose(self) -> None:
+        """Let go of the file that is being read, before the garbage collector does it by halves."""
+        with suppress(RuntimeError):  # aiohttp is just reading it, and about to be cancelled there
+            await self._chunks.aclose()
 
     @property
     def began(self) -> bool:
@@ -266,7 +274,7 @@ class _Request:
 
     url: URL
     length_bytes: int
-    chunks: Callable[[], AsyncIterator[bytes]]
+    chunks: Callable[[], AsyncGenerator[bytes, None]]
     note: Callable[[str], None]
     upload: _Upload = field(init=False)
 

@@ -28,7 +28,7 @@ _TAKEN_BACK: Final = frozenset(f"image/{kind}" for kind in ("png", "jpeg", "webp
 _NUMBER: Final = re.compile(r"[0-9]{1,3}")
 
 
-def content_of(skeleton: bytes, candidate: int = 0) -> dict[str, Any] | None:
+def content_of(skeleton: bytes | str, candidate: int = 0) -> dict[str, Any] | None:
     """The `content` of one of an answer's candidates; None if it cannot be read."""
     document = answer_in(_parse(skeleton)) or {}
     try:
@@ -97,7 +97,7 @@ def _integer(digits: str) -> int | _TooLong:
         return _TooLong()
 
 
-def _parse(text: bytes) -> Any:
+def _parse(text: bytes | str) -> Any:
     try:
         return json.loads(text, strict=False, parse_int=_integer)
     except (ValueError, RecursionError):

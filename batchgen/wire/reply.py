@@ -24,6 +24,9 @@ from batchgen.wire.fault import read_fault
 Role: TypeAlias = Literal["final", "draft", "thought"]
 
 MAX_TEXT_CHARS: Final = 64 << 10
+# Sane ones have some hundred bytes and some thousand; each is kept for as long as the run goes on.
+MAX_USAGE_BYTES: Final = 16 << 10
+MAX_GROUNDING_BYTES: Final = 128 << 10
 _MAX_NAME_CHARS: Final = 120
 _MAX_INT_DIGITS: Final = 400
 _SURROGATE: Final = re.compile(r"\\u[dD][89a-fA-F]")
@@ -92,33 +95,43 @@ class Reply(msgspec.Struct, frozen=True, kw_only=True):
         return next((image for image in self.images if image.role == "final"), None)
 
 
-def read_reply(skeleton: bytes, *, empty: Container[int] = ()) -> Reply:
+def read_reply(skeleton: bytes | str, *, empty: Container[int] = ()) -> Reply:
     """Read the skeleton of a 200.
 
     Only a document that does not parse, or is no answer at all, is refused; one odd member never
     costs a picture that was paid for, an `error` beside it included.
 
     Args:
-        skeleton: The document with the number of an image in place of its data.
+        skeleton: The document with the number of an image in place of its data; as text, if it
+            has been decoded already.
         empty: The images that have no data: they are none.
 
     Raises:
         BadReply: Cut, malformed or nonsensical; may be billed.
         AttemptError: The 200 carries an `error` object; classified as its own code says.
     """
-    document = _document(skeleton)
+    text = skeleton if isinstance(skeleton, str) else skeleton.decode("utf-8", "replace")
+    document = _document(text)
     candidates = several(document.get("candidates"))
     images_of = [list(_images(candidate, empty)) for candidate in candidates]
     with_picture = (n for n, images in enumerate(images_of) if _last_shown(images) is not None)
     readable = (n for n, candidate in enumerate(candidates) if isinstance(candidate, dict))
     chosen = next(chain(with_picture, readable), 0)
     images = tuple(_in_roles(images_of, chosen))
-    failure = read_fault(200, {}, skeleton) if document.get("error") else None
+    failure = read_fault(200, {}, text.encode()) if document.get("error") else None
     if failure is not None and not any(image.role == "final" for image in images):
         raise failure
     candidate = candidates[chosen] if candidates else None
     parts = _parts(candidate)
     usage = _either(document, "usageMetadata", "usage_metadata")
+    grounding = next(filter(None, map(_grounding, (candidate, *candidates))), None)
+    notes = [] if failure is None else [f"beside the picture came an error: {failure.message}"]
+    if not _is_within(MAX_USAGE_BYTES, usage):
+        usage = None
+        notes.append("its usageMetadata is too large to be one")
+    if not _is_within(MAX_GROUNDING_BYTES, grounding):
+        grounding = None
+        notes.append("its groundingMetadata is too large to be kept")
     feedback = _mapping(_either(document, "promptFeedback", "prompt_feedback"))
     inside = _mapping(usage)  # some answers carry these two inside usageMetadata
     return Reply(
@@ -135,18 +148,18 @@ def read_reply(skeleton: bytes, *, empty: Container[int] = ()) -> Reply:
         or _name(_either(inside, "modelVersion", "model_version")),
         response_id=_name(_either(document, "responseId", "response_id"))
         or _name(_either(inside, "responseId", "response_id")),
-        grounding=next(filter(None, map(_grounding, (candidate, *candidates))), None),
-        note=None if failure is None else f"beside the picture came an error: {failure.message}",
+        grounding=grounding,
+        note="; ".join(notes) or None,
     )
 
 
-def _document(skeleton: bytes) -> dict[str, Any]:
+def _document(text: str) -> dict[str, Any]:
     """The object that an answer is.
 
     Raises:
         BadReply: It is none; may be billed.
     """
-    document = answer_in(_parse(skeleton))
+    document = answer_in(_parse(text))
     if document is None:
         raise BadReply("the answer is JSON but no generateContent answer")
     return document
@@ -187,14 +200,13 @@ def why_no_image(reply: Reply) -> AttemptError:
     return error
 
 
-def _parse(skeleton: bytes) -> Any:
-    text = skeleton.decode("utf-8", "replace")
+def _parse(text: str) -> Any:
     try:
         document = json.loads(text, strict=False, parse_int=_integer)
     except (ValueError, RecursionError) as error:
-        at_end = isinstance(error, json.JSONDecodeError) and error.pos >= len(skeleton.rstrip())
-        what = "the answer was cut" if at_end or not skeleton.strip() else "the answer is no JSON"
-        raise BadReply(f"{what} after {len(skeleton)} bytes besides images") from error
+        at_end = isinstance(error, json.JSONDecodeError) and error.pos >= len(text.rstrip())
+        what = "the answer was cut" if at_end or not text.strip() else "the answer is no JSON"
+        raise BadReply(f"{what} after {len(text)} characters besides images") from error
     return _encodable(document) if _SURROGATE.search(text) else document
 
 
@@ -224,6 +236,11 @@ def _either(mapping: Any, camel: str, snake: str) -> Any:
 
 def _grounding(candidate: Any) -> Any:
     return _either(candidate, "groundingMetadata", "grounding_metadata")
+
+
+def _is_within(n_bytes: int, value: Any) -> bool:
+    """Whether a member that goes into the ledger as it came is of a size for that."""
+    return value is None or len(msgspec.json.encode(value)) <= n_bytes
 
 
 def _mapping(value: Any) -> dict[str, Any]:
@@ -282,5 +299,6 @@ def _addresses(parts: list[dict[str, Any]]) -> Iterator[str]:
 
 
 def _text(parts: list[dict[str, Any]]) -> str | None:
-    words = [text for part in parts if not is_thought(part) and (text := _string(part.get("text")))]
+    said = (_string(part.get("text")) for part in parts if not is_thought(part))
+    words = [text[:MAX_TEXT_CHARS] for text in said if text]
     return "\n".join(words)[:MAX_TEXT_CHARS] or None

@@ -9,10 +9,12 @@ string, whether it is the `data` of an `inlineData`: it keeps a stack of the ope
 their current keys. Such a string goes to a sink, and its number stands in the skeleton in its
 place (a server's own string never stands there, so the two cannot be mistaken for each other).
 
-Memory: the skeleton, at most 16 MiB, and nothing of the images. A string of more than 1 MiB that
-is no image is shortened to that, and to 1 KiB once there are 8 MiB; `is_shortened` says so. A
-secret is taken out of it first, since one that is cut in two is not found any more. Nothing here
-waits or touches a file; whoever feeds the stream paces it.
+Memory: the skeleton, about 3 MiB at most, and nothing of the images. A string of more than 1 MiB
+that is no image is shortened to that, and to 1 KiB once there are 2 MiB; a secret is taken out of
+it first, since one that is cut in two is not found any more. Where an answer has tens of thousands
+of values, no more than a hundred members are kept of each further container besides those with a
+picture in them: a parser makes up to two hundred bytes of one. The document stays valid, and
+`is_shortened` says so. Nothing here waits or touches a file; whoever feeds the stream paces it.
 """
 
 import json
@@ -20,26 +22,38 @@ import re
 from collections.abc import Callable
 from typing import Final, Protocol
 
-from batchgen.errors import BadReply, NotTheApi
+from batchgen.errors import BadReply, NotTheApi, TooLarge
 from batchgen.wire.base64_stream import Base64Error, Base64Stream
 
-MAX_SKELETON_BYTES: Final = 16 << 20
+MAX_SKELETON_BYTES: Final = 3 << 20
 MAX_STRING_BYTES: Final = 1 << 20
-_MUCH_BYTES: Final = 8 << 20
+_MUCH_BYTES: Final = 2 << 20
 _MAX_FURTHER_BYTES: Final = 1 << 10
 # Beyond these bounds, so that what stands on one of them is whole: a key in any of its spellings.
 _MARGIN_BYTES: Final = 64 << 10
+# An answer with many values, or much text, keeps no more than so many members of each container.
+MANY_VALUES: Final = 20_000
+MAX_VALUES: Final = 2 * MANY_VALUES
+_MAX_MEMBERS: Final = 100
+# Braces, brackets, colons, commas and strings: some seconds of work, in pieces.
+MAX_MARKS: Final = 8_000_000
 MAX_DEPTH: Final = 100
 MAX_IMAGES: Final = 100
 
 _STRUCTURE = re.compile(rb'["{}\[\]:,]')
+_MUCH_SPACE = re.compile(rb"[ \t\r\n]{2,}")
+_LITTLE_BYTES: Final = 64
 _STRING_BODY = re.compile(rb'(?:[^"\\]+|\\.)*+', re.DOTALL)
 _WHOLE_ESCAPES = re.compile(rb'(?:[^"\\]+|\\u[0-9a-fA-F]{4}|\\[^u])*+', re.DOTALL)
+# The same, and malformed ones: all but one that goes on behind the end of the text.
+_UNCUT_ESCAPES = re.compile(
+    rb"(?:[^\\]+|\\u[0-9a-fA-F]{4}|\\u(?![0-9a-fA-F]{0,3}\Z)|\\[^u])*+", re.DOTALL
+)
 _ESCAPE = re.compile(rb"\\(?:u([0-9a-fA-F]{4})|(.))", re.DOTALL)
-_UNICODE_ESCAPE_BYTES: Final = 6
 _IMAGE_PARENTS: Final = frozenset({"inlineData", "inline_data"})
 _BOM: Final = b"\xef\xbb\xbf"
 _QUOTE: Final = 0x22
+_COMMA: Final = 0x2C
 _WHITESPACE: Final = b" \t\r\n"
 # What JSON lets a backslash stand before, as far as base64 can hold it.
 _SHORT_ESCAPES: Final = {b"/": b"/", b"n": b"\n", b"r": b"\r", b"t": b"\t", b"f": b"\f"}
@@ -57,14 +71,24 @@ class ImageSink(Protocol):
 
 
 class _Container:
-    """An open object or array: the key being read or valued, and what is expected next."""
+    """An open object or array: the key being read or valued, and what is expected next.
 
-    __slots__ = ("at_key", "is_object", "key")
+    Attributes:
+        n_members: How many of its members have ended.
+        start, n_values, n_images: Where its present member begins in the skeleton, and what had
+            been counted before it.
+    """
 
-    def __init__(self, *, is_object: bool) -> None:
+    __slots__ = ("at_key", "is_object", "key", "n_images", "n_members", "n_values", "start")
+
+    def __init__(self, start: int, n_values: int, n_images: int, *, is_object: bool) -> None:
         self.is_object = is_object
         self.at_key = is_object
         self.key = ""
+        self.n_members = 0
+        self.start = start
+        self.n_values = n_values
+        self.n_images = n_images
 
 
 class ReplyStream:
@@ -79,6 +103,7 @@ class ReplyStream:
 
     Raises:
         NotTheApi: The body begins like a web page.
+        TooLarge: It is nothing but structure, and there is no end to it.
     """
 
     def __init__(
@@ -95,6 +120,8 @@ class ReplyStream:
         self._skeleton = bytearray()
         self._stack: list[_Container] = []
         self._n_below = 0
+        self._n_marks = 0
+        self._n_values = 0
         self._excess: str | None = None
         self._read: Callable[[bytes, int], int] = self._read_start
         self._held = b""
@@ -114,8 +141,12 @@ class ReplyStream:
         at, end = 0, len(chunk)
         while at < end:
             at = self._read(chunk, at)
-        if len(self._skeleton) > MAX_SKELETON_BYTES:
+        if len(self._skeleton) > MAX_SKELETON_BYTES + MAX_STRING_BYTES:
             self._exceeds(f"with more than {MAX_SKELETON_BYTES >> 20} MiB besides its pictures")
+        if self._n_values > MAX_VALUES:
+            self._exceeds(f"with more than {MAX_VALUES:,} values that cannot be left out")
+        if self._n_marks > MAX_MARKS:
+            raise TooLarge(f"an answer with more than {MAX_MARKS:,} marks of JSON", tries=0)
         if self._excess is not None and self._read == self._read_structure:
             self._skeleton.clear()  # nobody reads it any more
 
@@ -134,6 +165,11 @@ class ReplyStream:
         After a cut answer it is the beginning of a document, and no image is closed.
         """
         return bytes(self._skeleton)
+
+    @property
+    def n_bytes(self) -> int:
+        """How large the skeleton is."""
+        return len(self._skeleton)
 
     @property
     def is_whole(self) -> bool:
@@ -168,16 +204,22 @@ class ReplyStream:
 
     def _read_structure(self, chunk: bytes, at: int) -> int:
         """Follow braces, brackets, colons and commas up to the next string."""
-        start = at
         for token in _STRUCTURE.finditer(chunk, at):
-            mark = chunk[token.start()]
+            mark, end = chunk[token.start()], token.end()
+            self._n_marks += 1
+            self._keep(chunk, at, end)
             if mark == _QUOTE:
-                self._skeleton += chunk[start : token.end()]
                 self._begin_string()
-                return token.end()
+                return end
             self._follow(mark)
-        self._skeleton += chunk[start:]
+            at = end
+        self._keep(chunk, at, len(chunk))
         return len(chunk)
+
+    def _keep(self, chunk: bytes, at: int, end: int) -> None:
+        """Add a piece of structure to the skeleton; of much white space a little will do."""
+        piece = chunk[at:end]
+        self._skeleton += piece if end - at < _LITTLE_BYTES else _MUCH_SPACE.sub(b" ", piece)
 
     def _follow(self, mark: int) -> None:
         stack = self._stack
@@ -186,18 +228,39 @@ class ReplyStream:
                 self._exceeds(f"nested deeper than {MAX_DEPTH} levels")
                 self._n_below += 1
             case 0x7B | 0x5B:  # { [
-                stack.append(_Container(is_object=mark == 0x7B))  # noqa: PLR2004
+                self._n_values += 1
+                counted = (len(self._skeleton), self._n_values, self.n_images)
+                stack.append(_Container(*counted, is_object=mark == 0x7B))  # noqa: PLR2004
             case 0x7D | 0x5D if self._n_below:
                 self._n_below -= 1
             case 0x7D | 0x5D:  # } ]
                 if stack:
-                    stack.pop()
+                    self._end_member(stack.pop(), mark)
             case _ if self._n_below:
                 pass
             case 0x2C if stack:  # , a key follows in an object
                 stack[-1].at_key = stack[-1].is_object
+                self._end_member(stack[-1], mark)
             case 0x3A if stack:  # : a value follows
                 stack[-1].at_key = False
+
+    def _end_member(self, container: _Container, mark: int) -> None:
+        """Leave out the member that ends with this mark, if there are too many like it."""
+        skeleton = self._skeleton
+        container.n_members += 1
+        self._n_values += 1
+        is_much = self._n_values > MANY_VALUES or len(skeleton) > _MUCH_BYTES
+        is_left_out = is_much and container.n_members > _MAX_MEMBERS
+        if is_left_out and container.n_images == self.n_images and self._excess is None:
+            self.is_shortened = True
+            self._n_values = container.n_values
+            del skeleton[container.start :]
+            if mark != _COMMA:
+                if skeleton.endswith(b","):
+                    del skeleton[-1]
+                skeleton.append(mark)
+        container.start, container.n_values = len(skeleton), self._n_values
+        container.n_images = self.n_images
 
     def _exceeds(self, what: str) -> None:
         self._excess = self._excess or what
@@ -279,10 +342,8 @@ class ReplyStream:
             self._decode(_unescape(text))
             self._end_image()
             return stop + 1
-        whole = _WHOLE_ESCAPES.match(text)
-        cut = whole.end() if whole else 0
-        if len(text) - cut >= _UNICODE_ESCAPE_BYTES:
-            cut = len(text)
+        uncut = _UNCUT_ESCAPES.match(text)
+        cut = uncut.end() if uncut else 0
         self._decode(_unescape(text[:cut]))
         self._held = chunk[at + cut :]
         return len(chunk)

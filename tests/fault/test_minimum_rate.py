@@ -22,7 +22,7 @@ from tests.servers import End, FaultServer, drips, http
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncGenerator
     from pathlib import Path
 
 CAT = json.dumps(servers.document(servers.image_part(servers.png("a draft")))).encode()
@@ -141,7 +141,7 @@ async def test_the_time_that_the_disk_takes_is_not_the_networks() -> None:
     body = b"x" * 2_000_000
     impatient = replace(Timeouts(), min_rate_bytes_s=10_000_000, min_rate_over_s=0.3)
 
-    async def nothing() -> AsyncIterator[bytes]:
+    async def nothing() -> AsyncGenerator[bytes, None]:
         yield b"{}"
 
     with FaultServer(lambda _: servers.sends(http(200, body))) as server:

@@ -2,6 +2,7 @@
 
 import json
 import threading
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -64,7 +65,7 @@ def gateway(code: str, message: str = "no") -> dict[str, Any]:
     ],
 )
 async def test_a_wait_that_was_asked_for_is_never_shortened(
-    refusal: Answer, told_s: float, job: Path
+    refusal: Answer, told_s: float, job: Path, tried: Callable[[str, int, str], None]
 ) -> None:
     with FaultServer(servers.once(refusal)) as server:
         ran = await run_job(job, server)
@@ -75,6 +76,7 @@ async def test_a_wait_that_was_asked_for_is_never_shortened(
     assert told_s <= waited_s <= told_s * 1.1 + 2
     assert server.requests == {"cat": 2}
     assert ran.summary.exit_code == 0
+    tried("P40", 1, "told waits")
 
 
 async def test_an_item_that_is_told_to_wait_beyond_max_wait_is_parked_and_asked_again_then(

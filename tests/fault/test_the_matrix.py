@@ -961,15 +961,8 @@ MATRIX: Final[list[Case]] = [
     *meets(22, "a flipped bit", says(b"\x1e" + ZIPPED[1:], headers=GZIP), BAD_REPLY),
     # The picture came whole, with its checksum: it is taken, and what follows is ignored.
     takes(22, "garbage behind gzip", says(ZIPPED + b"garbage", headers=GZIP)),
-    # What had come of a picture is kept of the last attempt, here as well.
-    *meets(
-        23,
-        "gzip bomb",
-        says(bomb(), headers=GZIP),
-        BEYOND_BOUNDS,
-        kept=(0, 1),
-        setting=SMALLEST,
-    ),
+    # What was cut for its size leaves nothing but whole pictures: halves would fill the disk.
+    *meets(23, "gzip bomb", says(bomb(), headers=GZIP), BEYOND_BOUNDS, setting=SMALLEST),
     *(
         one
         for encoding in ("gzip, gzip", "br", "zstd", "xyz")
@@ -980,7 +973,7 @@ MATRIX: Final[list[Case]] = [
             BAD_REPLY,
         )
     ),
-    *meets(25, "endless", endless, BEYOND_BOUNDS, cut=True, kept=(0, 1), setting=SMALLEST),
+    *meets(25, "endless", endless, BEYOND_BOUNDS, cut=True, setting=SMALLEST),
     takes(26, "100 Continue", sends(b"HTTP/1.1 100 Continue\r\n\r\n" + http(200, BODY))),
     takes(
         26, "103 Early Hints", sends(b"HTTP/1.1 103 Hints\r\nLink: </x>\r\n\r\n" + http(200, BODY))

@@ -12,9 +12,10 @@ import binascii
 import json
 import random
 import re
+import time
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given, settings
@@ -22,8 +23,12 @@ from hypothesis import strategies as st
 
 from batchgen.errors import AttemptError
 from batchgen.sanitize import printable
+from batchgen.wire import stream as wire_stream
 from batchgen.wire.reply import ReplyImage, read_reply, why_no_image
 from batchgen.wire.stream import ReplyStream
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 # --- the reference: the whole document at once --------------------------------------------------
 
@@ -367,16 +372,33 @@ def test_any_split_of_any_document_means_what_it_means_at_once(
     assert as_it_arrives(chunks) == at_once(body)
 
 
-@pytest.mark.parametrize("batch", range(5))
-def test_thousands_of_documents_mean_the_same_in_chunks_and_at_once(batch: int) -> None:
+def check_documents(seeds: range) -> None:
     n_pictures = 0
-    for seed in range(batch * 1000, batch * 1000 + 1000):
+    for seed in seeds:
         rng = random.Random(seed)
         body = document(rng)
         meant = at_once(body)
         assert as_it_arrives(cut(body, rng)) == meant, f"seed {seed}"
         n_pictures += meant is not None and bool(meant.final)
-    assert n_pictures > 300, "the generator makes too few pictures to be a test"
+    assert n_pictures > 0.3 * len(seeds), "the generator makes too few pictures to be a test"
+
+
+@pytest.mark.parametrize("batch", range(5))
+def test_thousands_of_documents_mean_the_same_in_chunks_and_at_once(
+    batch: int, tried: Callable[[str, int, str], None]
+) -> None:
+    check_documents(range(batch * 1000, batch * 1000 + 1000))
+    tried("P25", 1000, "documents")
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("batch", range(10))
+def test_a_hundred_thousand_documents_mean_the_same_in_chunks_and_at_once(
+    batch: int, tried: Callable[[str, int, str], None]
+) -> None:
+    check_documents(range((batch + 1) * 10**6, (batch + 1) * 10**6 + 10_000))
+    tried("P25", 10_000, "documents")
 
 
 def test_a_document_cut_at_any_one_place_means_the_same() -> None:
@@ -387,15 +409,45 @@ def test_a_document_cut_at_any_one_place_means_the_same() -> None:
             assert as_it_arrives([body[:place], body[place:]]) == meant, (seed, place)
 
 
-def test_a_document_cut_off_at_any_place_is_neither_whole_nor_accepted() -> None:
+def test_a_document_cut_off_at_any_place_is_neither_whole_nor_accepted(
+    tried: Callable[[str, int, str], None],
+) -> None:
+    n_cut = 0
     for seed in range(20):
         body = document(random.Random(seed)).rstrip()
+        n_cut += len(body)
         for end in range(len(body)):
             stream, sinks = stream_of([body[:end]])
             assert not stream.is_whole, (seed, end)
             with pytest.raises(AttemptError):
                 read_reply(stream.skeleton())
             assert all(sink.faults for sink in sinks[:-1])
+    tried("P24", n_cut, "mutants")
+
+
+def test_documents_of_which_values_are_left_out_hold_the_same_pictures(
+    monkeypatch: pytest.MonkeyPatch, tried: Callable[[str, int, str], None]
+) -> None:
+    monkeypatch.setattr(wire_stream, "MANY_VALUES", 12)
+    monkeypatch.setattr(wire_stream, "_MAX_MEMBERS", 3)
+    n_short = 0
+    for seed in range(1500):
+        rng = random.Random(seed)
+        body = document(rng)
+        meant = at_once(body)
+        stream, sinks = stream_of(cut(body, rng))
+        n_short += stream.is_shortened
+        got = as_it_arrives(cut(body, rng))
+        if meant is None or not meant.images:
+            continue
+        # What is left out holds no picture, and the document that is left is a document. Of a name
+        # that stands twice the last may be left out.
+        assert got is not None, f"seed {seed}"
+        whole = {bytes(sink.data) for sink in sinks if sink.faults == [None]}
+        assert {data for data, _ in meant.images if data is not None} <= whole, f"seed {seed}"
+        assert bool(got.images) >= bool(meant.images), f"seed {seed}"
+    assert n_short > 200, "too little is left out to be a test"
+    tried("P25", 1500, "documents")
 
 
 SPLICES = (
@@ -426,14 +478,31 @@ SPLICES = (
 )
 
 
+NAMES = (b'"inlineData"', b'"inline_data"', b'"data"', b'"text"', b'"thought"', b'"parts"')
+VALUES = (b"null", b"true", b"[]", b"{}", b"-1", b"1e999", b'"x"', b'"0"', b"false", b"5", b"NaN")
+
+
+def swapped(body: bytes, words: tuple[bytes, ...], rng: random.Random) -> bytes:
+    """The body with another word in place of one of these, if there is one."""
+    there = [found for word in words for found in re.finditer(re.escape(word), body)]
+    if not there:
+        return body
+    found = rng.choice(there)
+    return body[: found.start()] + rng.choice(words) + body[found.end() :]
+
+
 def mutant(rng: random.Random) -> bytes:
     """A document with a few things done to it that no sane sender does."""
     body = bytearray(document(rng))
     for _ in range(rng.randrange(1, 4)):
         place = rng.randrange(len(body) + 1)
-        match rng.randrange(6):
+        match rng.randrange(8):
             case 0 if place < len(body):
                 body[place] ^= 1 << rng.randrange(8)
+            case 6:
+                body[:] = swapped(bytes(body), NAMES, rng)
+            case 7:
+                body[:] = swapped(bytes(body), VALUES, rng)
             case 1:
                 body[place:place] = rng.choice(SPLICES)
             case 2:
@@ -459,28 +528,50 @@ def with_escapes_put_right(body: bytes) -> bytes:
     return re.sub(known, lambda m: m[0] if m[1] else b"?", body, flags=re.DOTALL)
 
 
-@pytest.mark.parametrize("batch", range(5))
-def test_mutants_give_an_attempt_error_or_the_very_picture_that_is_in_them(batch: int) -> None:
+def check_mutants(seeds: range) -> None:
     n_accepted = 0
-    for seed in range(batch * 2000, batch * 2000 + 2000):
+    for seed in seeds:
         rng = random.Random(~seed)
         body = mutant(rng)
+        began_s = time.thread_time()
         got = as_it_arrives(cut(body, rng))
+        assert time.thread_time() - began_s < 1, f"seed {seed} takes too long"
         if got is None or got.final is None:
             continue
         meant = at_once(body) or at_once(with_escapes_put_right(body))
         assert meant is not None, f"seed {seed}: refused at once, accepted in chunks"
         assert got.final == meant.final, f"seed {seed}"
         n_accepted += 1
-    assert n_accepted > 100, "too few mutants survive to be a test"
+    assert n_accepted > 0.05 * len(seeds), "too few mutants survive to be a test"
+
+
+@pytest.mark.parametrize("batch", range(5))
+def test_mutants_give_an_attempt_error_or_the_very_picture_that_is_in_them(
+    batch: int, tried: Callable[[str, int, str], None]
+) -> None:
+    check_mutants(range(batch * 2000, batch * 2000 + 2000))
+    tried("P24", 2000, "mutants")
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("batch", range(10))
+def test_a_hundred_thousand_mutants_give_an_attempt_error_or_the_very_picture_that_is_in_them(
+    batch: int, tried: Callable[[str, int, str], None]
+) -> None:
+    check_mutants(range((batch + 1) * 10**6, (batch + 1) * 10**6 + 10_000))
+    tried("P24", 10_000, "mutants")
 
 
 @pytest.mark.parametrize("seed", range(2))
-def test_mutants_split_anywhere_mean_what_they_mean_unsplit(seed: int) -> None:
+def test_mutants_split_anywhere_mean_what_they_mean_unsplit(
+    seed: int, tried: Callable[[str, int, str], None]
+) -> None:
     for offset in range(1500):
         rng = random.Random(1_000_000 * (seed + 1) + offset)
         body = mutant(rng)
         assert as_it_arrives([body]) == as_it_arrives(cut(body, rng)), (seed, offset)
+    tried("P24", 1500, "mutants")
 
 
 @given(st.binary(max_size=200))

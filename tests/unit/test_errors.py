@@ -40,6 +40,7 @@ DRAWN_BELOW: dict[type[BatchgenError], type[BatchgenError]] = {
     errors.UnknownHost: errors.Unreachable,
     errors.OutOfFiles: errors.Unreachable,
     errors.Unterminated: errors.BadReply,
+    errors.TooLarge: errors.BadReply,
     errors.PromptBlocked: errors.Blocked,
 }
 TREE = (errors.__doc__ or "").splitlines()

@@ -6,7 +6,7 @@ import json
 import random
 import re
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import example, given
@@ -29,6 +29,9 @@ from batchgen.errors import (
 )
 from batchgen.model import Outcome
 from batchgen.wire.fault import MAX_FAULT_BYTES, read_fault, request_id
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 GOOGLE = "type.googleapis.com/google.rpc."
 HTML = b"<!DOCTYPE html><html><head><title>502 Bad Gateway</title></head><body>x</body></html>"
@@ -440,10 +443,13 @@ AN_HOUR_AGO = "Sat, 21 Nov 2026 02:00:00 GMT"
     ],
     ids=lambda value: str(value)[:60],
 )
-def test_the_wait_is_what_the_value_of_a_header_tells(told: str, wait_s: float | None) -> None:
+def test_the_wait_is_what_the_value_of_a_header_tells(
+    told: str, wait_s: float | None, tried: Callable[[str, int, str], None]
+) -> None:
     error = read_fault(429, {"Retry-After": told, "Date": DATE}, b"")
     assert isinstance(error, RateLimited)
     assert error.wait_s == wait_s
+    tried("P40", 1, "told waits")
 
 
 @pytest.mark.parametrize(
@@ -476,11 +482,12 @@ def test_the_wait_is_what_the_value_of_a_header_tells(told: str, wait_s: float |
     ids=str,
 )
 def test_the_wait_is_the_longest_that_any_header_tells(
-    headers: dict[str, str], wait_s: float | None
+    headers: dict[str, str], wait_s: float | None, tried: Callable[[str, int, str], None]
 ) -> None:
     error = read_fault(429, headers, b"")
     assert isinstance(error, RateLimited)
     assert error.wait_s == wait_s
+    tried("P40", 1, "told waits")
 
 
 def test_dates_at_the_ends_of_time_are_no_defect() -> None:
@@ -531,11 +538,14 @@ def test_a_date_beside_it_counts_before_our_own_clock() -> None:
     ],
     ids=lambda value: str(value)[:60],
 )
-def test_the_wait_in_the_body_is_a_duration_or_nothing(delay: Any, wait_s: float | None) -> None:
+def test_the_wait_in_the_body_is_a_duration_or_nothing(
+    delay: Any, wait_s: float | None, tried: Callable[[str, int, str], None]
+) -> None:
     body = google(429, "RESOURCE_EXHAUSTED", "m", retry_info(delay))
     error = read_fault(429, {}, json.dumps(body).encode())
     assert isinstance(error, RateLimited)
     assert error.wait_s == wait_s
+    tried("P40", 1, "told waits")
 
 
 @pytest.mark.parametrize(

@@ -21,14 +21,17 @@ from batchgen.errors import (
     RateLimited,
     ServerError,
     TextOnly,
+    TooLarge,
     Unauthorized,
 )
+from batchgen.wire import stream
 from batchgen.wire.reply import MAX_TEXT_CHARS, Reply, read_reply, why_no_image
 from batchgen.wire.stream import (
     MAX_DEPTH,
     MAX_IMAGES,
     MAX_SKELETON_BYTES,
     MAX_STRING_BYTES,
+    MAX_VALUES,
     ReplyStream,
 )
 
@@ -346,15 +349,85 @@ def test_many_long_strings_are_shortened_further_and_cost_no_picture() -> None:
     assert got.reply.final is not None
 
 
-def test_what_is_no_string_meets_the_bound_on_the_skeleton() -> None:
+def test_a_number_without_end_meets_the_bound_on_the_skeleton() -> None:
     picture = json.dumps(answer(image()))[1:].encode()
-    got = Received(b'{"x":[' + b"1," * MAX_SKELETON_BYTES + b"1]," + picture, 1 << 16)
+    digits = b"1" * (MAX_SKELETON_BYTES + MAX_STRING_BYTES)
+    got = Received(b'{"x":[' + digits + b"]," + picture, 1 << 16)
     assert not got.stream.is_whole
     assert len(got.stream.skeleton()) < 1 << 16
     with pytest.raises(BadReply) as caught:
         got.stream.end()
     assert caught.value.tries == 0
     assert [(bytes(sink.data), sink.closed) for sink in got.sinks] == [(b"AAA", True)]
+
+
+MANY: dict[str, bytes] = {
+    "numbers": b"[" + b"1," * 50_000 + b"1]",
+    "spaced numbers": b"[ " + b"1 ,\n " * 30_000 + b"1 ]",
+    "objects": b"[" + b'{"t":0},' * 20_000 + b"{}]",
+    "members": b"{" + b'"t":[0],' * 20_000 + b'"t":1}',
+    "names": b"{" + b",".join(b'"%d":1' % n for n in range(25_000)) + b"}",
+    "words": b"[" + (b'"' + b"so " * 300 + b'",') * 3000 + b"0]",
+    "lists in lists": b"[" + (b"[" + b"1," * 500 + b"1],") * 60 + b"[]]",
+    "white space": b"[" + b" \t\r\n" * 2_000_000 + b"1]",
+}
+
+
+@pytest.mark.parametrize("many", [pytest.param(value, id=name) for name, value in MANY.items()])
+def test_of_very_many_values_the_last_are_left_out_and_no_picture(
+    many: bytes,
+) -> None:
+    said = answer(image("QQ=="), {"x": 1}, image("Qg=="), {"text": "and"}, finishReason="STOP")
+    whole = json.dumps({**said, "usageMetadata": {"totalTokenCount": 5}}).encode()
+    for body in (
+        b'{"x":' + many + b"," + whole[1:],
+        whole[:-1] + b',"x":' + many + b"}",
+        whole.replace(b'{"x": 1}', many),
+        whole.replace(b'{"x": 1}', b'{"x":' + many + b"}"),
+    ):
+        got = Received(body, 10_007)
+        skeleton = got.stream.skeleton()
+        assert len(skeleton) < 2_200_000
+        assert sum(skeleton.count(mark) for mark in (b",", b"{", b"[")) < MAX_VALUES
+        assert isinstance(json.loads(skeleton), dict)
+        assert got.stream.is_shortened or many is MANY["white space"]
+        assert [bytes(sink.data) for sink in got.sinks] == [b"A", b"B"]
+        reply = got.reply
+        assert [(one.index, one.role) for one in reply.images] == [(0, "draft"), (1, "final")]
+        assert reply.finish_reason == "STOP"
+        assert reply.usage == {"totalTokenCount": 5}
+
+
+def test_very_many_values_that_cannot_be_left_out_are_refused_at_the_end() -> None:
+    few = b"[" + b"1," * 90 + b"1]"
+    tree = b"[" + (b"[" + (few + b",") * 90 + b"1],") * 8 + b"1]"
+    picture = json.dumps(answer(image()))[1:].encode()
+    got = Received(b'{"x":' + tree + b"," + picture, 1 << 16)
+    with pytest.raises(BadReply, match="40,000 values") as caught:
+        got.stream.end()
+    assert caught.value.tries == 0
+    assert [(bytes(sink.data), sink.closed) for sink in got.sinks] == [(b"AAA", True)]
+
+
+def test_structure_without_end_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stream, "MAX_MARKS", 10_000)
+    Received(b"[" * 10_000)
+    with pytest.raises(TooLarge) as caught:
+        Received(b"[" * 10_001)
+    assert (caught.value.tries, caught.value.billed) == (0, "maybe")
+
+
+def test_a_usage_or_a_grounding_without_end_is_not_kept_and_that_is_told() -> None:
+    counts = {"modality": "TEXT", "tokenCount": 20}
+    grounding = {"webSearchQueries": ["cats" * 2000] * 20}
+    body = answer(image(), groundingMetadata=grounding)
+    body["usageMetadata"] = {"totalTokenCount": 5, "promptTokensDetails": [counts] * 500}
+    reply = Received(body).reply
+    assert reply.final is not None
+    assert (reply.usage, reply.grounding) == (None, None)
+    assert reply.note == (
+        "its usageMetadata is too large to be one; its groundingMetadata is too large to be kept"
+    )
 
 
 def test_nesting_is_taken_to_its_bound_and_no_further() -> None:
@@ -535,3 +608,11 @@ def test_words_from_the_service_are_fit_for_a_log_line() -> None:
     error = why_no_image(Reply(finish_reason="IMAGE_SAFETY", finish_message=message))
     assert error.message.isprintable()
     assert len(error.message) < 500
+
+
+@pytest.mark.parametrize("step", [1, 3, 7, 35, 38, 41, None])
+def test_a_malformed_escape_is_one_wherever_the_text_is_cut_behind_it(step: int | None) -> None:
+    data = r"data:image\/png;base6\u003{\u002CQ\u0055FC"
+    body = b'{"candidates":[{"content":{"parts":[{"inlineData":{"data":"%b"}}]}}]}' % data.encode()
+    got = Received(body, step)
+    assert [(bytes(sink.data), sink.fault) for sink in got.sinks] == [(b"AAB", None)]

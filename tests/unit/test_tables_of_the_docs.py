@@ -42,6 +42,7 @@ from batchgen.references import ReferenceLibrary, read_reference
 from batchgen.retry import Retries
 from batchgen.timeouts import Timeouts
 from batchgen.transport import Transport, translate
+from batchgen.transport.body import MAX_ANSWER_BYTES, check_size
 from batchgen.wire import fault, reply
 from batchgen.wire.camel import camelised
 from batchgen.wire.fault import read_fault
@@ -469,6 +470,7 @@ def network() -> Iterator[Case]:
     deep, page = ReplyStream(without_sinks), ReplyStream(without_sinks)
     deep.feed(b"[" * 101)
     yield Case(caught(deep.end), ("100 levels",))
+    yield Case(caught(partial(check_size, MAX_ANSWER_BYTES + 1)), ("512 MiB",))
     yield Case(caught(partial(page.feed, b"<html>")), ("web page", "200"))
     yield Case(BadReply("damaged"), ("compression",))
 
