@@ -296,7 +296,7 @@ class Runner:
         """
         self._make_root(stack)
         draft = self.directory / f".items.{self.run_id}.tmp"
-        stack.callback(lambda: draft.unlink(missing_ok=True))
+        stack.callback(_remove_if_there, draft)
         intake = Intake(manifest, self._references, draft, self._go_on, self._secrets)
         await asyncio.to_thread(
             intake.read,
@@ -683,6 +683,11 @@ def _since(limits: Limits, budget: Budget, now: datetime) -> str | None:
 def _remove_if_empty(directory: Path) -> None:
     with suppress(OSError):
         directory.rmdir()
+
+
+def _remove_if_there(file: Path) -> None:
+    with suppress(OSError):  # on a disk that can only be read it never was there
+        file.unlink()
 
 
 def _tell_nobody(_event: Event) -> None:

@@ -41,6 +41,10 @@ class SmallDisk:
         (self.path / "ballast").unlink(missing_ok=True)
         _mount("-o", f"remount,size={n_bytes}", str(self.path))
 
+    def make_read_only(self) -> None:
+        """Let nobody write to it any more, as a disk that had errors may be mounted."""
+        _mount("-o", "remount,ro", str(self.path))
+
 
 @contextmanager
 def small_disk(path: Path, n_bytes: int, *options: str) -> Iterator[SmallDisk]:

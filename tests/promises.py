@@ -103,7 +103,7 @@ PROMISES: Final = {
     ),
     "P16": Promise(
         "Too few open files, or a place that cannot be written, is told before anything is sent.",
-        {"places": 4},
+        {"places": 8},
     ),
     "P17": Promise(
         "The API key is in nothing that a run writes, prints or shows to the system.",
