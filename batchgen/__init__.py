@@ -5,7 +5,8 @@
     intake       depend-  limits/  references/   attempt  settle    ledger     export   known_models
     selection    encies   retry    conversation           store/    recorder  verify
                  forecast budget
-                 filing   breakers
+                 takeover breakers
+                 filing
                  course
 
 Everything that a program may rely on is in `__all__`:

@@ -26,6 +26,7 @@ import msgspec
 from batchgen.clock import Clock
 from batchgen.errors import store_errors
 from batchgen.model import Attempt, ImageFile, Item, content_key
+from batchgen.store.broken import Broken
 from batchgen.store.history import History, Name, turn_names
 from batchgen.store.images import sha256_of
 from batchgen.store.inside import refuse_links
@@ -111,12 +112,14 @@ class Search:
     Attributes:
         marked_items: Gives the items of the job, each with the content key that it has by all that
             is known, and whether it is selected; called several times.
+        broken: The pictures that were found not to be what was made.
         any_model: A picture will do that another model made of the same.
     """
 
     layout: Layout
     history: History
     marked_items: Callable[[], Iterable[tuple[Item, bool]]]
+    broken: Broken = field(default_factory=Broken)
     any_model: bool = False
 
     def filings(self) -> list[Filing]:
@@ -235,6 +238,8 @@ class Search:
         if not self.history.has_files(past.last, self.layout.root):
             return None
         picture = past.last.images[0]
+        if self.broken.names(picture, self.layout.root):
+            return None
         is_there = picture.role == "final" or (self.layout.root / picture.path).is_file()
         return picture if is_there else None
 

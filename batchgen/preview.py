@@ -225,7 +225,8 @@ def _filings(
         return zip(map(lineage.resolved, items()), selection.marks(items), strict=True)
 
     any_model = "model" in options.get("ignore_change", ())
-    return Search(layout, history, marked_items, any_model=any_model).filings()
+    broken = Broken.read(layout.broken)
+    return Search(layout, history, marked_items, broken, any_model=any_model).filings()
 
 
 @dataclass(slots=True)

@@ -7,7 +7,6 @@ Runner(job)
 """
 
 import asyncio
-import math
 import random
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -34,7 +33,6 @@ from batchgen.ending import (
     EXIT_BY_SIGNAL,
     EXIT_LEFT,
     EXIT_OVER_COST,
-    EXIT_OVER_TIME,
     Ending,
     exit_code,
 )
@@ -45,8 +43,8 @@ from batchgen.errors import (
     StoreError,
     store_errors,
 )
-from batchgen.events import Event, RunBegan, Stopping, Ticked, Warned
-from batchgen.filing import Filer, Filing, Search, finish_filings
+from batchgen.events import Event, RunBegan, Stopping, Warned
+from batchgen.filing import Filer
 from batchgen.forecast import forecast
 from batchgen.intake import Intake
 from batchgen.limits import Demand, Limiter, Limits, Out
@@ -62,7 +60,7 @@ from batchgen.options import (
     read_choice,
     read_limits,
 )
-from batchgen.plan import Agenda, Redo, refuse_to_overwrite
+from batchgen.plan import Agenda, Redo
 from batchgen.pool import Journey, Pool
 from batchgen.provider import Provider
 from batchgen.recorder import Recorder
@@ -85,16 +83,15 @@ from batchgen.store.ledger import End, Ledger, Run
 from batchgen.store.lock import OutputLock
 from batchgen.store.parts import Writer
 from batchgen.store.room import Room
+from batchgen.takeover import Takeover
 from batchgen.timeouts import Timeouts
 from batchgen.transport import Transport, tls_context
-from batchgen.wording import counted
+from batchgen.watch import Watch
 
 if TYPE_CHECKING:
     from batchgen.references.fetch import Fetcher
 
-_TICK_S = 1.0
 _N_SETTLING = 8
-_LOOK_AT_THE_CLOCK_S = 30.0
 
 
 class Runner:
@@ -226,7 +223,16 @@ class Runner:
 
     async def results(self) -> AsyncIterator[Result]:
         """Make what is to be made; yield each item as it ends, in order of completion."""
-        beside = [asyncio.create_task(self._tick()), asyncio.create_task(self._end_in_time())]
+        watch = Watch(
+            self._clock,
+            self._budget,
+            self._began_s,
+            self._limiter,
+            lambda: self._pool.n_waiting,
+            self.stop,
+            self._tell,
+        )
+        beside = [asyncio.create_task(watch.tick()), asyncio.create_task(watch.end_in_time())]
         try:
             with self._scrubbing():
                 async for result in self._pool.run(self._course.take):
@@ -356,36 +362,27 @@ class Runner:
             settings.acceptance,
             self._made,
         )
-        history = read_past(
-            self._layout, self._warn, since=_since(self._limits, self._budget, self._began_at)
-        )
-        await asyncio.to_thread(finish_filings, self._layout, history)
-        search = Search(
+        since = _since(self._limits, self._budget, self._began_at)
+        warnings: list[str] = []
+        history = await asyncio.to_thread(read_past, self._layout, warnings.append, since=since)
+        for warning in warnings:
+            self._warn(warning)
+        takeover = await Takeover.look(
             self._layout,
             history,
-            partial(self._resolved_items, history),
+            self._selection,
             any_model="model" in self._options.get("ignore_change", ()),
+            is_afresh=self._redo.done,
         )
-        filings = [] if self._redo.done else await asyncio.to_thread(search.filings)
-        refuse_to_overwrite(
-            self._items,
-            history,
-            self._layout,
-            filed={one.name[0] for one in filings},
-            vacated={one.vacates for one in filings},
-        )
-        await self._sum_up_the_last_run(history)
         ledger = await stack.enter_async_context(
             Ledger(self._layout.segment(self.run_id), self._secrets)
         )
         self._recorder = Recorder(self._layout, ledger, history, settler, self._tell)
         self._filer = Filer(self._layout, history, ledger, self.run_id, self._clock)
         await ledger.append(self._run_line(manifest, provider))
-        was_killed = bool(history.unfinished)
-        await self._recover(settings.retries)
-        if was_killed and not self._redo.done:  # it may have had its picture all the same
-            filings = await asyncio.to_thread(search.filings)
-        await self._file(search, filings)
+        recovery = Recovery(self._layout, settler, settings.retries, self._rng)
+        await takeover.settle(recovery, self._recorder, self.stop)
+        await takeover.file(self._filer, self._tell)
         self._open_limits(settings.retries)
         writer = await stack.enter_async_context(Writer(self._stop_for_disk))
         room = await stack.enter_async_context(Room(self._layout.parts, writer, self._warn))
@@ -467,46 +464,10 @@ class Runner:
     def _give_up_model(self, model: str, out: Out) -> None:
         self._course.give_up_model(model, out)  # there is none yet when the limits are opened
 
-    def _resolved_items(self, history: History) -> Iterator[tuple[Item, bool]]:
-        """The items with the keys that they have by what is known, and whether each is selected."""
-        lineage = read_lineage(self._layout, history)
-        marks = self._selection.marks(self._items)
-        return zip(map(lineage.resolved, self._items()), marks, strict=True)
-
-    async def _file(self, search: Search, filings: list[Filing]) -> None:
-        """Give what was made already to the items that ask for it now."""
-        n_moved, n_copied = await self._filer.file_all(search, filings)
-        if n_moved:
-            self._tell(Warned(f"{counted(n_moved, 'picture')} moved to the names they have now"))
-        if n_copied:
-            self._tell(
-                Warned(f"{counted(n_copied, 'picture')} copied to items that ask for them too")
-            )
-
     def _made(self, path: str) -> str | None:
         """The SHA-256 of what was made last under a path; None for what shall be kept."""
         sha256 = self._recorder.history.made_at(path)
         return None if sha256 in self._redo.marked.values() else sha256
-
-    async def _sum_up_the_last_run(self, history: History) -> None:
-        """Write the summary of a run that was killed when it had ended, and not told it yet."""
-        last = max(history.ends, default=None)
-        if last is None or last != max(history.runs, default=None):
-            return
-        if not (self._layout.runs / f"{last}.json").exists():
-            await asyncio.to_thread(rebuild, self.directory)
-
-    async def _recover(self, retries: Retries) -> None:
-        """Write the lines that a killed run did not live to write."""
-        recorder = self._recorder
-        recovery = Recovery(self._layout, recorder.settler, retries, self._rng)
-        ends = recovery.ends(recorder.history)
-        while (step := await asyncio.to_thread(next, ends, None)) is not None:
-            end, decision = step
-            await recorder.write(end, decision)
-            if decision == "stop" and end.error is not None:
-                self.stop.ask(end.error.message, end.error)
-        await asyncio.to_thread(recovery.clear_parts)
 
     def _transport(self, provider: Provider, key: Hidden, timeouts: Timeouts) -> Transport:
         return Transport(
@@ -566,41 +527,6 @@ class Runner:
 
     def _warn(self, told: str) -> None:
         self._tell(Warned(f"warning: {self._secrets.redact(told)}"))
-
-    async def _tick(self) -> None:
-        """Tell once a second that time goes by: a picture takes long, and nothing else happens."""
-        limiter = self._limiter
-        while True:
-            await asyncio.sleep(_TICK_S)
-            self._tell(
-                Ticked(
-                    n_in_flight=limiter.n_in_flight,
-                    limit=limiter.concurrency,
-                    n_retrying=self._pool.n_waiting,
-                    cooling=limiter.cooling,
-                )
-            )
-
-    async def _end_in_time(self) -> None:
-        """Stop the run when its time is over; what is under way may end."""
-        while (left_s := self._time_left_s()) > 0:
-            if math.isinf(left_s):
-                return
-            # In pieces: while a machine sleeps its clock goes on, and a timer may not.
-            await self._clock.sleep(min(left_s, _LOOK_AT_THE_CLOCK_S))
-        self.stop.ask(
-            "the time is over (max_duration or deadline); run again for what is left",
-            exit_code=EXIT_OVER_TIME,
-        )
-
-    def _time_left_s(self) -> float:
-        """Seconds until the run may start nothing new any more; infinite without a bound."""
-        left_s = math.inf
-        if (longest_s := self._budget.max_duration_s) is not None:
-            left_s = longest_s - (self._clock.monotonic_s() - self._began_s)
-        if (deadline_at := self._budget.deadline_at) is not None:
-            left_s = min(left_s, (deadline_at - self._clock.now()).total_seconds())
-        return left_s
 
     # --- the end ------------------------------------------------------------------------------
 

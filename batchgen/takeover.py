@@ -1,0 +1,124 @@
+"""What earlier runs left, as the run that comes after them takes it over.
+
+look      what a killed run had begun to file is ended; what belongs elsewhere now is found
+settle    calls without an outcome get their lines
+file      what was made already goes to whoever asks for it now
+"""
+
+import asyncio
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Self
+
+from batchgen.dependencies import read_lineage
+from batchgen.events import Event, Warned
+from batchgen.filing import Filer, Filing, Search, finish_filings
+from batchgen.model import Item
+from batchgen.plan import refuse_to_overwrite
+from batchgen.recorder import Recorder
+from batchgen.recovery import Recovery
+from batchgen.report import rebuild
+from batchgen.selection import Selection
+from batchgen.stop import Stop
+from batchgen.store.broken import Broken
+from batchgen.store.expanded import read_items
+from batchgen.store.history import History
+from batchgen.store.layout import Layout
+from batchgen.wording import counted
+
+
+@dataclass(slots=True)
+class Takeover:
+    """A job's directory between two runs; nothing is sent.
+
+    Attributes:
+        is_afresh: All is made anew, whatever there is.
+    """
+
+    layout: Layout
+    history: History
+    selection: Selection
+    search: Search
+    is_afresh: bool
+    _filings: list[Filing] = field(default_factory=list)
+
+    @classmethod
+    async def look(
+        cls,
+        layout: Layout,
+        history: History,
+        selection: Selection,
+        *,
+        any_model: bool,
+        is_afresh: bool,
+    ) -> Self:
+        """End what a killed run had begun to file, and find what belongs elsewhere now.
+
+        Raises:
+            UsageError: A picture would take the place of another item's.
+            StoreError: The disk failed.
+        """
+        await asyncio.to_thread(finish_filings, layout, history)
+
+        def marked_items() -> Iterator[tuple[Item, bool]]:
+            lineage = read_lineage(layout, history)
+            marks = selection.marks(items)
+            return zip(map(lineage.resolved, items()), marks, strict=True)
+
+        def items() -> Iterable[Item]:
+            return read_items(layout.items)
+
+        broken = Broken.read(layout.broken)
+        search = Search(layout, history, marked_items, broken, any_model=any_model)
+        takeover = cls(layout, history, selection, search, is_afresh)
+        await asyncio.to_thread(takeover._find)
+        refuse_to_overwrite(
+            items,
+            history,
+            layout,
+            filed={one.name[0] for one in takeover._filings},
+            vacated={one.vacates for one in takeover._filings},
+        )
+        await takeover._sum_up_the_last_run()
+        return takeover
+
+    async def settle(self, recovery: Recovery, recorder: Recorder, stop: Stop) -> None:
+        """Write the lines that a killed run did not live to write, and clear away its parts.
+
+        Raises:
+            StoreError: The disk failed.
+        """
+        was_killed = False
+        ends = recovery.ends(self.history)
+        while (step := await asyncio.to_thread(next, ends, None)) is not None:
+            was_killed = True
+            end, decision = step
+            await recorder.write(end, decision)
+            if decision == "stop" and end.error is not None:
+                stop.ask(end.error.message, end.error)
+        await asyncio.to_thread(recovery.clear_parts)
+        if was_killed:  # what was wanted may have been among it
+            await asyncio.to_thread(self._find)
+
+    async def file(self, filer: Filer, tell: Callable[[Event], None]) -> None:
+        """Give what was made already to the items that ask for it now.
+
+        Raises:
+            StoreError: The disk failed; the next run sees it through.
+        """
+        n_moved, n_copied = await filer.file_all(self.search, self._filings)
+        if n_moved:
+            tell(Warned(f"{counted(n_moved, 'picture')} moved to the names they have now"))
+        if n_copied:
+            tell(Warned(f"{counted(n_copied, 'picture')} copied to items that ask for the same"))
+
+    def _find(self) -> None:
+        self._filings = [] if self.is_afresh else self.search.filings()
+
+    async def _sum_up_the_last_run(self) -> None:
+        """Write the summary of a run that was killed when it had ended, and not told it yet."""
+        last = max(self.history.ends, default=None)
+        if last is None or last != max(self.history.runs, default=None):
+            return
+        if not (self.layout.runs / f"{last}.json").exists():
+            await asyncio.to_thread(rebuild, self.layout.root)
