@@ -298,7 +298,7 @@ def test_an_answer_that_was_whole_is_finished_locally_and_nothing_is_sent(
 
 
 @pytest.mark.parametrize("renamed", [False, True], ids=["not renamed yet", "renamed already"])
-def test_an_answer_that_was_whole_is_finished_in_the_folder_that_its_item_had(
+def test_an_answer_that_was_whole_is_finished_where_its_item_had_its_picture_and_then_moved(
     tmp_path: Path, *, renamed: bool
 ) -> None:
     item = {"id": "big cat", "prompt": "cat", "tags": {"kind": "pets/big"}}
@@ -313,7 +313,12 @@ def test_an_answer_that_was_whole_is_finished_in_the_folder_that_its_item_had(
     [attempt] = ledgers.attempts(directory)
     assert (attempt["decision"], attempt["recovered"]) == ("done", True)
     assert [image["path"] for image in attempt["images"]] == ["images/pets_big/big cat.png"]
-    assert (directory / "images/pets_big/big cat.png").read_bytes() == servers.png("cat 1")
+    [filed] = ledgers.filed(directory)
+    assert (filed["moved_from"], filed["path"]) == (
+        "images/pets_big/big cat.png",
+        "images/other/big cat.png",
+    )
+    assert (directory / "images/other/big cat.png").read_bytes() == servers.png("cat 1")
     ledgers.check_directory(directory, ended=False)
 
 

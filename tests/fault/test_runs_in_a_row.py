@@ -52,13 +52,14 @@ async def test_a_signal_with_items_left_ranks_above_what_had_stopped_the_run_bef
     tmp_path: Path,
 ) -> None:
     job = write_job(tmp_path / "job.jsonl", ["0", "a", "b", "c"], limits={"concurrency": 2})
-    released = threading.Event()
+    b_has_left, released = threading.Event(), threading.Event()
 
     def answers(asked: Asked) -> Answer:
         if asked.prompt == "0":
             return servers.draws(asked)
         if asked.prompt == "a":
-            return servers.refuses(401)
+            return servers.waits_for(b_has_left, servers.refuses(401))
+        b_has_left.set()
         return servers.waits_for(released, servers.draws(asked))
 
     def then_interrupt(event: batchgen.Event) -> None:
@@ -99,10 +100,14 @@ async def test_no_picture_is_written_over_that_of_another_item(tmp_path: Path) -
         other = {"id": "b", "prompt": "Bear", "tags": {"sku": "a"}}
         items = [{**first, "tags": {"sku": "z"}}, other]
         write_job(job, items, output={"name": "{sku}"})
+        only_b = Selection(only=("b",))  # what is not selected stays where it is
         with pytest.raises(UsageError, match=r"images/a\.png is the picture of 'a', and 'b' would"):
-            await run_job(job, server)
-    assert server.requests == {"Apple": 1}
-    assert (ran.directory / "images/a.png").read_bytes() == servers.png("Apple 1")
+            await run_job(job, server, selection=only_b)
+        assert server.requests == {"Apple": 1}
+        assert (ran.directory / "images/a.png").read_bytes() == servers.png("Apple 1")
+        await run_job(job, server)  # and else makes room
+    assert server.requests == {"Apple": 1, "Bear": 1}
+    assert (ran.directory / "images/z.png").read_bytes() == servers.png("Apple 1")
 
 
 async def test_what_is_skipped_is_not_done(tmp_path: Path) -> None:
