@@ -78,7 +78,8 @@ def _measure(scenario: Scenario, rounds: int | None) -> Table:
     """All rounds of one scenario."""
     is_limited = isinstance(scenario, Limited)
     n_rounds = rounds or (_LIMITED_ROUNDS if is_limited else _ROUNDS)
-    parent, place = output_parent(scenario.disk_bytes)
+    on_disk = isinstance(scenario, Calls) and scenario.on_disk
+    parent, place = output_parent(scenario.disk_bytes, on_disk=on_disk)
     day = datetime.now(UTC).date().isoformat()
     measured_with = (day, f"{n_rounds} round{'s' * (n_rounds > 1)}", *describe())
     runs: dict[str, list[Measured]] = {name: [] for name in scenario.contenders}

@@ -27,13 +27,25 @@ def describe() -> tuple[str, ...]:
     )
 
 
-def output_parent(needed_bytes: int) -> tuple[Path, str]:
-    """Where images go, and what to call that place: tmpfs if it has room."""
+def output_parent(needed_bytes: int, *, on_disk: bool = False) -> tuple[Path, str]:
+    """Where images go, and what to call that place: tmpfs if it has room, unless disks matter."""
+    if on_disk:
+        parent = Path(tempfile.gettempdir()).resolve()
+        return parent, f"the temporary directory ({_file_system(parent)})"
     if _MEMORY_DISK.is_dir() and os.access(_MEMORY_DISK, os.W_OK):
         if shutil.disk_usage(_MEMORY_DISK).free > needed_bytes + _MARGIN_BYTES:
             return _MEMORY_DISK, "tmpfs"
         return Path(tempfile.gettempdir()), "the temporary directory (tmpfs has no room)"
     return Path(tempfile.gettempdir()), "the temporary directory (no tmpfs)"
+
+
+def _file_system(path: Path) -> str:
+    """The type of the file system of a directory."""
+    mounts = Path("/proc/self/mounts")
+    if not mounts.exists():
+        return "of an unknown type"
+    types = {Path(words[1]): words[2] for words in map(str.split, mounts.read_text().splitlines())}
+    return next(types[place] for place in (path, *path.parents) if place in types)
 
 
 def _cores() -> int:

@@ -12,6 +12,8 @@ _LABELS: Final = {
     "usual_script": "usual script (aiohttp, `await r.json()`, base64)",
     "orjson_pybase64": "the same with orjson and pybase64",
     "google_genai": "google-genai, asynchronous",
+    "sync_a_line": "the same with a sync for each line of the ledger",
+    "no_syncs": "the same without any sync: not durable",
     "validate": "batchgen validate",
     "json_loads": "`json.loads` a line, ids into a set",
     "yaml_load": "`yaml.load(…, CSafeLoader)`",

@@ -15,6 +15,7 @@ MAX_PEAK_RSS_BYTES: Final = 150 * MB
 MIN_LINES_PER_S: Final = 250_000
 MAX_LINES_RSS_BYTES: Final = 200 * MB
 MAX_YAML_S: Final = 4.0
+SYNC_CONTENDERS: Final = ("batchgen", "sync_a_line", "no_syncs")
 TRAFFIC_CONTENDERS: Final = ("batchgen_told", "batchgen_auto", "patient_script")
 MIN_USED: Final = 0.9
 MAX_REFUSED: Final = 0.05
@@ -45,6 +46,7 @@ class Calls:
             request is answered at once, so `n` is one more than a multiple of `concurrency`.
         n_references: How many images each request carries.
         reference_bytes: The size of each.
+        on_disk: Whether the output goes to a disk, though there may be a tmpfs.
     """
 
     name: str
@@ -57,6 +59,7 @@ class Calls:
     reference_bytes: int = 0
     goal: Goal | None = None
     contenders: tuple[str, ...] = CONTENDERS
+    on_disk: bool = False
 
     @property
     def bytes_a_call(self) -> int:
@@ -199,6 +202,23 @@ SCENARIOS: Final[tuple[Scenario, ...]] = (
         image_bytes=2000,
         n_references=14,
         reference_bytes=5 * MB,
+    ),
+    Calls(
+        name="syncs",
+        title="1,000 replies of 2 kB, 64 at once, with and without grouped syncs, on a disk",
+        n=1000,
+        concurrency=64,
+        image_bytes=2000,
+        contenders=SYNC_CONTENDERS,
+        on_disk=True,
+    ),
+    Calls(
+        name="syncs-tmpfs",
+        title="The same on tmpfs, where a sync costs nothing but its way through a thread",
+        n=1000,
+        concurrency=64,
+        image_bytes=2000,
+        contenders=SYNC_CONTENDERS,
     ),
     Readings(
         name="read-jsonl",

@@ -17,6 +17,7 @@ from batchgen.wire.request import (
     ModelContent,
     RequestBody,
     asked_size,
+    asks_for_thoughts,
     build_body,
     endpoint_path,
 )
@@ -461,3 +462,28 @@ async def test_only_what_is_read_is_encoded() -> None:
 )
 def test_a_model_is_one_component_of_the_path(model: str, path: str) -> None:
     assert endpoint_path(model) == path
+
+
+@pytest.mark.parametrize(
+    ("asked", "is_true"),
+    [
+        ({"prompt": "p"}, False),
+        ({"prompt": "p", "include_thoughts": True}, True),
+        ({"prompt": "p", "include_thoughts": False, "image_size": "2K"}, False),
+        ({"prompt": "p", "extra": {"generationConfig": {"seed": 1}}}, False),
+        (
+            {
+                "prompt": "p",
+                "extra": {"generationConfig": {"thinkingConfig": {"includeThoughts": True}}},
+            },
+            True,
+        ),
+        ({"request": {"generationConfig": {"thinkingConfig": {"includeThoughts": True}}}}, True),
+        ({"request": {"generationConfig": {"thinkingConfig": "none"}}}, False),
+        ({"request": {"generationConfig": None}}, False),
+    ],
+)
+def test_thoughts_are_asked_for_wherever_an_item_says_so(
+    asked: dict[str, Any], *, is_true: bool
+) -> None:
+    assert asks_for_thoughts(Item(id="a", model="m", **asked)) is is_true

@@ -1,0 +1,23 @@
+"""batchgen as it would be if it did not group: each line of the ledger waits for its own sync."""
+
+import asyncio
+from typing import Final
+
+from batchgen.store.ledger import Ledger, Line
+from benchmarks.contenders import batchgen
+from benchmarks.work import Work
+
+_append: Final = Ledger.append
+_turns: Final = asyncio.Lock()
+
+
+async def _append_alone(self: Ledger, *lines: Line) -> None:
+    async with _turns:
+        for line in lines:
+            await _append(self, line)
+
+
+def run(work: Work) -> None:
+    """Run the job as batchgen does, but for that."""
+    Ledger.append = _append_alone  # type: ignore[method-assign]
+    batchgen.run(work)
