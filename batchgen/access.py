@@ -116,7 +116,7 @@ def _variable(provider: Provider) -> str | None:
 def _from_file(file: str | Path) -> str:
     """The key in a file, without the white space around it.
 
-    The file is not named to anybody: it may be the key itself, given in its place by mistake.
+    One that is not there is not named: it may be the key itself, given in its place by mistake.
     """
     try:
         with Path(file).open("rb") as opened:
@@ -124,9 +124,10 @@ def _from_file(file: str | Path) -> str:
             key = opened.read(_MAX_KEY_FILE_BYTES).decode("utf-8", "replace").strip()
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or "no file is called so"
-        raise UsageError(f"the key file cannot be read: {reason}") from None
+        named = f" {file}" if os.path.exists(file) else ""  # noqa: PTH110 - raises nothing
+        raise UsageError(f"the key file{named} cannot be read: {reason}") from None
     if not key:
-        raise UsageError("the key file is empty")
+        raise UsageError(f"the key file {file} is empty")
     return key
 
 

@@ -118,7 +118,8 @@ def test_a_signal_makes_nobody_tell_the_key(
         if how == (signal.SIGINT,):
             released.set()
         elif how[1:]:  # two at once may come as one
-            until(lambda: _ends_by(run, how[1]), "its end")
+            threading.Event().wait(1)
+            run.signal(how[1])
         done = run.end()
         released.set()
     assert done.code == code
@@ -155,11 +156,6 @@ def test_a_key_from_a_file_shows_in_no_process_list_and_in_no_output(
     assert not canary.found_in(environment)  # a file leaves it out of there as well
     check(canary, done, tmp_path)
     tried("P17", 1, WHAT)
-
-
-def _ends_by(run: Started, number: signal.Signals) -> bool:
-    run.signal(number)
-    return run.process.poll() is not None
 
 
 def _is_there(path: Path) -> bool:

@@ -87,7 +87,7 @@ def test_a_host_called_emulator_is_asked_with_a_key_of_its_own(
 def test_an_empty_key_file_is_called_that(tmp_path: Path) -> None:
     file = tmp_path / "key"
     file.write_text(" \n")
-    with pytest.raises(UsageError, match="key file is empty"):
+    with pytest.raises(UsageError, match="key is empty"):
         find_key(HOST, file)
 
 
