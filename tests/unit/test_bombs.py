@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from batchgen.manifest.nodes import YamlError, compose
+from batchgen.manifest.nodes import Place, YamlError, compose
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -150,3 +150,11 @@ def test_what_fills_the_memory_without_an_alias_is_better_written_as_jsonl() -> 
     with pytest.raises(YamlError, match="more than 1,000,000 values in YAML: write it as JSONL"):
         compose(row * 101)
     assert compose(row * 9).root is not None
+
+
+def test_a_mapping_of_more_keys_than_anybody_writes_is_refused_at_the_first_too_many() -> None:
+    keys = [f"k{n}: v\n" for n in range(10_001)]
+    assert compose("".join(keys[:10_000])).root is not None
+    with pytest.raises(YamlError, match="a mapping of more than 10,000 keys") as caught:
+        compose("".join(keys))
+    assert caught.value.place == Place(10_001, 1)
