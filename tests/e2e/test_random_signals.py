@@ -23,7 +23,7 @@ SEED = 20261121
 SLOWEST_S = 0.5  # of the answers of the server
 GRACE_S = 1.0
 # What a process takes to end, and a machine that is busy with something else.
-LATE_S = 1.0 + 3.0
+LATE_S = 1.0 + 6.0
 ITEMS_A_SIGNAL = 20
 
 
