@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
+pytestmark = pytest.mark.reliability
+
 CAT = json.dumps(servers.document(servers.image_part(png("a cat")))).encode()
 HEAD = http(200, b"", length=len(CAT))
 CHUNKED = servers.chunked(b"", terminated=False)
