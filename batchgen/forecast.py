@@ -20,12 +20,14 @@ class Forecast:
         n_settled: Items that failed for good before, or build on one that did.
         todo_by_model: Items that are to be made.
         planned_usd: What those should cost; None if some price is unknown.
+        is_idle: There is nothing to do for any item, not even to say that it is skipped.
     """
 
     n_reused: int = 0
     n_settled: int = 0
     todo_by_model: Counter[str] = field(default_factory=Counter)
     planned_usd: Decimal | None = Decimal(0)
+    is_idle: bool = True
 
     @property
     def n_todo(self) -> int:
@@ -54,6 +56,7 @@ def forecast(
     """
     told = Forecast()
     for step in steps:
+        told.is_idle = told.is_idle and isinstance(step, Settled)
         match step:
             case Settled(_, last):
                 told.n_reused += last.outcome is Outcome.IMAGE

@@ -8,7 +8,7 @@ Runner(job)
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, contextmanager, suppress
 from dataclasses import asdict, replace
@@ -278,9 +278,9 @@ class Runner:
             self._secrets.scrub(error)
             raise
 
-    def _new_agenda(self) -> Agenda:
+    def _new_agenda(self, items: Iterable[Item] | None = None) -> Agenda:
         return Agenda(
-            self._items(),
+            self._items() if items is None else items,
             self._recorder.history,
             self.directory,
             self._redo,
@@ -419,7 +419,7 @@ class Runner:
             is_anew=self._redo.done,
         )
         self._course = Course(
-            self._new_agenda(),
+            self._new_agenda(() if self._forecast.is_idle else None),
             caller,
             self._recorder,
             self._filer,
@@ -576,6 +576,8 @@ class Runner:
 
     def _statuses(self) -> dict[Status, int]:
         counts: dict[Status, int] = {"done": 0, "failed": 0, "skipped": 0, "pending": 0}
+        if self._forecast.is_idle and self._limit is None:
+            return {**counts, "done": self._forecast.n_reused, "failed": self._forecast.n_settled}
         history = self._recorder.history
         lineage = read_lineage(self._layout, history)
         marks = self._selection.marks(self._items)

@@ -72,13 +72,14 @@ class Takeover:
         search = Search(layout, history, marked_items, broken, any_model=any_model)
         takeover = cls(layout, history, selection, search, is_afresh)
         await asyncio.to_thread(takeover._find)
-        refuse_to_overwrite(
-            items,
-            history,
-            layout,
-            filed={one.name[0] for one in takeover._filings},
-            vacated={one.vacates for one in takeover._filings},
-        )
+        if search.n_wanted:
+            refuse_to_overwrite(
+                items,
+                history,
+                layout,
+                filed={one.name[0] for one in takeover._filings},
+                vacated={one.vacates for one in takeover._filings},
+            )
         await takeover._sum_up_the_last_run()
         return takeover
 
