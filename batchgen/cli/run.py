@@ -153,7 +153,7 @@ def run(
     watch = observer(style, is_verbose=verbose)
     runner = Runner(job, on_event=watch, **options)
     try:
-        summary = run_local(runner, grace_s=grace)
+        summary = run_local(runner, grace_s=grace, ends_process=True)
     finally:
         watch.close()
     if as_json:

@@ -18,14 +18,20 @@ from batchgen.runner import Runner
 GRACE_S: Final = 120.0
 
 
-def run_local(runner: Runner, *, grace_s: float = GRACE_S) -> Summary:
+def run_local(runner: Runner, *, grace_s: float = GRACE_S, ends_process: bool = False) -> Summary:
     """Run to the end and return the summary.
 
     The first SIGINT or SIGTERM asks the run to stop: nothing new is sent, and what is under way
     may end within `grace_s`. The second gives up at once. Either way everything is recorded.
+
+    Args:
+        runner: Has not been entered.
+        grace_s: Seconds.
+        ends_process: The process ends with the run. A signal that comes after that is let pass:
+            it would stop nothing, and take away the last words and the exit code.
     """
     raise_file_limit()
-    return asyncio.run(_run(runner, grace_s))
+    return asyncio.run(_run(runner, grace_s, ends_process=ends_process))
 
 
 def raise_file_limit() -> None:
@@ -37,8 +43,8 @@ def raise_file_limit() -> None:
             resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
-async def _run(runner: Runner, grace_s: float) -> Summary:
-    with _signals(runner, grace_s):
+async def _run(runner: Runner, grace_s: float, *, ends_process: bool) -> Summary:
+    with _signals(runner, grace_s, ends_process=ends_process):
         try:
             async with runner:
                 async for _ in runner.results():
@@ -51,8 +57,11 @@ async def _run(runner: Runner, grace_s: float) -> Summary:
 
 
 @contextmanager
-def _signals(runner: Runner, grace_s: float) -> Iterator[None]:
-    """First signal asks, second insists; the handlers that were there come back afterwards."""
+def _signals(runner: Runner, grace_s: float, *, ends_process: bool) -> Iterator[None]:
+    """First signal asks, second insists; the handlers that were there come back afterwards.
+
+    Unless the process ends with the run, and nothing is left for them to stop.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield  # signals are the main thread's, and whoever runs it looks after them
         return
@@ -77,7 +86,7 @@ def _signals(runner: Runner, grace_s: float) -> Iterator[None]:
             timer.cancel()
         for number in numbers:
             loop.remove_signal_handler(number)
-            signal.signal(number, before[number])
+            signal.signal(number, signal.SIG_IGN if ends_process else before[number])
 
 
 def run(

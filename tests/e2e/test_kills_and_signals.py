@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from tests import ledgers, servers
-from tests.commands import Started, batchgen, started, until
+from tests.commands import ROOT, Started, batchgen, started, until
 from tests.runs import KEY, write_job
 from tests.servers import Answer, Asked, FaultServer
 
@@ -172,6 +172,41 @@ def test_a_signal_while_a_retry_waits_ends_the_run_without_it(tmp_path: Path, tr
     assert server.n_requests == 1
     ledgers.check_directory(tmp_path / "job")
     assert ledgers.results(tmp_path / "job")["cat"]["status"] == "pending"
+    tried("P13", 1, "signals")
+
+
+SLOW_END = """
+import pathlib, time
+import batchgen.cli.run as here
+told = here.closing
+
+def closing(*arguments):
+    pathlib.Path("ended").touch()
+    time.sleep(1)
+    return told(*arguments)
+
+here.closing = closing
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_after_the_end_of_the_run_changes_nothing_of_what_it_says(
+    number: signal.Signals, job: Path, tried: Tried
+) -> None:
+    place = job.parent
+    (place / "sitecustomize.py").write_text(SLOW_END.replace('"ended"', repr(f"{place}/ended")))
+    where = ("-o", place, "--json", "--progress", "none")
+    env = {"COMETAPI_KEY": KEY, "PYTHONPATH": f"{place}:{ROOT}"}
+    with (
+        FaultServer(servers.draws) as server,
+        started("run", job, *where, "--base-url", server.url, **env) as run,
+    ):
+        until((place / "ended").exists, "the end of the run")
+        run.signal(number)
+        run.signal(number)
+        done = run.end()
+    assert (done.code, done.json["exit_code"]) == (0, 0)
+    assert done.last_line.startswith("12/12 done")
     tried("P13", 1, "signals")
 
 
