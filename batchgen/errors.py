@@ -409,7 +409,10 @@ class MissingReference(AttemptError):
 
 
 class SkippedDependency(AttemptError):
-    """An item that this one builds on ended without a picture; nothing was sent."""
+    """An item that this one builds on, or one that asks for the same, ended without a picture.
+
+    Nothing was sent.
+    """
 
     outcome = Outcome.SKIPPED_DEPENDENCY
 
