@@ -19,7 +19,7 @@ from batchgen.manifest.yaml_faults import fault
 MAX_YAML_BYTES: Final = 64 << 20
 MAX_DEPTH: Final = 64
 # A node takes about 600 bytes once it is read. What has more is a bomb, or better as JSON Lines.
-MAX_KEYS: Final = 10_000
+MAX_KEYS: Final = 50_000
 MAX_NODES: Final = 1_000_000
 TOO_DEEP: Final = f"nested deeper than {MAX_DEPTH} levels"
 _MAX_DIGITS: Final = 300  # beyond, Python takes long over a number that no service takes
