@@ -1,7 +1,7 @@
 """`output.name` through the command: pictures in folders, run after run."""
 
 import shutil
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import pytest
 
@@ -64,7 +64,11 @@ def test_pictures_lie_in_the_folders_that_the_job_names(
     assert emulated.n_requests == n_sent
 
 
-def test_another_name_makes_nothing_again_and_leaves_pictures_where_they_are(
+def in_folder(folder: str) -> dict[str, str]:
+    return {name: f"images/{folder}{PurePosixPath(path).name}" for name, path in PATHS.items()}
+
+
+def test_another_name_makes_nothing_again_and_moves_the_pictures(
     emulated: EmulatorProcess, job: Path
 ) -> None:
     run(job, emulated)
@@ -75,7 +79,7 @@ def test_another_name_makes_nothing_again_and_leaves_pictures_where_they_are(
     assert done.code == 0, done.err
     directory = job.parent / "output/shop"
     ledgers.check_directory(directory)
-    assert paths(directory) == {**PATHS, "new": "images/by id/new.png"}
+    assert paths(directory) == {**in_folder("by id/"), "new": "images/by id/new.png"}
     assert (done.json["items"]["reused"], emulated.n_requests) == (6, n_sent + 1)
 
 
@@ -88,7 +92,7 @@ def test_a_picture_that_is_gone_is_made_again_where_the_job_says_now(
     job.write_text(job.read_text("utf-8").replace("{sku}/{id}", "{id}"), "utf-8")
     assert run(job, emulated).code == 0
     ledgers.check_directory(directory)
-    assert paths(directory) == {**PATHS, "film": "images/film.png"}
+    assert paths(directory) == in_folder("")
 
 
 def test_what_failed_is_made_into_the_folders_of_its_job(

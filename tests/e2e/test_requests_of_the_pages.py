@@ -300,7 +300,9 @@ def test_a_body_that_is_run_as_the_page_spells_it_arrives_in_one_spelling(
     expected = [
         (endpoint(example.model), as_recorded(normalised(body))) for example, body in spelt.values()
     ]
-    assert in_order(arrived(emulated)) == in_order(expected)
+    # What two of them ask for alike is sent once, and both have the picture.
+    once = [one for n, one in enumerate(expected) if one not in expected[:n]]
+    assert in_order(arrived(emulated)) == in_order(once)
     first_of: dict[str, bytes] = {}
     for identity, (example, _) in spelt.items():
         assert pixels(pictures[identity]) == example.pixels, identity

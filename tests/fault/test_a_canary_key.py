@@ -18,8 +18,8 @@ from typing import Any, Final, TypeAlias
 
 import pytest
 
-from batchgen import Event, Runner, UsageError
-from batchgen.errors import AttemptError
+from batchgen import Event, Runner
+from batchgen.errors import AttemptError, JobError
 from batchgen.limits import Limiter
 from batchgen.provider import Auth, Provider
 from batchgen.recorder import Recorder
@@ -578,9 +578,9 @@ async def test_an_item_that_holds_the_key_is_refused_before_anything_is_sent(
         {"id": "a", "prompt": "p", "extra": {"x": {one.canary.key: 1}}},
     ):
         job = write_job(tmp_path / "job.jsonl", ["fine", item])
-        with FaultServer(servers.draws) as server, pytest.raises(UsageError) as raised:
+        with FaultServer(servers.draws) as server, pytest.raises(JobError) as raised:
             await run_job(job, server)
-        assert "item 'a' holds the API key" in str(raised.value)
+        assert "job.jsonl:3:1: items[a]: it holds the API key" in str(raised.value)
         assert not one.canary.found_in(f"{raised.value!r} {raised.value}")
         assert server.n_connections == 0
         assert not (tmp_path / "output").exists() or not list((tmp_path / "output").iterdir())

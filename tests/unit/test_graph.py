@@ -77,9 +77,9 @@ def test_copies_of_an_item_with_a_mistake_are_not_missed() -> None:
 def test_a_chain_of_a_hundred_thousand_is_walked_in_no_time() -> None:
     n_items = 100_000
     graph = graph_of({f"i{n}": [f"i{n + 1}"] if n + 1 < n_items else [] for n in range(n_items)})
-    start = time.perf_counter()
+    start = time.process_time()
     assert graph.faults() == {}
-    assert time.perf_counter() - start < 2.5  # 0.2 s; walked with reversed dicts, minutes
+    assert time.process_time() - start < 2.5  # 0.2 s; walked with reversed dicts, minutes
 
 
 def test_a_long_circle_is_shown_by_its_beginning() -> None:
