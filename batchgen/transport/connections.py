@@ -44,6 +44,13 @@ class _Connection(ResponseHandler):
         self.is_silent = True
         super().set_response_params(*args, **kwargs)
 
+    def close(self) -> None:
+        """Close; at once where a part of the request is unsent, which a server may never take."""
+        if self.transport is not None and self.transport.get_write_buffer_size():
+            self.abort()
+        else:
+            super().close()
+
     def data_received(self, data: bytes) -> None:
         """Take what arrives."""
         self.is_silent = False
