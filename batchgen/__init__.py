@@ -3,7 +3,7 @@
     job file ──> plan ──> pool ──> transport ──> wire ──> store ──> ledger ──> report and cost
     manifest/    plan     pool     transport/    wire/    answer    store/     report/  cost
     intake       depend-  limits/  references/   attempt  settle    ledger     export   known_models
-    selection    encies   retry    conversation           store/    recorder  verify
+    selection    encies   retry    conversation           store/    recorder  verify   preview
                  forecast budget
                  takeover breakers
                  filing

@@ -3,6 +3,8 @@
 A line marks one picture of an item: `{"item":"hero","sha256":"…","mark":"redo","note":"…"}`. Of
 several lines about an item the last one counts. A mark is about the picture that was looked at, by
 its SHA-256: once another one has been made, it is done with.
+
+Source: docs/adr/0014.
 """
 
 from pathlib import Path

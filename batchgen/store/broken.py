@@ -4,6 +4,8 @@ An instruction, not a record: what was made is the ledger's to say. A line count
 the ledger still has that picture for that path, and the file is still as `verify` saw it. So a
 picture is never made twice for one finding, and one that was put back from a backup is not made
 at all; nobody has to take lines away.
+
+Source: docs/adr/0014.
 """
 
 import os

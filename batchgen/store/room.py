@@ -7,6 +7,8 @@ other programs have written meanwhile. A killed process leaves nothing: the file
 descriptor.
 
 Where the system cannot set room aside, the free space is looked at instead.
+
+Source: docs/adr/0013.
 """
 
 import asyncio
