@@ -397,9 +397,10 @@ class KilledError(BaseException):
     """Nothing runs after it, as after a kill."""
 
 
+@pytest.mark.reliability
 @pytest.mark.parametrize("n", range(1, 40))
 async def test_a_kill_while_pictures_are_moved_loses_none(
-    n: int, tmp_path: Path, server: FaultServer, monkeypatch: pytest.MonkeyPatch
+    n: int, tmp_path: Path, server: FaultServer, monkeypatch: pytest.MonkeyPatch, tried: Any
 ) -> None:
     words = [{"id": "a", "prompt": "one"}, {"id": "b", "prompt": "two"}, {"id": "c", "prompt": "3"}]
     renamed = [
@@ -438,3 +439,4 @@ async def test_a_kill_while_pictures_are_moved_loses_none(
     assert {name: data for name, data in pictures(ran).items() if name in expected} == expected
     assert ran.summary.items.done == 4
     assert not list((ran.directory / ".parts").iterdir())
+    tried("P1", 1, "kill points")

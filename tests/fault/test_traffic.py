@@ -228,6 +228,7 @@ async def test_an_outage_that_lasts_stops_the_run_after_few_requests(tmp_path: P
     assert "within retries.patience (20m00s)" in str(ran.summary.stop_reason)
 
 
+@pytest.mark.reliability
 async def test_a_thousand_items_survive_an_outage_of_a_minute_at_the_cost_of_few_requests(
     tmp_path: Path, tried: Tried
 ) -> None:

@@ -11,6 +11,8 @@ from batchgen import JobError, UsageError
 from tests.runs import KEY, run_job, write_job
 from tests.servers import HOST, End, FaultServer, draws, http, sends
 
+pytestmark = pytest.mark.reliability
+
 Tried: TypeAlias = Callable[[str, int, str], None]
 
 WHAT = "redirects and addresses"
