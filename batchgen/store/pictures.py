@@ -194,7 +194,11 @@ def make_room(layout: Layout, path: Path, find_made: FindMade) -> str | None:
 
     Returns:
         Where it lies now; None if nothing had to be kept.
+
+    Raises:
+        StoreError: A folder on the way is a link: what lies behind it is not the job's.
     """
+    refuse_links(layout.root, [path.parent])
     try:
         found = path.lstat()
     except FileNotFoundError:

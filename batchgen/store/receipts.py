@@ -4,6 +4,7 @@ From then on until the `attempt` line a run may be killed. The receipt lies besi
 and lets the next run finish the answer without asking, and paying, again.
 """
 
+import errno
 import hashlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -95,5 +96,7 @@ def _read_receipts(directory: Path, name: str) -> Iterator[Receipt]:
         except (FileNotFoundError, UnicodeDecodeError, RecursionError, msgspec.MsgspecError):
             continue
         except OSError as error:
+            if error.errno == errno.EINVAL:  # no file at all: none of ours, and cleared away
+                continue
             raise StoreError.of(error, path) from error
         yield receipt

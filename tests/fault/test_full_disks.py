@@ -259,8 +259,8 @@ def test_a_disk_that_refuses_a_write_costs_no_picture_that_is_not_listed(
         full = run(job, server, tmp_path / "output")
         assert disk.n_refused
         assert full is None or full.exit_code == 12
-        # Those under way were announced by then, in the write that was refused at the latest.
-        assert server.n_requests <= announced_by_then[0]
+        # Those under way were announced by then, or in the write that was going on beside it.
+        assert server.n_requests <= announced_by_then[0] + 1
         n_before = server.n_requests
         disk.is_mended = True
         rest = run(job, server, tmp_path / "output")
