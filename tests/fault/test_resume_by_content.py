@@ -111,6 +111,19 @@ async def test_a_new_output_name_moves_what_is_there(tmp_path: Path, server: Fau
     assert (server.n_requests, len(filed(third))) == (2, 2)
 
 
+async def test_a_name_that_a_picture_has_left_is_free(tmp_path: Path, server: FaultServer) -> None:
+    def item(name: str, sku: str) -> Json:
+        return {"id": name, "prompt": name, "tags": {"sku": sku}}
+
+    output = {"name": "{sku}"}
+    for sku in ("A", "B"):
+        await run_job(job_of(tmp_path, item("cat", sku), output=output), server)
+    job = job_of(tmp_path, item("cat", "B"), item("owl", "A"), output=output)
+    ran = await run_job(job, server)
+    assert server.requests == {"cat": 1, "owl": 1}
+    assert set(pictures(ran)) == {"A.png", "B.png"}
+
+
 async def test_a_new_tag_provider_limit_or_price_makes_nothing_again(
     tmp_path: Path, server: FaultServer
 ) -> None:
