@@ -1,12 +1,13 @@
 """What was made already goes to whoever asks for it now: to renamed items, and to twins.
 
     find_filings    job × ledger -> Filing…                  what belongs where, moved or copied
-    Filer.file      held -> `filed` in the ledger -> placed  the pictures follow
-    finish_filings  what a killed run had written down and not placed yet
+    Filer.file      held and noted -> `filed` in the ledger -> placed
+    finish_filings  what a killed run had noted and not placed yet
 
 A picture is held under a second name in `.parts/` before the ledger says where it belongs, and let
-go of when it lies there: so two items may change places, and whenever the process is killed, each
-picture that the ledger names is in its place or is put there by the next run.
+go of when it lies there: so two items may change places. What they are held for is noted as a
+whole before the ledger has any of it: so whenever the process is killed, either nothing has moved
+yet, or the next run writes and places all that is left.
 
 Source: docs/adr/0012.
 """
@@ -18,6 +19,7 @@ from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Se
 from contextlib import suppress
 from dataclasses import dataclass, field
 from decimal import Decimal
+from itertools import islice
 from pathlib import Path
 from typing import Final
 
@@ -31,7 +33,15 @@ from batchgen.store.history import History, Name, turn_names
 from batchgen.store.images import sha256_of
 from batchgen.store.inside import refuse_links
 from batchgen.store.layout import Layout
-from batchgen.store.ledger import Filed, Ledger, read_lines, segments, sync_directory, sync_file
+from batchgen.store.ledger import (
+    Filed,
+    Ledger,
+    append_late,
+    read_lines,
+    segments,
+    sync_directory,
+    sync_file,
+)
 from batchgen.store.pictures import make_directory, make_room
 from batchgen.store.replace import replaced
 
@@ -267,17 +277,40 @@ class _Shelf:
     history: History
 
     def hold(self, lines: Iterable[Filed]) -> None:
-        """Give pictures a second name, which outlives whatever takes the first."""
+        """Give pictures a second name, which outlives whatever takes the first; note what for.
+
+        The note is durable before the ledger has any of it: of pictures that take each other's
+        places, the lines of some alone would leave the others without one.
+        """
         with store_errors(self.layout.parts):
-            for line in lines:
-                picture = line.made.images[0]
-                if picture.path != line.path:
-                    _link(self.layout.root / picture.path, self._held(picture.sha256))
-                    make_room(self.layout, self.layout.root / line.path, self.history.made_at)
-                    content = self.layout.turn(line.made.item, line.made.turn, "json")
-                    if content.is_file():
-                        _link(content, self._held_content(picture.sha256))
+            with replaced(self.note) as file:
+                for line in lines:
+                    self._hold(line)
+                    file.write(msgspec.json.encode(line) + b"\n")
+                file.flush()
+                sync_file(file.fileno())
             sync_directory(self.layout.parts)
+
+    def _hold(self, line: Filed) -> None:
+        picture = line.made.images[0]
+        if picture.path == line.path:
+            return
+        _link(self.layout.root / picture.path, self._held(picture.sha256))
+        make_room(self.layout, self.layout.root / line.path, self.history.made_at)
+        content = self.layout.turn(line.made.item, line.made.turn, "json")
+        if content.is_file():
+            _link(content, self._held_content(picture.sha256))
+
+    @property
+    def note(self) -> Path:
+        """What the pictures are held for."""
+        return self.layout.parts / "filed.jsonl"
+
+    def noted(self) -> Iterator[Filed]:
+        """The lines that were noted, in their order."""
+        for _, line in read_lines(self.note):
+            if isinstance(line, Filed):
+                yield line
 
     def _held(self, sha256: str) -> Path:
         return self.layout.parts / f"{sha256}{_HELD}"
@@ -306,6 +339,8 @@ class _Shelf:
                 # Whoever came to lie there since has written it down.
                 if old is not None and self.history.was_written_by(move.source, old):
                     (root / old).unlink(missing_ok=True)
+            # Without a note nobody looks for what is held.
+            self.note.unlink(missing_ok=True)
             for move in moves:
                 self._held_content(move.sha256).unlink(missing_ok=True)
                 self._held(move.sha256).unlink(missing_ok=True)
@@ -364,17 +399,15 @@ class Filer:
 
     async def _file(self, filings: Sequence[Filing]) -> None:
         shelf = _Shelf(self.layout, self.history)
+        await asyncio.to_thread(shelf.hold, map(self._line, filings))
         moves: list[_Move] = []
-        for begin in range(0, len(filings), _AT_ONCE):
-            lines = [self._line(one) for one in filings[begin : begin + _AT_ONCE]]
-            moves += [_Move.of(line) for line in lines if line.path != line.made.images[0].path]
-            await asyncio.to_thread(shelf.hold, lines)
-        for begin in range(0, len(filings), _AT_ONCE):
-            lines = [self._line(one) for one in filings[begin : begin + _AT_ONCE]]
+        noted = shelf.noted()
+        while lines := list(islice(noted, _AT_ONCE)):
             begins = await self.ledger.append(*lines)
             for line, place in zip(lines, begins, strict=True):
                 self.history.apply(line, self.history.place_in(self.ledger.path, place))
             await asyncio.to_thread(shelf.write_words, lines)
+            moves += _moves(lines)
         await asyncio.to_thread(shelf.place, moves)
 
     def _line(self, filing: Filing) -> Filed:
@@ -400,20 +433,31 @@ class Filer:
         )
 
 
+def _moves(lines: Iterable[Filed]) -> Iterator[_Move]:
+    return (_Move.of(line) for line in lines if line.path != line.made.images[0].path)
+
+
 def finish_filings(layout: Layout, history: History) -> None:
-    """Place what a killed run had written down; what it only held is let go of.
+    """End what a killed run had noted; what it only held is let go of.
 
     Raises:
         StoreError: The disk failed.
     """
-    held = {path.stem for path in layout.parts.glob(f"*{_HELD}")}
-    if not held:
+    shelf = _Shelf(layout, history)
+    if not shelf.note.is_file() or not (paths := segments(layout.ledger)):
         return
-    *_, killed = segments(layout.ledger)
-    lines = (line for _, line in read_lines(killed) if isinstance(line, Filed))
-    # Of a place only the last word counts.
-    last = {line.path: line for line in lines if line.made.images[0].sha256 in held}
-    _Shelf(layout, history).place([_Move.of(line) for line in last.values()])
+    killed = paths[-1]
+    written = {_name(line) for _, line in read_lines(killed) if isinstance(line, Filed)}
+    unwritten = [line for line in shelf.noted() if _name(line) not in written]
+    for line, place in zip(unwritten, append_late(killed, unwritten), strict=True):
+        history.apply(line, history.place_in(killed, place))
+    with store_errors(layout.root):
+        shelf.write_words(shelf.noted())
+    shelf.place(list(_moves(shelf.noted())))
+
+
+def _name(line: Filed) -> tuple[str, ...]:
+    return (line.item, line.key, line.path, line.at)
 
 
 def _link(path: Path, other: Path) -> None:

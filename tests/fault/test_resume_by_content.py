@@ -1,5 +1,6 @@
 """What a run makes again, and what it does not: by what is asked for, never by names."""
 
+import errno
 import json
 import os
 from collections import Counter
@@ -10,8 +11,10 @@ from typing import Any
 
 import pytest
 
-from batchgen.errors import UsageError
+from batchgen import filing
+from batchgen.errors import StoreError, UsageError
 from batchgen.plan import Redo
+from batchgen.store.ledger import Filed, Ledger, Line
 from tests import ledgers, servers
 from tests.runs import Json, Ran, run_job, write_job
 from tests.servers import FaultServer, draws, refuses
@@ -410,7 +413,7 @@ class KilledError(BaseException):
     """Nothing runs after it, as after a kill."""
 
 
-@pytest.mark.parametrize("n", range(1, 40))
+@pytest.mark.parametrize("n", range(1, 48))
 async def test_a_kill_while_pictures_are_moved_loses_none(
     n: int, tmp_path: Path, server: FaultServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -451,3 +454,54 @@ async def test_a_kill_while_pictures_are_moved_loses_none(
     assert {name: data for name, data in pictures(ran).items() if name in expected} == expected
     assert ran.summary.items.done == 4
     assert not list((ran.directory / ".parts").iterdir())
+
+
+def shifted(by: int) -> list[str | Json]:
+    """Items that are called by their place, behind as many new ones."""
+    new: list[str | Json] = [{"id": f"line-{n}", "prompt": f"new {n}"} for n in range(by)]
+    return [*new, *({"id": f"line-{n + by}", "prompt": f"old {n}"} for n in range(6))]
+
+
+async def test_a_kill_between_the_lines_of_pictures_that_follow_each_other_loses_none(
+    tmp_path: Path, server: FaultServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await run_job(job_of(tmp_path, *shifted(0)), server)
+    job = job_of(tmp_path, *shifted(1))
+    append, appended = Ledger.append, 0
+
+    async def append_twice(self: Ledger, *lines: Line) -> list[int]:
+        nonlocal appended
+        appended += isinstance(lines[0], Filed)
+        if appended > 2:
+            raise KilledError
+        return await append(self, *lines)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(filing, "_AT_ONCE", 2)
+        patched.setattr(Ledger, "append", append_twice)
+        with pytest.raises(KilledError):
+            await run_job(job, server, whole=False)
+    ran = await run_job(job, server, whole=False)
+    assert (server.n_requests, ran.summary.items.done, len(filed(ran))) == (7, 7, 6)
+    assert not list((ran.directory / ".parts").iterdir())
+
+
+async def test_a_disk_that_is_full_amid_lines_of_pictures_loses_none(
+    tmp_path: Path, server: FaultServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await run_job(job_of(tmp_path, *shifted(0)), server)
+    job = job_of(tmp_path, *shifted(1))
+    write = os.write
+
+    def write_half(descriptor: int, data: bytes) -> int:
+        if not bytes(data[:30]).startswith(b'{"event":"filed"'):
+            return write(descriptor, data)
+        write(descriptor, data[: len(data) // 2])
+        raise OSError(errno.ENOSPC, "full")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "write", write_half)
+        with pytest.raises(StoreError):
+            await run_job(job, server, whole=False)
+    ran = await run_job(job, server, whole=False)
+    assert (server.n_requests, ran.summary.items.done, len(filed(ran))) == (7, 7, 6)
