@@ -124,7 +124,7 @@ class Search:
             is known, and whether it is selected; called several times.
         broken: The pictures that were found not to be what was made.
         any_model: A picture will do that another model made of the same.
-        n_wanted: How many turns lacked their picture when it looked last.
+        wanted: Ids of the items that lacked a picture when it looked last.
     """
 
     layout: Layout
@@ -132,14 +132,14 @@ class Search:
     marked_items: Callable[[], Iterable[tuple[Item, bool]]]
     broken: Broken = field(default_factory=Broken)
     any_model: bool = False
-    n_wanted: int = 0
+    wanted: frozenset[str] = frozenset()
 
     def filings(self) -> list[Filing]:
         """Find them. Nothing is changed.
 
         Cost: a `stat` for each item; if any lacks its picture, the ledger is read once more.
         """
-        self.n_wanted = 0
+        self.wanted = frozenset()
         if self.history.is_empty:
             return []
         found: list[Filing] = []
@@ -148,7 +148,7 @@ class Search:
             if is_selected:
                 for turn, name in enumerate(turn_names(item), 1):
                     self._look(item, turn, name, found, wanted)
-        self.n_wanted = len(wanted)
+        self.wanted = frozenset(one.name[0] for one in wanted)
         return self._without_overwriting([*found, *self._matched(wanted)])
 
     def _look(

@@ -372,7 +372,7 @@ class Runner:
             history,
             self._selection,
             any_model="model" in self._options.get("ignore_change", ()),
-            is_afresh=self._redo.done,
+            redo=self._redo,
         )
         ledger = await stack.enter_async_context(
             Ledger(self._layout.segment(self.run_id), self._secrets)

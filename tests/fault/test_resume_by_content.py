@@ -14,6 +14,7 @@ import pytest
 from batchgen import filing
 from batchgen.errors import StoreError, UsageError
 from batchgen.plan import Redo
+from batchgen.selection import Selection
 from batchgen.store.ledger import Filed, Ledger, Line
 from tests import ledgers, servers
 from tests.runs import Json, Ran, run_job, write_job
@@ -125,6 +126,31 @@ async def test_a_name_that_a_picture_has_left_is_free(tmp_path: Path, server: Fa
     ran = await run_job(job, server)
     assert server.requests == {"cat": 1, "owl": 1}
     assert set(pictures(ran)) == {"A.png", "B.png"}
+
+
+@pytest.mark.parametrize("how", ["force", "redo"])
+async def test_what_is_made_again_takes_no_other_pictures_place(
+    how: str, tmp_path: Path, server: FaultServer
+) -> None:
+    def job(*skus: str) -> Path:
+        items = [
+            {"id": f"i-{n}", "prompt": f"p{n}", "tags": {"sku": s}} for n, s in enumerate(skus)
+        ]
+        return job_of(tmp_path, *items, output={"name": "{sku}"})
+
+    first = await run_job(job("A", "B"), server)
+    picture = results(first)["i-0"]["images"][0]
+    mark = {"item": "i-0", "sha256": picture["sha256"], "mark": "redo"}
+    (first.directory / "review.jsonl").write_text(json.dumps(mark), "utf-8")
+    before = pictures(first)
+    options: Head = {"marked": True}
+    if how == "force":
+        options = {"redo": Redo(done=True), "selection": Selection(only=("i-0",))}
+    with pytest.raises(UsageError, match=r"images/B\.png is the picture of 'i-1'"):
+        await run_job(job("B", "A"), server, **options)
+    assert pictures(first) == before
+    forced = await run_job(job("B", "A"), server, redo=Redo(done=True))
+    assert (server.n_requests, forced.exit_code, set(pictures(forced))) == (4, 0, set(before))
 
 
 async def test_a_new_tag_provider_limit_or_price_makes_nothing_again(
