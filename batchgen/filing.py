@@ -42,7 +42,7 @@ from batchgen.store.ledger import (
     sync_directory,
     sync_file,
 )
-from batchgen.store.pictures import make_directory, make_room
+from batchgen.store.pictures import FindMade, make_directory, make_room
 from batchgen.store.replace import replaced
 
 NOTHING_USD: Final = Decimal("0.000000")
@@ -271,10 +271,15 @@ def place_of(layout: Layout, item: Item, turn: int, picture: ImageFile) -> str:
 
 @dataclass(frozen=True, slots=True)
 class _Shelf:
-    """Pictures on disk, held by one name while they get another."""
+    """Pictures on disk, held by one name while they get another.
+
+    Attributes:
+        find_made: Says what was made last under a path, so that nothing else is written over.
+    """
 
     layout: Layout
     history: History
+    find_made: FindMade
 
     def hold(self, lines: Iterable[Filed]) -> None:
         """Give pictures a second name, which outlives whatever takes the first; note what for.
@@ -296,7 +301,7 @@ class _Shelf:
         if picture.path == line.path:
             return
         _link(self.layout.root / picture.path, self._held(picture.sha256))
-        make_room(self.layout, self.layout.root / line.path, self.history.made_at)
+        make_room(self.layout, self.layout.root / line.path, self.find_made)
         content = self.layout.turn(line.made.item, line.made.turn, "json")
         if content.is_file():
             _link(content, self._held_content(picture.sha256))
@@ -372,6 +377,7 @@ class Filer:
     ledger: Ledger
     run_id: str
     clock: Clock
+    find_made: FindMade
     _one_by_one: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     async def file_all(self, search: Search, filings: list[Filing]) -> tuple[int, int]:
@@ -398,7 +404,7 @@ class Filer:
             await self._file(filings)
 
     async def _file(self, filings: Sequence[Filing]) -> None:
-        shelf = _Shelf(self.layout, self.history)
+        shelf = _Shelf(self.layout, self.history, self.find_made)
         await asyncio.to_thread(shelf.hold, map(self._line, filings))
         moves: list[_Move] = []
         noted = shelf.noted()
@@ -443,7 +449,7 @@ def finish_filings(layout: Layout, history: History) -> None:
     Raises:
         StoreError: The disk failed.
     """
-    shelf = _Shelf(layout, history)
+    shelf = _Shelf(layout, history, history.made_at)
     if not shelf.note.is_file() or not (paths := segments(layout.ledger)):
         return
     killed = paths[-1]

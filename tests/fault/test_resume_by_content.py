@@ -432,6 +432,25 @@ async def test_a_forced_twin_is_made_once_too(tmp_path: Path, server: FaultServe
     assert new["a.png"] == new["b.png"] != first.pictures["a.png"]
 
 
+async def test_the_marked_pictures_of_twins_are_kept(tmp_path: Path, server: FaultServer) -> None:
+    job = job_of(tmp_path, {"id": "a", "prompt": "one"}, {"id": "b", "prompt": "one"})
+    await run_job(job, server)
+    only_b: Head = {"redo": Redo(done=True), "selection": Selection(only=("b",))}
+    first = await run_job(job, server, whole=False, **only_b)
+    before = pictures(first)
+    marks = [
+        {"item": name, "sha256": line["images"][0]["sha256"], "mark": "redo"}
+        for name, line in results(first).items()
+    ]
+    review = first.directory / "review.jsonl"
+    review.write_text("".join(json.dumps(mark) + "\n" for mark in marks), "utf-8")
+    second = await run_job(job, server, marked=True)
+    assert (server.n_requests, len(set(pictures(second).values()))) == (3, 1)
+    quarantine = second.directory / "quarantine"
+    kept = {path.read_bytes() for path in quarantine.rglob("*") if path.is_file()}
+    assert kept == set(before.values())
+
+
 # --- killed while pictures are moved ------------------------------------------------------------
 
 
