@@ -155,7 +155,7 @@ class Search:
         self, item: Item, turn: int, name: Name, found: list[Filing], wanted: list[_Wanted]
     ) -> None:
         """See whether a turn has its picture, in its place."""
-        picture = self._picture(name)
+        picture = self._picture(name, is_final=turn >= len(item.turns))
         if picture is None:
             wanted.append(_Wanted(name, turn, item, tuple(self._keys(item, turn, name))))
             return
@@ -204,12 +204,12 @@ class Search:
                 # early in a conversation goes only to one that was renamed.
                 is_free = key == own_key or name not in claimed
                 is_own = one.is_last or item_id == own_id or item_id not in present
-                if is_free and is_own and self._picture(name) is not None:
+                if is_free and is_own and self._picture(name, is_final=one.is_last):
                     return name
         return None
 
     def _filing(self, one: _Wanted, source: Name, *, is_moved: bool) -> Filing:
-        picture = self._picture(source)
+        picture = self._picture(source, is_final=one.is_last)
         assert picture is not None  # noqa: S101 - just found
         path = place_of(self.layout, one.item, one.turn, picture)
         return Filing(one.name, path, source, picture.path, is_moved)
@@ -244,14 +244,19 @@ class Search:
                         found.setdefault(line.key, []).append(line.item)
         return {key: list(dict.fromkeys(reversed(ids))) for key, ids in found.items()}
 
-    def _picture(self, name: Name) -> ImageFile | None:
-        """The picture that somebody has under a name, if it is there."""
+    def _picture(self, name: Name, *, is_final: bool) -> ImageFile | None:
+        """The picture that somebody has under a name, if it is there.
+
+        That of a turn in the middle of a conversation is no item's picture.
+        """
         past = self.history.past(name)
         if past is None or past.last.decision != "done" or not past.last.images:
             return None
         if not self.history.has_files(past.last, self.layout.root):
             return None
         picture = past.last.images[0]
+        if is_final and picture.role != "final":
+            return None
         if self.broken.names(picture, self.layout.root):
             return None
         is_there = picture.role == "final" or (self.layout.root / picture.path).is_file()

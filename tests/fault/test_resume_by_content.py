@@ -13,6 +13,7 @@ import pytest
 
 from batchgen import filing
 from batchgen.errors import StoreError, UsageError
+from batchgen.events import AttemptEnded, Event
 from batchgen.plan import Redo
 from batchgen.selection import Selection
 from batchgen.store.ledger import Filed, Ledger, Line
@@ -430,6 +431,32 @@ async def test_a_forced_twin_is_made_once_too(tmp_path: Path, server: FaultServe
     assert server.n_requests == 2
     new = pictures(second)
     assert new["a.png"] == new["b.png"] != first.pictures["a.png"]
+
+
+@pytest.mark.parametrize("name", ["a", "b"])
+async def test_the_picture_of_a_turn_is_not_taken_for_an_items(
+    name: str, tmp_path: Path, server: FaultServer
+) -> None:
+    talk = {"id": "a", "turns": [{"prompt": "one"}, {"prompt": "two"}]}
+    await run_job(job_of(tmp_path, talk), server)
+    single: list[str | Json] = [{"id": name, "prompt": "one"}]
+    ran = await run_job(job_of(tmp_path, *single, *([talk] if name != "a" else [])), server)
+    assert (filed(ran), ran.quarantined, server.n_requests, ran.exit_code) == ([], [], 3, 0)
+
+
+async def test_a_twin_whose_picture_somebody_took_away_is_left_for_the_next_run(
+    tmp_path: Path, server: FaultServer
+) -> None:
+    job = job_of(tmp_path, {"id": "a", "prompt": "one"}, {"id": "b", "prompt": "one"}, "cat")
+
+    def take_away(event: Event) -> None:
+        if isinstance(event, AttemptEnded) and event.attempt.item == "a":
+            (tmp_path / "output/job/images/a.png").unlink()
+
+    await run_job(job, server, on_event=take_away, whole=False)
+    ran = await run_job(job, server)
+    assert server.requests == {"one": 2, "cat": 1}
+    assert (ran.exit_code, set(pictures(ran))) == (0, {"a.png", "b.png", "cat.png"})
 
 
 async def test_the_marked_pictures_of_twins_are_kept(tmp_path: Path, server: FaultServer) -> None:
