@@ -15,6 +15,7 @@ Source: docs/adr/0012.
 import asyncio
 import os
 import shutil
+import stat
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -492,6 +493,7 @@ def _copy(path: Path, other: Path) -> None:
 
 
 def _is(path: Path, sha256: str) -> bool:
+    """Whether a file, and no link to one, has these bytes."""
     with suppress(OSError):
-        return sha256_of(path) == sha256
+        return stat.S_ISREG(path.lstat().st_mode) and sha256_of(path) == sha256
     return False
