@@ -191,10 +191,15 @@ class Course:
         return caller.settler.failed(never_sent, item, error, {})
 
     async def _share(self, item: Item, leader: str) -> None:
-        """Give an item the picture that was made for another one that asks for the same."""
-        source = (leader, item.key)
-        past = self.recorder.history.past(source)
-        if past is not None and (picture := final_image(past.last.images)) is not None:
+        """Give an item the picture that was made for another one that asks for the same.
+
+        If somebody has taken that away meanwhile, the item is left for the next run.
+        """
+        source, history = (leader, item.key), self.recorder.history
+        past = history.past(source)
+        if past is None or not history.has_files(past.last, self.filer.layout.root):
+            return
+        if (picture := final_image(past.last.images)) is not None:
             path = place_of(self.filer.layout, item, len(item.turns), picture)
             await self.filer.file(
                 [Filing((item.id, item.key), path, source, picture.path, is_moved=False)]

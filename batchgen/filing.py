@@ -1,12 +1,13 @@
 """What was made already goes to whoever asks for it now: to renamed items, and to twins.
 
     find_filings    job × ledger -> Filing…                  what belongs where, moved or copied
-    Filer.file      held -> `filed` in the ledger -> placed  the pictures follow
-    finish_filings  what a killed run had written down and not placed yet
+    Filer.file      held and noted -> `filed` in the ledger -> placed
+    finish_filings  what a killed run had noted and not placed yet
 
 A picture is held under a second name in `.parts/` before the ledger says where it belongs, and let
-go of when it lies there: so two items may change places, and whenever the process is killed, each
-picture that the ledger names is in its place or is put there by the next run.
+go of when it lies there: so two items may change places. What they are held for is noted as a
+whole before the ledger has any of it: so whenever the process is killed, either nothing has moved
+yet, or the next run writes and places all that is left.
 
 Source: docs/adr/0012.
 """
@@ -14,10 +15,12 @@ Source: docs/adr/0012.
 import asyncio
 import os
 import shutil
+import stat
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from decimal import Decimal
+from itertools import islice
 from pathlib import Path
 from typing import Final
 
@@ -31,8 +34,16 @@ from batchgen.store.history import History, Name, turn_names
 from batchgen.store.images import sha256_of
 from batchgen.store.inside import refuse_links
 from batchgen.store.layout import Layout
-from batchgen.store.ledger import Filed, Ledger, read_lines, segments, sync_directory, sync_file
-from batchgen.store.pictures import make_directory, make_room
+from batchgen.store.ledger import (
+    Filed,
+    Ledger,
+    append_late,
+    read_lines,
+    segments,
+    sync_directory,
+    sync_file,
+)
+from batchgen.store.pictures import FindMade, make_directory, make_room
 from batchgen.store.replace import replaced
 
 NOTHING_USD: Final = Decimal("0.000000")
@@ -114,7 +125,7 @@ class Search:
             is known, and whether it is selected; called several times.
         broken: The pictures that were found not to be what was made.
         any_model: A picture will do that another model made of the same.
-        n_wanted: How many turns lacked their picture when it looked last.
+        wanted: Ids of the items that lacked a picture when it looked last.
     """
 
     layout: Layout
@@ -122,14 +133,14 @@ class Search:
     marked_items: Callable[[], Iterable[tuple[Item, bool]]]
     broken: Broken = field(default_factory=Broken)
     any_model: bool = False
-    n_wanted: int = 0
+    wanted: frozenset[str] = frozenset()
 
     def filings(self) -> list[Filing]:
         """Find them. Nothing is changed.
 
         Cost: a `stat` for each item; if any lacks its picture, the ledger is read once more.
         """
-        self.n_wanted = 0
+        self.wanted = frozenset()
         if self.history.is_empty:
             return []
         found: list[Filing] = []
@@ -138,14 +149,14 @@ class Search:
             if is_selected:
                 for turn, name in enumerate(turn_names(item), 1):
                     self._look(item, turn, name, found, wanted)
-        self.n_wanted = len(wanted)
+        self.wanted = frozenset(one.name[0] for one in wanted)
         return self._without_overwriting([*found, *self._matched(wanted)])
 
     def _look(
         self, item: Item, turn: int, name: Name, found: list[Filing], wanted: list[_Wanted]
     ) -> None:
         """See whether a turn has its picture, in its place."""
-        picture = self._picture(name)
+        picture = self._picture(name, is_final=turn >= len(item.turns))
         if picture is None:
             wanted.append(_Wanted(name, turn, item, tuple(self._keys(item, turn, name))))
             return
@@ -194,12 +205,12 @@ class Search:
                 # early in a conversation goes only to one that was renamed.
                 is_free = key == own_key or name not in claimed
                 is_own = one.is_last or item_id == own_id or item_id not in present
-                if is_free and is_own and self._picture(name) is not None:
+                if is_free and is_own and self._picture(name, is_final=one.is_last):
                     return name
         return None
 
     def _filing(self, one: _Wanted, source: Name, *, is_moved: bool) -> Filing:
-        picture = self._picture(source)
+        picture = self._picture(source, is_final=one.is_last)
         assert picture is not None  # noqa: S101 - just found
         path = place_of(self.layout, one.item, one.turn, picture)
         return Filing(one.name, path, source, picture.path, is_moved)
@@ -234,14 +245,19 @@ class Search:
                         found.setdefault(line.key, []).append(line.item)
         return {key: list(dict.fromkeys(reversed(ids))) for key, ids in found.items()}
 
-    def _picture(self, name: Name) -> ImageFile | None:
-        """The picture that somebody has under a name, if it is there."""
+    def _picture(self, name: Name, *, is_final: bool) -> ImageFile | None:
+        """The picture that somebody has under a name, if it is there.
+
+        That of a turn in the middle of a conversation is no item's picture.
+        """
         past = self.history.past(name)
         if past is None or past.last.decision != "done" or not past.last.images:
             return None
         if not self.history.has_files(past.last, self.layout.root):
             return None
         picture = past.last.images[0]
+        if is_final and picture.role != "final":
+            return None
         if self.broken.names(picture, self.layout.root):
             return None
         is_there = picture.role == "final" or (self.layout.root / picture.path).is_file()
@@ -261,23 +277,51 @@ def place_of(layout: Layout, item: Item, turn: int, picture: ImageFile) -> str:
 
 @dataclass(frozen=True, slots=True)
 class _Shelf:
-    """Pictures on disk, held by one name while they get another."""
+    """Pictures on disk, held by one name while they get another.
+
+    Attributes:
+        find_made: Says what was made last under a path, so that nothing else is written over.
+    """
 
     layout: Layout
     history: History
+    find_made: FindMade
 
     def hold(self, lines: Iterable[Filed]) -> None:
-        """Give pictures a second name, which outlives whatever takes the first."""
+        """Give pictures a second name, which outlives whatever takes the first; note what for.
+
+        The note is durable before the ledger has any of it: of pictures that take each other's
+        places, the lines of some alone would leave the others without one.
+        """
         with store_errors(self.layout.parts):
-            for line in lines:
-                picture = line.made.images[0]
-                if picture.path != line.path:
-                    _link(self.layout.root / picture.path, self._held(picture.sha256))
-                    make_room(self.layout, self.layout.root / line.path, self.history.made_at)
-                    content = self.layout.turn(line.made.item, line.made.turn, "json")
-                    if content.is_file():
-                        _link(content, self._held_content(picture.sha256))
+            with replaced(self.note) as file:
+                for line in lines:
+                    self._hold(line)
+                    file.write(msgspec.json.encode(line) + b"\n")
+                file.flush()
+                sync_file(file.fileno())
             sync_directory(self.layout.parts)
+
+    def _hold(self, line: Filed) -> None:
+        picture = line.made.images[0]
+        if picture.path == line.path:
+            return
+        _link(self.layout.root / picture.path, self._held(picture.sha256))
+        make_room(self.layout, self.layout.root / line.path, self.find_made)
+        content = self.layout.turn(line.made.item, line.made.turn, "json")
+        if content.is_file():
+            _link(content, self._held_content(picture.sha256))
+
+    @property
+    def note(self) -> Path:
+        """What the pictures are held for."""
+        return self.layout.parts / "filed.jsonl"
+
+    def noted(self) -> Iterator[Filed]:
+        """The lines that were noted, in their order."""
+        for _, line in read_lines(self.note):
+            if isinstance(line, Filed):
+                yield line
 
     def _held(self, sha256: str) -> Path:
         return self.layout.parts / f"{sha256}{_HELD}"
@@ -306,6 +350,8 @@ class _Shelf:
                 # Whoever came to lie there since has written it down.
                 if old is not None and self.history.was_written_by(move.source, old):
                     (root / old).unlink(missing_ok=True)
+            # Without a note nobody looks for what is held.
+            self.note.unlink(missing_ok=True)
             for move in moves:
                 self._held_content(move.sha256).unlink(missing_ok=True)
                 self._held(move.sha256).unlink(missing_ok=True)
@@ -337,6 +383,7 @@ class Filer:
     ledger: Ledger
     run_id: str
     clock: Clock
+    find_made: FindMade
     _one_by_one: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     async def file_all(self, search: Search, filings: list[Filing]) -> tuple[int, int]:
@@ -363,18 +410,16 @@ class Filer:
             await self._file(filings)
 
     async def _file(self, filings: Sequence[Filing]) -> None:
-        shelf = _Shelf(self.layout, self.history)
+        shelf = _Shelf(self.layout, self.history, self.find_made)
+        await asyncio.to_thread(shelf.hold, map(self._line, filings))
         moves: list[_Move] = []
-        for begin in range(0, len(filings), _AT_ONCE):
-            lines = [self._line(one) for one in filings[begin : begin + _AT_ONCE]]
-            moves += [_Move.of(line) for line in lines if line.path != line.made.images[0].path]
-            await asyncio.to_thread(shelf.hold, lines)
-        for begin in range(0, len(filings), _AT_ONCE):
-            lines = [self._line(one) for one in filings[begin : begin + _AT_ONCE]]
+        noted = shelf.noted()
+        while lines := list(islice(noted, _AT_ONCE)):
             begins = await self.ledger.append(*lines)
             for line, place in zip(lines, begins, strict=True):
                 self.history.apply(line, self.history.place_in(self.ledger.path, place))
             await asyncio.to_thread(shelf.write_words, lines)
+            moves += _moves(lines)
         await asyncio.to_thread(shelf.place, moves)
 
     def _line(self, filing: Filing) -> Filed:
@@ -400,20 +445,31 @@ class Filer:
         )
 
 
+def _moves(lines: Iterable[Filed]) -> Iterator[_Move]:
+    return (_Move.of(line) for line in lines if line.path != line.made.images[0].path)
+
+
 def finish_filings(layout: Layout, history: History) -> None:
-    """Place what a killed run had written down; what it only held is let go of.
+    """End what a killed run had noted; what it only held is let go of.
 
     Raises:
         StoreError: The disk failed.
     """
-    held = {path.stem for path in layout.parts.glob(f"*{_HELD}")}
-    if not held:
+    shelf = _Shelf(layout, history, history.made_at)
+    if not shelf.note.is_file() or not (paths := segments(layout.ledger)):
         return
-    *_, killed = segments(layout.ledger)
-    lines = (line for _, line in read_lines(killed) if isinstance(line, Filed))
-    # Of a place only the last word counts.
-    last = {line.path: line for line in lines if line.made.images[0].sha256 in held}
-    _Shelf(layout, history).place([_Move.of(line) for line in last.values()])
+    killed = paths[-1]
+    written = {_name(line) for _, line in read_lines(killed) if isinstance(line, Filed)}
+    unwritten = [line for line in shelf.noted() if _name(line) not in written]
+    for line, place in zip(unwritten, append_late(killed, unwritten), strict=True):
+        history.apply(line, history.place_in(killed, place))
+    with store_errors(layout.root):
+        shelf.write_words(shelf.noted())
+    shelf.place(list(_moves(shelf.noted())))
+
+
+def _name(line: Filed) -> tuple[str, ...]:
+    return (line.item, line.key, line.path, line.at)
 
 
 def _link(path: Path, other: Path) -> None:
@@ -437,6 +493,7 @@ def _copy(path: Path, other: Path) -> None:
 
 
 def _is(path: Path, sha256: str) -> bool:
+    """Whether a file, and no link to one, has these bytes."""
     with suppress(OSError):
-        return sha256_of(path) == sha256
+        return stat.S_ISREG(path.lstat().st_mode) and sha256_of(path) == sha256
     return False

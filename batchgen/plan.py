@@ -343,10 +343,12 @@ class Overwriting:
 
 
 def find_overwriting(
-    items: Callable[[], Iterable[Item]],
+    marked_items: Callable[[], Iterable[tuple[Item, bool]]],
     history: History,
     layout: Layout,
+    redo: Redo,
     *,
+    wanted: Container[str] = frozenset(),
     filed: Container[str] = frozenset(),
     vacated: Container[str | None] = frozenset(),
 ) -> Overwriting | None:
@@ -356,16 +358,19 @@ def find_overwriting(
     still be in the way.
 
     Args:
-        items: Gives the items of the job; called twice if anything is in the way.
+        marked_items: Gives the items of the job, each with whether it is selected; called twice if
+            anything is in the way.
         history: What earlier runs did.
         layout: The job's directory.
+        redo: What is made again though it is done.
+        wanted: Ids of items that have no picture.
         filed: Ids of items that are about to get a picture that is there.
         vacated: Paths of pictures that are about to be moved.
     """
     in_the_way: dict[str, Overwriting] = {}
-    for item in items():
-        past = history.standing(item)
-        if item.id in filed or (past is not None and past.status == "done"):
+    for item, is_selected in marked_items():
+        is_made = item.id in wanted or redo.done or item.id in redo.marked
+        if not is_selected or not is_made or item.id in filed:
             continue
         for extension in EXTENSIONS:
             path = layout.relative(layout.image(item, extension))
@@ -374,23 +379,16 @@ def find_overwriting(
                 in_the_way.setdefault(writer, Overwriting(item.id, path, writer))
     if not in_the_way:
         return None
-    return next((in_the_way[item.id] for item in items() if item.id in in_the_way), None)
+    stay = (item.id for item, is_selected in marked_items() if not (redo.done and is_selected))
+    return next((in_the_way[item_id] for item_id in stay if item_id in in_the_way), None)
 
 
-def refuse_to_overwrite(
-    items: Callable[[], Iterable[Item]],
-    history: History,
-    layout: Layout,
-    *,
-    filed: Container[str] = frozenset(),
-    vacated: Container[str | None] = frozenset(),
-) -> None:
+def refuse_to_overwrite(found: Overwriting | None) -> None:
     """See `find_overwriting`.
 
     Raises:
         UsageError: A picture would take the place of another item's.
     """
-    found = find_overwriting(items, history, layout, filed=filed, vacated=vacated)
     if found is not None:
         raise UsageError(
             f"{found.path} is the picture of '{found.other_id}', and '{found.item_id}' would "

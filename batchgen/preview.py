@@ -22,7 +22,7 @@ from batchgen.clock import Clock
 from batchgen.cost import PriceBook
 from batchgen.dependencies import Lineage, trace
 from batchgen.errors import store_errors
-from batchgen.filing import Filing, Search
+from batchgen.filing import Search
 from batchgen.forecast import forecast
 from batchgen.intake import Intake
 from batchgen.manifest import Manifest, open_manifest
@@ -35,7 +35,18 @@ from batchgen.options import (
     read_choice,
     read_limits,
 )
-from batchgen.plan import Agenda, Reason, Redo, Settled, Skip, Step, Todo, Twin, refuse_to_overwrite
+from batchgen.plan import (
+    Agenda,
+    Reason,
+    Redo,
+    Settled,
+    Skip,
+    Step,
+    Todo,
+    Twin,
+    find_overwriting,
+    refuse_to_overwrite,
+)
 from batchgen.recovery import look_at_past
 from batchgen.references import ReferenceLibrary
 from batchgen.selection import Selection
@@ -173,10 +184,21 @@ def _look(
     items = partial(read_items, intake.draft)
     redo, selection = read_choice(options, layout)
     history = look_at_past(layout, lambda told: warn(f"warning: {told}"))
-    filings = _filings(intake, layout, history, selection, options)
+    search = _search(intake, layout, history, selection, options)
+    filings = [] if redo.done else search.filings()
     filed = frozenset(one.name[0] for one in filings)
     vacated = {one.vacates for one in filings}
-    refuse_to_overwrite(items, history, layout, filed=filed, vacated=vacated)
+    refuse_to_overwrite(
+        find_overwriting(
+            search.marked_items,
+            history,
+            layout,
+            redo,
+            wanted=search.wanted,
+            filed=filed,
+            vacated=vacated,
+        )
+    )
     agenda = Agenda(
         items(),
         history,
@@ -211,12 +233,10 @@ def _look(
     )
 
 
-def _filings(
+def _search(
     intake: Intake, layout: Layout, history: History, selection: Selection, options: RunOptions
-) -> list[Filing]:
-    """The pictures that are there for items that look as if they had none."""
-    if options.get("redo", Redo()).done:
-        return []
+) -> Search:
+    """Looks for the pictures that are there for items that look as if they had none."""
     items = partial(read_items, intake.draft)
     lineage = Lineage(read_parents(intake.draft), layout.root)
     trace(lineage, items(), history)
@@ -226,7 +246,7 @@ def _filings(
 
     any_model = "model" in options.get("ignore_change", ())
     broken = Broken.read(layout.broken)
-    return Search(layout, history, marked_items, broken, any_model=any_model).filings()
+    return Search(layout, history, marked_items, broken, any_model=any_model)
 
 
 @dataclass(slots=True)

@@ -372,13 +372,13 @@ class Runner:
             history,
             self._selection,
             any_model="model" in self._options.get("ignore_change", ()),
-            is_afresh=self._redo.done,
+            redo=self._redo,
         )
         ledger = await stack.enter_async_context(
             Ledger(self._layout.segment(self.run_id), self._secrets)
         )
         self._recorder = Recorder(self._layout, ledger, history, settler, self._tell)
-        self._filer = Filer(self._layout, history, ledger, self.run_id, self._clock)
+        self._filer = Filer(self._layout, history, ledger, self.run_id, self._clock, self._made)
         await ledger.append(self._run_line(manifest, provider))
         recovery = Recovery(self._layout, settler, settings.retries, self._rng)
         await takeover.settle(recovery, self._recorder, self.stop)

@@ -14,7 +14,7 @@ from batchgen.dependencies import read_lineage
 from batchgen.events import Event, Warned
 from batchgen.filing import Filer, Filing, Search, finish_filings
 from batchgen.model import Item
-from batchgen.plan import refuse_to_overwrite
+from batchgen.plan import Redo, find_overwriting, refuse_to_overwrite
 from batchgen.recorder import Recorder
 from batchgen.recovery import Recovery
 from batchgen.report import rebuild
@@ -32,14 +32,14 @@ class Takeover:
     """A job's directory between two runs; nothing is sent.
 
     Attributes:
-        is_afresh: All is made anew, whatever there is.
+        redo: What is made anew though it is done.
     """
 
     layout: Layout
     history: History
     selection: Selection
     search: Search
-    is_afresh: bool
+    redo: Redo
     _filings: list[Filing] = field(default_factory=list)
 
     @classmethod
@@ -50,7 +50,7 @@ class Takeover:
         selection: Selection,
         *,
         any_model: bool,
-        is_afresh: bool,
+        redo: Redo,
     ) -> Self:
         """End what a killed run had begun to file, and find what belongs elsewhere now.
 
@@ -70,16 +70,10 @@ class Takeover:
 
         broken = Broken.read(layout.broken)
         search = Search(layout, history, marked_items, broken, any_model=any_model)
-        takeover = cls(layout, history, selection, search, is_afresh)
+        takeover = cls(layout, history, selection, search, redo)
         await asyncio.to_thread(takeover._find)
-        if search.n_wanted:
-            refuse_to_overwrite(
-                items,
-                history,
-                layout,
-                filed={one.name[0] for one in takeover._filings},
-                vacated={one.vacates for one in takeover._filings},
-            )
+        if search.wanted or redo.done or redo.marked:
+            await asyncio.to_thread(takeover._refuse_to_overwrite)
         await takeover._sum_up_the_last_run()
         return takeover
 
@@ -114,7 +108,19 @@ class Takeover:
             tell(Warned(f"{counted(n_copied, 'picture')} copied to items that ask for the same"))
 
     def _find(self) -> None:
-        self._filings = [] if self.is_afresh else self.search.filings()
+        self._filings = [] if self.redo.done else self.search.filings()
+
+    def _refuse_to_overwrite(self) -> None:
+        found = find_overwriting(
+            self.search.marked_items,
+            self.history,
+            self.layout,
+            self.redo,
+            wanted=self.search.wanted,
+            filed={one.name[0] for one in self._filings},
+            vacated={one.vacates for one in self._filings},
+        )
+        refuse_to_overwrite(found)
 
     async def _sum_up_the_last_run(self) -> None:
         """Write the summary of a run that was killed when it had ended, and not told it yet."""

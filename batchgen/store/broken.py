@@ -19,6 +19,7 @@ import msgspec
 
 from batchgen.errors import store_errors
 from batchgen.model import ImageFile
+from batchgen.store.inside import open_inside
 from batchgen.store.replace import replaced
 
 VERSION = 1
@@ -74,7 +75,7 @@ class Broken:
             StoreError: The disk failed.
         """
         files = {}
-        with store_errors(path), suppress(FileNotFoundError), path.open("rb") as lines:
+        with store_errors(path), suppress(FileNotFoundError), open_inside(path) as lines:
             for line in lines:
                 with suppress(msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
                     found = _decoder.decode(line)

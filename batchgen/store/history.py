@@ -130,6 +130,7 @@ class History:
                 if self.since is not None and line.attempt and line.at >= self.since:
                     self.recent.append(_departed(line, sent))
             case Filed():
+                self._vacate(line)
                 self._take(line, final_image(as_attempt(line).images), place)
             case Sent():
                 self.unfinished[line.call] = line
@@ -196,7 +197,7 @@ class History:
         return Standing(status, latest, total.n_attempts, total.tokens, total.cost_usd)
 
     def owner(self, path: str) -> str | None:
-        """The id of the item for which a final picture was made last; None if there is none."""
+        """The id of the item whose final picture lies at a path; None if none does."""
         place = self._writers.get(hash(path))
         return None if place is None else self._lines.read(place).item
 
@@ -240,6 +241,12 @@ class History:
         self._last[name] = place = self._lines.keep(line) if place is None else place
         if picture is not None:
             self._writers[hash(picture.path)] = place
+
+    def _vacate(self, line: Filed) -> None:
+        """Where a picture lay that lies elsewhere now there is none of it any more."""
+        old = line.moved_from
+        if old is not None and self.was_written_by((line.made.item, line.made.key), old):
+            self._writers.pop(hash(old), None)
 
     def _sum_at(self, name: int, place: int) -> _Sum:
         return self._sums.get(name) or _sum_of(self._lines.read(place))

@@ -7,7 +7,7 @@ durability costs one sync for many calls in flight.
 
 import asyncio
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from decimal import Decimal
@@ -208,6 +208,32 @@ class Ledger:
             while view:
                 view = view[os.write(self._descriptor, view) :]
             sync_file(self._descriptor)
+
+
+def append_late(path: Path, lines: Sequence[Line]) -> list[int]:
+    """Append the lines that a killed run did not live to write to its segment, durably.
+
+    Args:
+        path: The segment; its last line has its end.
+        lines: Whatever had to be taken out of them has been.
+
+    Returns:
+        Where in the segment each begins, in bytes.
+
+    Raises:
+        StoreError: The disk could not take them.
+    """
+    if not lines:
+        return []
+    with store_errors(path), open_to_append(path) as file:
+        begins = []
+        at_byte = os.fstat(file.fileno()).st_size
+        for line in lines:
+            begins.append(at_byte)
+            at_byte += file.write(_encoder.encode(line) + b"\n")
+        file.flush()
+        sync_file(file.fileno())
+    return begins
 
 
 def sync_file(descriptor: int) -> None:

@@ -1,5 +1,6 @@
 """What a run makes again, and what it does not: by what is asked for, never by names."""
 
+import errno
 import json
 import os
 from collections import Counter
@@ -10,8 +11,12 @@ from typing import Any
 
 import pytest
 
-from batchgen.errors import UsageError
+from batchgen import filing
+from batchgen.errors import StoreError, UsageError
+from batchgen.events import AttemptEnded, Event
 from batchgen.plan import Redo
+from batchgen.selection import Selection
+from batchgen.store.ledger import Filed, Ledger, Line
 from tests import ledgers, servers
 from tests.runs import Json, Ran, run_job, write_job
 from tests.servers import FaultServer, draws, refuses
@@ -109,6 +114,44 @@ async def test_a_new_output_name_moves_what_is_there(tmp_path: Path, server: Fau
     assert spent(second) == first.spent
     third = await run_job(job_of(tmp_path, *items, output=output), server)
     assert (server.n_requests, len(filed(third))) == (2, 2)
+
+
+async def test_a_name_that_a_picture_has_left_is_free(tmp_path: Path, server: FaultServer) -> None:
+    def item(name: str, sku: str) -> Json:
+        return {"id": name, "prompt": name, "tags": {"sku": sku}}
+
+    output = {"name": "{sku}"}
+    for sku in ("A", "B"):
+        await run_job(job_of(tmp_path, item("cat", sku), output=output), server)
+    job = job_of(tmp_path, item("cat", "B"), item("owl", "A"), output=output)
+    ran = await run_job(job, server)
+    assert server.requests == {"cat": 1, "owl": 1}
+    assert set(pictures(ran)) == {"A.png", "B.png"}
+
+
+@pytest.mark.parametrize("how", ["force", "redo"])
+async def test_what_is_made_again_takes_no_other_pictures_place(
+    how: str, tmp_path: Path, server: FaultServer
+) -> None:
+    def job(*skus: str) -> Path:
+        items = [
+            {"id": f"i-{n}", "prompt": f"p{n}", "tags": {"sku": s}} for n, s in enumerate(skus)
+        ]
+        return job_of(tmp_path, *items, output={"name": "{sku}"})
+
+    first = await run_job(job("A", "B"), server)
+    picture = results(first)["i-0"]["images"][0]
+    mark = {"item": "i-0", "sha256": picture["sha256"], "mark": "redo"}
+    (first.directory / "review.jsonl").write_text(json.dumps(mark), "utf-8")
+    before = pictures(first)
+    options: Head = {"marked": True}
+    if how == "force":
+        options = {"redo": Redo(done=True), "selection": Selection(only=("i-0",))}
+    with pytest.raises(UsageError, match=r"images/B\.png is the picture of 'i-1'"):
+        await run_job(job("B", "A"), server, **options)
+    assert pictures(first) == before
+    forced = await run_job(job("B", "A"), server, redo=Redo(done=True))
+    assert (server.n_requests, forced.exit_code, set(pictures(forced))) == (4, 0, set(before))
 
 
 async def test_a_new_tag_provider_limit_or_price_makes_nothing_again(
@@ -390,6 +433,51 @@ async def test_a_forced_twin_is_made_once_too(tmp_path: Path, server: FaultServe
     assert new["a.png"] == new["b.png"] != first.pictures["a.png"]
 
 
+@pytest.mark.parametrize("name", ["a", "b"])
+async def test_the_picture_of_a_turn_is_not_taken_for_an_items(
+    name: str, tmp_path: Path, server: FaultServer
+) -> None:
+    talk = {"id": "a", "turns": [{"prompt": "one"}, {"prompt": "two"}]}
+    await run_job(job_of(tmp_path, talk), server)
+    single: list[str | Json] = [{"id": name, "prompt": "one"}]
+    ran = await run_job(job_of(tmp_path, *single, *([talk] if name != "a" else [])), server)
+    assert (filed(ran), ran.quarantined, server.n_requests, ran.exit_code) == ([], [], 3, 0)
+
+
+async def test_a_twin_whose_picture_somebody_took_away_is_left_for_the_next_run(
+    tmp_path: Path, server: FaultServer
+) -> None:
+    job = job_of(tmp_path, {"id": "a", "prompt": "one"}, {"id": "b", "prompt": "one"}, "cat")
+
+    def take_away(event: Event) -> None:
+        if isinstance(event, AttemptEnded) and event.attempt.item == "a":
+            (tmp_path / "output/job/images/a.png").unlink()
+
+    await run_job(job, server, on_event=take_away, whole=False)
+    ran = await run_job(job, server)
+    assert server.requests == {"one": 2, "cat": 1}
+    assert (ran.exit_code, set(pictures(ran))) == (0, {"a.png", "b.png", "cat.png"})
+
+
+async def test_the_marked_pictures_of_twins_are_kept(tmp_path: Path, server: FaultServer) -> None:
+    job = job_of(tmp_path, {"id": "a", "prompt": "one"}, {"id": "b", "prompt": "one"})
+    await run_job(job, server)
+    only_b: Head = {"redo": Redo(done=True), "selection": Selection(only=("b",))}
+    first = await run_job(job, server, whole=False, **only_b)
+    before = pictures(first)
+    marks = [
+        {"item": name, "sha256": line["images"][0]["sha256"], "mark": "redo"}
+        for name, line in results(first).items()
+    ]
+    review = first.directory / "review.jsonl"
+    review.write_text("".join(json.dumps(mark) + "\n" for mark in marks), "utf-8")
+    second = await run_job(job, server, marked=True)
+    assert (server.n_requests, len(set(pictures(second).values()))) == (3, 1)
+    quarantine = second.directory / "quarantine"
+    kept = {path.read_bytes() for path in quarantine.rglob("*") if path.is_file()}
+    assert kept == set(before.values())
+
+
 # --- killed while pictures are moved ------------------------------------------------------------
 
 
@@ -398,7 +486,7 @@ class KilledError(BaseException):
 
 
 @pytest.mark.reliability
-@pytest.mark.parametrize("n", range(1, 40))
+@pytest.mark.parametrize("n", range(1, 48))
 async def test_a_kill_while_pictures_are_moved_loses_none(
     n: int, tmp_path: Path, server: FaultServer, monkeypatch: pytest.MonkeyPatch, tried: Any
 ) -> None:
@@ -440,3 +528,54 @@ async def test_a_kill_while_pictures_are_moved_loses_none(
     assert ran.summary.items.done == 4
     assert not list((ran.directory / ".parts").iterdir())
     tried("P1", 1, "kill points")
+
+
+def shifted(by: int) -> list[str | Json]:
+    """Items that are called by their place, behind as many new ones."""
+    new: list[str | Json] = [{"id": f"line-{n}", "prompt": f"new {n}"} for n in range(by)]
+    return [*new, *({"id": f"line-{n + by}", "prompt": f"old {n}"} for n in range(6))]
+
+
+async def test_a_kill_between_the_lines_of_pictures_that_follow_each_other_loses_none(
+    tmp_path: Path, server: FaultServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await run_job(job_of(tmp_path, *shifted(0)), server)
+    job = job_of(tmp_path, *shifted(1))
+    append, appended = Ledger.append, 0
+
+    async def append_twice(self: Ledger, *lines: Line) -> list[int]:
+        nonlocal appended
+        appended += isinstance(lines[0], Filed)
+        if appended > 2:
+            raise KilledError
+        return await append(self, *lines)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(filing, "_AT_ONCE", 2)
+        patched.setattr(Ledger, "append", append_twice)
+        with pytest.raises(KilledError):
+            await run_job(job, server, whole=False)
+    ran = await run_job(job, server, whole=False)
+    assert (server.n_requests, ran.summary.items.done, len(filed(ran))) == (7, 7, 6)
+    assert not list((ran.directory / ".parts").iterdir())
+
+
+async def test_a_disk_that_is_full_amid_lines_of_pictures_loses_none(
+    tmp_path: Path, server: FaultServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await run_job(job_of(tmp_path, *shifted(0)), server)
+    job = job_of(tmp_path, *shifted(1))
+    write = os.write
+
+    def write_half(descriptor: int, data: bytes) -> int:
+        if not bytes(data[:30]).startswith(b'{"event":"filed"'):
+            return write(descriptor, data)
+        write(descriptor, data[: len(data) // 2])
+        raise OSError(errno.ENOSPC, "full")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "write", write_half)
+        with pytest.raises(StoreError):
+            await run_job(job, server, whole=False)
+    ran = await run_job(job, server, whole=False)
+    assert (server.n_requests, ran.summary.items.done, len(filed(ran))) == (7, 7, 6)

@@ -211,6 +211,34 @@ async def test_a_folder_where_a_file_goes_stops_the_run_or_is_kept_and_nothing_p
         assert n_asked <= 2
 
 
+@pytest.mark.parametrize("lay", [pipe, to_zero, folder], ids=lambda lay: lay.__name__)
+async def test_findings_that_are_no_file_are_refused_before_a_request(
+    lay: Callable[[Path, Path], None], laid: Laid
+) -> None:
+    laid.trap("broken.jsonl", lay)
+    with FaultServer(talks) as server:
+        said = await laid.run(server)
+        assert isinstance(said, str)
+        assert "broken.jsonl" in said
+        assert server.n_connections == 0
+
+
+@pytest.mark.parametrize("lay", [*LINKS, pipe], ids=lambda lay: lay.__name__)
+@pytest.mark.parametrize("name", ["images/b.png", "text/b.txt", ".parts/filed.jsonl"])
+async def test_the_picture_of_a_twin_takes_the_place_of_a_link_or_a_pipe(
+    name: str, lay: Callable[[Path, Path], None], laid: Laid
+) -> None:
+    write_job(laid.job, [{"id": "a", "prompt": "p"}, {"id": "b", "prompt": "p"}])
+    laid.trap(name, lay)
+    with FaultServer(talks) as server:
+        done = await laid.run(server)
+        assert isinstance(done, Ran), done
+        assert (done.exit_code, server.n_requests) == (0, 1)
+    picture = laid.root / "images/b.png"
+    assert not picture.is_symlink()
+    assert picture.read_bytes() == (laid.root / "images/a.png").read_bytes()
+
+
 @pytest.mark.parametrize("lay", LINKS, ids=lambda lay: lay.__name__)
 async def test_a_folder_of_the_jobs_own_that_is_a_link_keeps_the_picture_until_it_is_gone(
     lay: Callable[[Path, Path], None], laid: Laid

@@ -131,6 +131,27 @@ def test_a_path_is_of_who_had_a_picture_there_last() -> None:
     assert history.made_at("images/none.png") is None
 
 
+def test_a_path_whose_picture_was_moved_away_is_nobodys() -> None:
+    history = History()
+    history.apply(attempt("a"))
+    history.apply(filed(attempt("a"), "b", moved_from="images/a.png"))
+    assert history.owner("images/a.png") is None
+    assert history.owner("images/b.png") == "b"
+
+
+def test_of_two_that_change_places_both_own_theirs() -> None:
+    a, b = attempt("a", "one"), attempt("b", "two")
+    history = History()
+    for line in (
+        *(a, b),
+        filed(a, "b", moved_from="images/a.png"),
+        filed(b, "a", moved_from="images/b.png"),
+    ):
+        history.apply(line)
+    assert (history.owner("images/a.png"), history.owner("images/b.png")) == ("a", "b")
+    assert history.was_written_by(("a", "two"), "images/a.png")
+
+
 def test_a_picture_that_is_not_there_is_not_there(tmp_path: Path) -> None:
     history = History()
     history.apply(attempt("a"))
