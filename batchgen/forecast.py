@@ -66,9 +66,8 @@ def forecast(
             case Todo(item) if limit is None or told.n_todo < limit:
                 told.todo_by_model[item.model] += 1
                 usd = _expected_usd(item, history, book, at=at, is_anew=is_anew)
-                planned_usd = told.planned_usd
-                is_known = planned_usd is not None and usd is not None
-                told.planned_usd = planned_usd + usd if is_known else None  # type: ignore[operator]
+                if told.planned_usd is not None:
+                    told.planned_usd = None if usd is None else told.planned_usd + usd
             case Twin(item) if limit is None or told.n_todo < limit:
                 told.todo_by_model[item.model] += 1  # and costs nothing
             case Todo() | Twin():

@@ -52,7 +52,7 @@ from batchgen.references import ReferenceLibrary
 from batchgen.selection import Selection
 from batchgen.store.broken import Broken
 from batchgen.store.expanded import read_items, read_parents
-from batchgen.store.history import History, turn_names
+from batchgen.store.history import History, Name, turn_names
 from batchgen.store.layout import Layout
 from batchgen.store.receipts import load_receipt
 
@@ -71,8 +71,6 @@ TO_MAKE: Final[tuple[Fate, ...]] = (
 LEFT_ALONE: Final[tuple[Fate, ...]] = (
     *("done", "filed", "shared", "received", "settled", "skipped", "beyond_limit"),
 )
-
-_Name: TypeAlias = tuple[str, str]
 
 
 class Group(msgspec.Struct, kw_only=True):
@@ -261,8 +259,8 @@ class _Foresight:
         filed: Items whose picture is there under another name.
     """
 
-    received: frozenset[_Name]
-    interrupted: frozenset[_Name]
+    received: frozenset[Name]
+    interrupted: frozenset[Name]
     limit: int | None
     is_anew: bool
     filed: frozenset[str] = frozenset()

@@ -6,7 +6,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any, BinaryIO, Final, TypeAlias
+from typing import Any, BinaryIO, Final
 
 import msgspec
 
@@ -28,15 +28,13 @@ from batchgen.report.summary import (
     sorted_costs,
 )
 from batchgen.store.expanded import read_items
-from batchgen.store.history import History, Standing, turn_names
+from batchgen.store.history import History, Name, Standing, turn_names
 from batchgen.store.inside import refuse_links
 from batchgen.store.layout import Layout
 from batchgen.store.ledger import Line, Run, read_lines, segments
 from batchgen.store.replace import remove_left_drafts, replaced
 
 _MAX_TOLD: Final = 10
-
-_Name: TypeAlias = tuple[str, str]
 
 
 @dataclass(slots=True)
@@ -55,9 +53,9 @@ class _Reading:
     run_id: str = ""
     totals: RunTotals = field(default_factory=RunTotals)
     totals_before: RunTotals | None = None
-    failing: set[str | _Name] = field(default_factory=set)
-    failing_before: frozenset[str | _Name] = frozenset()
-    begun: set[_Name] = field(default_factory=set)
+    failing: set[str | Name] = field(default_factory=set)
+    failing_before: frozenset[str | Name] = frozenset()
+    begun: set[Name] = field(default_factory=set)
 
     def take(self, line: Line, place: int) -> None:
         """Count one line, in the order of the ledger."""
