@@ -11,7 +11,7 @@ attempt(item, n)            a value in every case; cancelled, it says so
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Sequence
-from concurrent.futures import Executor, ThreadPoolExecutor
+from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from decimal import Decimal
 from functools import partial
@@ -126,6 +126,7 @@ class Caller:
     Attributes:
         settling: Threads that wait for the disk, and that nothing else waits for: the lookup of a
             host would, in those that a loop has anyway.
+        one_by_one: One thread, for answers that take much memory.
     """
 
     run_id: str
@@ -138,12 +139,12 @@ class Caller:
     room: Room
     settler: Settler
     settling: Executor
+    one_by_one: Executor
     references: ReferenceLibrary
     conversations: Conversations
     book: PriceBook
     clock: Clock
     max_body_bytes: int | None = None
-    one_by_one: ThreadPoolExecutor = field(default_factory=partial(ThreadPoolExecutor, 1))
     first_refusals: FirstRefusals = field(default_factory=FirstRefusals)
 
     async def attempt(self, item: Item, n: int) -> CallEnd:

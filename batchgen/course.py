@@ -101,7 +101,7 @@ class Course:
             await self._share(end.item, leader)
         await self.recorder.write(end, decision, why)
         result = self._standing(end.item)
-        has_ended = decision == "stop" or result.status != "pending"
+        has_ended = decision != "retry" and (decision != "done" or result.status != "pending")
         if has_ended and not (end.line is None and isinstance(end.error, Cancelled)):
             self.agenda.ended(result)
             self.tell(ItemEnded(result))

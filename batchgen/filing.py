@@ -110,6 +110,7 @@ class _Wanted:
     turn: int
     item: Item
     keys: tuple[str, ...]
+    is_selected: bool
 
     @property
     def is_last(self) -> bool:
@@ -120,12 +121,14 @@ class _Wanted:
 class Search:
     """Looks for pictures that are there and belong to an item of the job, or should lie elsewhere.
 
+    It looks at all items, selected or not: what one of them takes may be in the place of another's.
+
     Attributes:
         marked_items: Gives the items of the job, each with the content key that it has by all that
             is known, and whether it is selected; called several times.
         broken: The pictures that were found not to be what was made.
         any_model: A picture will do that another model made of the same.
-        wanted: Ids of the items that lacked a picture when it looked last.
+        wanted: Ids of the selected items that lacked a picture when it looked last.
     """
 
     layout: Layout
@@ -146,23 +149,15 @@ class Search:
         found: list[Filing] = []
         wanted: list[_Wanted] = []
         for item, is_selected in self.marked_items():
-            if is_selected:
-                for turn, name in enumerate(turn_names(item), 1):
-                    self._look(item, turn, name, found, wanted)
-        self.wanted = frozenset(one.name[0] for one in wanted)
+            for turn, name in enumerate(turn_names(item), 1):
+                picture = self._picture(name, is_final=turn >= len(item.turns))
+                if picture is None:
+                    keys = tuple(self._keys(item, turn, name))
+                    wanted.append(_Wanted(name, turn, item, keys, is_selected))
+                elif (path := place_of(self.layout, item, turn, picture)) != picture.path:
+                    found.append(Filing(name, path, name, picture.path, is_moved=True))
+        self.wanted = frozenset(one.name[0] for one in wanted if one.is_selected)
         return self._without_overwriting([*found, *self._matched(wanted)])
-
-    def _look(
-        self, item: Item, turn: int, name: Name, found: list[Filing], wanted: list[_Wanted]
-    ) -> None:
-        """See whether a turn has its picture, in its place."""
-        picture = self._picture(name, is_final=turn >= len(item.turns))
-        if picture is None:
-            wanted.append(_Wanted(name, turn, item, tuple(self._keys(item, turn, name))))
-            return
-        path = place_of(self.layout, item, turn, picture)
-        if path != picture.path:
-            found.append(Filing(name, path, name, picture.path, is_moved=True))
 
     def _keys(self, item: Item, turn: int, name: Name) -> Iterator[str]:
         yield name[1]
@@ -176,36 +171,31 @@ class Search:
         sources = self._sources({key for one in wanted for key in one.keys})
         owners = {item_id for ids in sources.values() for item_id in ids}
         claimed: set[Name] = set()
-        present: set[str] = set()
         if owners:
             for item, _ in self.marked_items():
                 if item.id in owners:
-                    present.add(item.id)
                     claimed.update(turn_names(item))
         for one in wanted:
-            source = self._source(one, sources, claimed, present)
+            source = self._source(one, sources, claimed)
             if source is not None:
                 is_moved = source not in claimed
                 claimed.add(source)
                 yield self._filing(one, source, is_moved=is_moved)
 
     def _source(
-        self,
-        one: _Wanted,
-        sources: Mapping[str, Sequence[str]],
-        claimed: Container[Name],
-        present: Container[str],
+        self, one: _Wanted, sources: Mapping[str, Sequence[str]], claimed: Container[Name]
     ) -> Name | None:
-        """Who has what is wanted; itself, under another key, before any other."""
+        """Who has what is wanted; itself, under another key, before any other.
+
+        Given up it may be by anyone. Copied are only whole items, and those that are selected: not
+        what was said early in a conversation, nor what an item of the job has of another model.
+        """
         own_id, own_key = one.name
         for key in one.keys:
             for item_id in sorted(sources.get(key, ()), key=lambda item_id: item_id != own_id):
                 name = (item_id, key)
-                # What an item of the job has of another model stays its own; and what was said
-                # early in a conversation goes only to one that was renamed.
-                is_free = key == own_key or name not in claimed
-                is_own = one.is_last or item_id == own_id or item_id not in present
-                if is_free and is_own and self._picture(name, is_final=one.is_last):
+                is_copied = one.is_last and one.is_selected and key == own_key
+                if (name not in claimed or is_copied) and self._picture(name, is_final=one.is_last):
                     return name
         return None
 
@@ -251,11 +241,11 @@ class Search:
         That of a turn in the middle of a conversation is no item's picture.
         """
         past = self.history.past(name)
-        if past is None or past.last.decision != "done" or not past.last.images:
+        if past is None or past.made is None:
             return None
-        if not self.history.has_files(past.last, self.layout.root):
+        if not self.history.has_files(past.made, self.layout.root):
             return None
-        picture = past.last.images[0]
+        picture = past.made.images[0]
         if is_final and picture.role != "final":
             return None
         if self.broken.names(picture, self.layout.root):
@@ -287,8 +277,10 @@ class _Shelf:
     history: History
     find_made: FindMade
 
-    def hold(self, lines: Iterable[Filed]) -> None:
+    def hold(self, lines: Iterable[Filed], vacated: Container[str | None]) -> None:
         """Give pictures a second name, which outlives whatever takes the first; note what for.
+
+        What lies in the way of a final picture is kept, unless it moves on itself.
 
         The note is durable before the ledger has any of it: of pictures that take each other's
         places, the lines of some alone would leave the others without one.
@@ -296,18 +288,20 @@ class _Shelf:
         with store_errors(self.layout.parts):
             with replaced(self.note) as file:
                 for line in lines:
-                    self._hold(line)
+                    self._hold(line, vacated)
                     file.write(msgspec.json.encode(line) + b"\n")
                 file.flush()
                 sync_file(file.fileno())
             sync_directory(self.layout.parts)
 
-    def _hold(self, line: Filed) -> None:
+    def _hold(self, line: Filed, vacated: Container[str | None]) -> None:
         picture = line.made.images[0]
         if picture.path == line.path:
             return
         _link(self.layout.root / picture.path, self._held(picture.sha256))
-        make_room(self.layout, self.layout.root / line.path, self.find_made)
+        target = self.layout.root / line.path
+        if line.path not in vacated and target.is_relative_to(self.layout.images):
+            make_room(self.layout, target, self.find_made)
         content = self.layout.turn(line.made.item, line.made.turn, "json")
         if content.is_file():
             _link(content, self._held_content(picture.sha256))
@@ -332,6 +326,7 @@ class _Shelf:
     def place(self, moves: Sequence[_Move]) -> None:
         """Put pictures where the ledger says that they are. May be done twice."""
         root = self.layout.root
+        targets = {move.path for move in moves}
         with store_errors(root):
             for move in moves:
                 target = root / move.path
@@ -348,8 +343,10 @@ class _Shelf:
             for move in moves:
                 old = move.moved_from
                 # Whoever came to lie there since has written it down.
-                if old is not None and self.history.was_written_by(move.source, old):
+                is_left = old not in targets and self.history.was_written_by(move.source, old or "")
+                if old is not None and is_left:
                     (root / old).unlink(missing_ok=True)
+            self._remove_what_was_said(moves)
             # Without a note nobody looks for what is held.
             self.note.unlink(missing_ok=True)
             for move in moves:
@@ -363,15 +360,30 @@ class _Shelf:
             make_directory(self.layout.root / "turns")
             _copy(held, self.layout.turn(move.item_id, move.turn, "json"))
 
+    def _remove_what_was_said(self, moves: Sequence[_Move]) -> None:
+        """Of items that have another name now nothing stays behind under the old one."""
+        said = {(move.item_id, move.turn) for move in moves}
+        words = {move.item_id for move in moves}
+        for move in moves:
+            old_id, _ = move.source
+            if move.moved_from is not None and old_id != move.item_id:
+                if (old_id, move.turn) not in said:
+                    self.layout.turn(old_id, move.turn, "json").unlink(missing_ok=True)
+                if old_id not in words:
+                    self.layout.text(old_id).unlink(missing_ok=True)
+
     def write_words(self, lines: Iterable[Filed]) -> None:
         """The words that came with a picture stand beside it, under the item's name."""
         for line in lines:
             path = self.layout.text(line.item)
-            is_final = line.made.images[0].role == "final"
-            if is_final and line.item != line.made.item and line.made.text is not None:
-                path.parent.mkdir(exist_ok=True)
-                with replaced(path, drafts=self.layout.parts) as file:
-                    file.write(line.made.text.encode("utf-8", "replace"))
+            if line.made.images[0].role != "final" or line.item == line.made.item:
+                continue
+            if line.made.text is None:
+                path.unlink(missing_ok=True)  # those of another picture that lay here
+                continue
+            path.parent.mkdir(exist_ok=True)
+            with replaced(path, drafts=self.layout.parts) as file:
+                file.write(line.made.text.encode("utf-8", "replace"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -411,7 +423,8 @@ class Filer:
 
     async def _file(self, filings: Sequence[Filing]) -> None:
         shelf = _Shelf(self.layout, self.history, self.find_made)
-        await asyncio.to_thread(shelf.hold, map(self._line, filings))
+        vacated = {one.vacates for one in filings}
+        await asyncio.to_thread(shelf.hold, map(self._line, filings), vacated)
         moves: list[_Move] = []
         noted = shelf.noted()
         while lines := list(islice(noted, _AT_ONCE)):
@@ -425,15 +438,16 @@ class Filer:
     def _line(self, filing: Filing) -> Filed:
         past = self.history.past(filing.source)
         assert past is not None  # noqa: S101 - it was found in the history
+        assert past.made is not None  # noqa: S101 - and so was its picture
         is_other = filing.source != filing.name
-        path = past.last.images[0].path
+        path = past.made.images[0].path
         line = Filed(
             run_id=self.run_id,
             item=filing.name[0],
             key=filing.name[1],
             at=self.clock.stamp(),
             path=filing.path,
-            made=past.last,
+            made=past.made,
             moved_from=path if filing.is_moved and path != filing.path else None,
         )
         if not is_other:

@@ -184,7 +184,7 @@ def _look(
     history = look_at_past(layout, lambda told: warn(f"warning: {told}"))
     search = _search(intake, layout, history, selection, options)
     filings = [] if redo.done else search.filings()
-    filed = frozenset(one.name[0] for one in filings)
+    filed = frozenset(one.name for one in filings)
     vacated = {one.vacates for one in filings}
     refuse_to_overwrite(
         find_overwriting(
@@ -193,7 +193,7 @@ def _look(
             layout,
             redo,
             wanted=search.wanted,
-            filed=filed,
+            filed={item_id for item_id, _ in filed},
             vacated=vacated,
         )
     )
@@ -263,7 +263,7 @@ class _Foresight:
     interrupted: frozenset[Name]
     limit: int | None
     is_anew: bool
-    filed: frozenset[str] = frozenset()
+    filed: frozenset[Name] = frozenset()
     groups: dict[Fate, Group] = field(default_factory=dict)
     _n_to_make: int = 0
 
@@ -299,11 +299,15 @@ class _Foresight:
             case Skip():
                 return "skipped"
             case Twin():
-                return "shared"
-            case Todo(item) if item.id in self.filed:
+                return "beyond_limit" if self._is_at_limit else "shared"
+            case Todo(item) if (item.id, item.key) in self.filed:
                 return "filed"
             case Todo():
                 return self._why(step)
+
+    @property
+    def _is_at_limit(self) -> bool:
+        return self.limit is not None and self._n_to_make >= self.limit
 
     def _why(self, todo: Todo) -> Fate:
         """Why something is sent for an item, unless it need not be, or is left for another run."""
@@ -311,7 +315,7 @@ class _Foresight:
         match todo:
             case _ if is_received and not self.is_anew:
                 return "received"
-            case _ if self.limit is not None and self._n_to_make >= self.limit:
+            case _ if self._is_at_limit:
                 return "beyond_limit"
             case Todo(_, "waiting"):
                 return "waiting"

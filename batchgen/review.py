@@ -7,6 +7,7 @@ its SHA-256: once another one has been made, it is done with.
 Source: docs/adr/0014.
 """
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Literal
 
@@ -50,3 +51,13 @@ def read_redo(path: Path) -> dict[str, str]:
                 ) from error
             marks[mark.item] = mark
     return {mark.item: mark.sha256 for mark in marks.values() if mark.mark == "redo"}
+
+
+def read_kept(path: Path) -> frozenset[str]:
+    """The pictures, by SHA-256, that are kept when another one takes their place.
+
+    They are so in every run: one that was told to make them anew may have been killed.
+    """
+    with suppress(UsageError):
+        return frozenset(read_redo(path).values())
+    return frozenset()

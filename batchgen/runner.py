@@ -69,6 +69,7 @@ from batchgen.references import ReferenceLibrary
 from batchgen.report import Summary, rebuild
 from batchgen.report.rebuild import is_left, result_of, summarize
 from batchgen.retry import Retries
+from batchgen.review import read_kept
 from batchgen.sanitize import Hidden, Secrets
 from batchgen.selection import Selection
 from batchgen.settle import CallEnd, Settler
@@ -182,6 +183,7 @@ class Runner:
             self.run_id = follow(self.run_id, self._layout.ledger)
             lock.rename(self.run_id)
             self._redo, self._selection = read_choice(self._options, self._layout)
+            self._kept = read_kept(self._layout.review)
             await intake.fetch()
             self._twins = intake.twins
             self._go_on()
@@ -397,6 +399,7 @@ class Runner:
             room=room,
             settler=settler,
             settling=stack.enter_context(ThreadPoolExecutor(_N_SETTLING, "batchgen-settler")),
+            one_by_one=stack.enter_context(ThreadPoolExecutor(1, "batchgen-settler-of-large")),
             references=self._references,
             conversations=Conversations(self._layout, history, self.run_id, afresh=self._redo.done),
             book=self._book,
@@ -467,7 +470,7 @@ class Runner:
     def _made(self, path: str) -> str | None:
         """The SHA-256 of what was made last under a path; None for what shall be kept."""
         sha256 = self._recorder.history.made_at(path)
-        return None if sha256 in self._redo.marked.values() else sha256
+        return None if sha256 in self._kept else sha256
 
     def _transport(self, provider: Provider, key: Hidden, timeouts: Timeouts) -> Transport:
         return Transport(

@@ -6,9 +6,11 @@ lines. So a text is searched twice: as it is written, and as it is meant.
 
 import base64
 import json
+import mmap
 import re
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
 from typing import Final, TypeAlias
 
 _REDACTED: Final = "[key]"
@@ -31,6 +33,10 @@ _TO_MARKS: Final = bytes.maketrans(b"%\\&\0\r\n", _MARK * 6)
 _NAMED: Final = {b"amp": b"&", b"lt": b"<", b"gt": b">", b"quot": b'"', b"apos": b"'"}
 # Less of base64 than this may be anything.
 _MIN_BASE64_CHARS: Final = 10
+_STEP_BYTES: Final = 1 << 20
+# A JSON escape that has begun: what is cut out begins before it, so that a text stays JSON.
+_BEGUN_ESCAPE: Final = re.compile(rb"(?<!\\)(?:\\\\)*(\\(?:u[0-9a-fA-F]{0,3})?)\Z")
+_ESCAPE_BYTES: Final = 64
 _TO_URL_ALPHABET: Final = bytes.maketrans(b"+/", b"-_")
 
 _Span: TypeAlias = tuple[int, int]
@@ -80,6 +86,25 @@ class Secrets:
             data = _without(data, [(where(start), where(end)) for start, end in spans])
         return data
 
+    def mask(self, path: Path) -> bool:
+        """Write over every secret in a file, byte for byte; whether there was any.
+
+        It is for what came as a picture and cannot be taken for one: nothing is moved in it.
+        """
+        longest = max(map(len, self._needles), default=0)
+        found = False
+        if not longest or not path.stat().st_size:
+            return found
+        with path.open("r+b") as file, mmap.mmap(file.fileno(), 0) as data:
+            for begins in range(0, len(data), _STEP_BYTES):
+                window = data[begins : begins + _STEP_BYTES + longest]
+                for start, end in _merged(self._places(window)):
+                    data[begins + start : begins + end] = b"*" * (end - start)
+                    found = True
+            if found:
+                data.flush()
+        return found
+
     def scrub(self, error: BaseException) -> None:
         """Take every secret out of the words of an exception, and of those behind it."""
         known: set[int] = set()
@@ -123,7 +148,7 @@ def _spellings(value: str) -> Iterator[bytes]:
     """How a secret may be written, in lower case: itself, in JSON, undone, in base64."""
     plain = value.encode("utf-8", "surrogatepass")
     quoted = json.dumps(value)[1:-1].encode()  # a quote or a backslash looks different there
-    for spelling in (plain, quoted, _meaning(plain)[0]):
+    for spelling in (plain, quoted, _meaning(plain)[0], plain.hex().encode()):
         yield spelling.lower()
     for n_before in range(3):
         encoded = base64.b64encode(bytes(n_before) + plain)
@@ -201,7 +226,8 @@ def _without(data: bytes, spans: Iterable[_Span]) -> bytes:
     """The text with a word in place of each span."""
     kept, at = bytearray(), 0
     for start, end in spans:
-        kept += data[at:start]
+        begun = _BEGUN_ESCAPE.search(data[max(at, start - _ESCAPE_BYTES) : start])
+        kept += data[at : start - len(begun[1]) if begun else start]
         kept += _REDACTED.encode()
         at = end
     return bytes(kept + data[at:])

@@ -23,8 +23,9 @@ from batchgen.answer import Answer, read_answer
 from batchgen.conversation import keep_content
 from batchgen.cost import NOTHING, UNKNOWN, Cost, PriceBook, count_tokens, price_tokens
 from batchgen.errors import AttemptError, BatchgenError, Bug, store_errors
-from batchgen.model import Attempt, Decision, Failure, Item, Outcome, Tokens
+from batchgen.model import Attempt, Decision, Failure, ImageFile, Item, Outcome, Tokens
 from batchgen.sanitize import Secrets, printable
+from batchgen.store.images import sha256_of
 from batchgen.store.layout import Layout
 from batchgen.store.ledger import Sent
 from batchgen.store.parts import InRoom, as_it_comes
@@ -150,7 +151,8 @@ class Settler:
         """
         with store_errors(self.layout.root):
             parts = (path for path in end.leftovers if path.suffix == ".part")
-            kept = tuple(set_aside_parts(self.layout, parts, only_whole=only_whole))
+            aside = set_aside_parts(self.layout, parts, only_whole=only_whole)
+            kept = tuple(map(self._masked, aside))
         return msgspec.structs.replace(line, images=(*line.images, *kept)) if kept else line
 
     def _settled(self, answer: Answer, known: Mapping[str, Any]) -> Attempt:
@@ -158,11 +160,11 @@ class Settler:
         sent, item = receipt.sent, receipt.item
         if error is None:
             unkept = self._keep_content(answer)
-            images = answer.take(self.find_made)
+            images = tuple(map(self._masked, answer.take(self.find_made)))
             notes = filter(None, (receipt.note, unkept, answer.note, *_displaced(answer)))
             known = {**known, "note": "; ".join(notes) or msgspec.UNSET}
         else:
-            images = answer.set_aside()
+            images = tuple(map(self._masked, answer.set_aside()))
             error.message += "; kept in quarantine/" if images else ""
         if sent.turn >= len(item.turns):
             self._text(item, reply)
@@ -223,6 +225,16 @@ class Settler:
             **known,
         )
         return self._redacted(line)
+
+    def _masked(self, image: ImageFile) -> ImageFile:
+        """An image without a secret, if it is none that anybody wants to look at.
+
+        A picture that was made stays as it came.
+        """
+        path = self.layout.root / image.path
+        if image.role != "quarantine" or not self.secrets.mask(path):
+            return image
+        return msgspec.structs.replace(image, sha256=sha256_of(path))
 
     def _redacted(self, line: Attempt) -> Attempt:
         """The line as it may be shown: wherever the service quoted the key, it is taken out."""

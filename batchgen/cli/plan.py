@@ -30,7 +30,7 @@ _WORDS: Final = {
     "filed": "made under another name",
     "shared": "same as another",
     "received": "answer on disk",
-    "settled": "refused for good",
+    "settled": "failed, left alone",
     "skipped": "builds on a failure",
     "beyond_limit": "beyond the limit",
 }

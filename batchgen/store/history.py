@@ -33,10 +33,13 @@ class Past:
     Attributes:
         last: The last attempt, whose decision says what came of it; of an image that was made
             under another name, as if it had been made for this one.
-        place: Where that stands among all lines; later is larger.
+        made: The attempt that made the picture that there is; one that failed later, because the
+            picture was to be made again, takes nothing away.
+        place: Where the last one stands among all lines; later is larger.
     """
 
     last: Attempt
+    made: Attempt | None
     place: int
     n_attempts: int
     tokens: Tokens | None
@@ -109,6 +112,7 @@ class History:
     since: str | None = None
     recent: list[Departed] = field(default_factory=list)
     _last: dict[int, int] = field(default_factory=dict)  # the place of the last line, by name
+    _done: dict[int, int] = field(default_factory=dict)  # places, where a later line made nothing
     _sums: dict[int, _Sum] = field(default_factory=dict)  # of names with more than one line
     _writers: dict[int, int] = field(default_factory=dict)  # places, by the path of a picture
     _lines: Places = field(default_factory=Places)
@@ -132,6 +136,8 @@ class History:
             case Filed():
                 self._vacate(line)
                 self._take(line, final_image(as_attempt(line).images), place)
+                if line.attempts:  # who gave it up has the cost no more
+                    self._sums[hash((line.made.item, line.made.key))] = _Sum()
             case Sent():
                 self.unfinished[line.call] = line
             case Run():
@@ -178,18 +184,25 @@ class History:
         if (line.item, line.key) != name:  # of many millions, two have the same hash
             return None
         total = self._sums.get(hashed) or _sum_of(line)
-        return Past(as_attempt(line), place, total.n_attempts, total.tokens, total.cost_usd)
+        last = as_attempt(line)
+        made = last if _made(last) else None
+        if (done := self._done.get(hashed)) is not None:
+            made = as_attempt(self._lines.read(done))
+        return Past(last, made, place, total.n_attempts, total.tokens, total.cost_usd)
 
     def standing(self, item: Item) -> Standing | None:
         """Where an item stands, over all its turns; None if nothing was done for it yet.
 
         Of all its turns the latest attempt decides, so that a conversation that is held anew is
-        not taken for done by its last turn of the time before.
+        not taken for done by its last turn of the time before. An item without turns that has its
+        picture is done, whatever came of an attempt to make it anew.
         """
         turns = [past for name in turn_names(item) if (past := self.past(name)) is not None]
         if not turns:
             return None
         latest = max(turns, key=lambda turn: turn.place).last
+        if len(item.turns) <= 1 and turns[-1].made is not None:
+            latest = turns[-1].made
         total = _Sum()
         for turn in turns:
             total += _Sum(turn.n_attempts, turn.tokens, turn.cost_usd)
@@ -208,7 +221,7 @@ class History:
         return None if picture is None or picture.path != path else picture.sha256
 
     def was_written_by(self, name: Name, path: str) -> bool:
-        """Whether nobody but an item and key has had a final picture at a path, of late."""
+        """Whether nobody but an item and key has had a picture at a path, of late."""
         place = self._writers.get(hash(path))
         if place is None or place == self._last.get(hash(name)):
             return True
@@ -229,7 +242,9 @@ class History:
                 continue
             if _size_bytes(f"{root}/{image.path}") != image.bytes:
                 return False
-            if not self.was_written_by((last.item, last.key), image.path):
+            if self.was_written_by((last.item, last.key), image.path):
+                continue
+            if self.made_at(image.path) != image.sha256:
                 return False
         return True
 
@@ -238,6 +253,10 @@ class History:
         before = self._last.get(name)
         if before is not None:
             self._sums[name] = self._sum_at(name, before) + _sum_of(line)
+        if _made(line):
+            self._done.pop(name, None)
+        elif before is not None and name not in self._done and _made(self._lines.read(before)):
+            self._done[name] = before
         self._last[name] = place = self._lines.keep(line) if place is None else place
         if picture is not None:
             self._writers[hash(picture.path)] = place
@@ -280,6 +299,11 @@ def _sum_of(line: Attempt | Filed) -> _Sum:
             return _Sum(1 if line.attempt else 0, line.tokens, cost_usd)
         case Filed():
             return _Sum(line.attempts, line.tokens, line.cost_usd)
+
+
+def _made(line: Attempt | Filed) -> bool:
+    """Whether it made a picture, or gave one to its item."""
+    return isinstance(line, Filed) or (line.decision == "done" and bool(line.images))
 
 
 def _departed(attempt: Attempt, sent: Sent | None) -> Departed:

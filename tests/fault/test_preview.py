@@ -205,11 +205,11 @@ async def test_a_picture_that_would_be_written_over_is_refused_as_the_run_refuse
             {"id": "a", "prompt": "a", "tags": {"sku": "z"}},
             {"id": "b", "prompt": "b", "tags": {"sku": "a"}},
         ]
-        # What is not selected stays where it is.
-        only_b = Selection(only=("b",))
+        # Where all is made anew, nothing is moved before.
+        only_b: dict[str, Any] = {"selection": Selection(only=("b",)), "redo": Redo(done=True)}
         write_job(job, items, output={"name": "{sku}"})
         with pytest.raises(UsageError) as by_the_run:
-            await run_job(job, server, selection=only_b)
+            await run_job(job, server, **only_b)
     with pytest.raises(UsageError) as by_the_plan:
-        look(job, selection=only_b)
+        look(job, **only_b)
     assert str(by_the_plan.value) == str(by_the_run.value)

@@ -19,7 +19,7 @@ from batchgen.selection import Selection
 from batchgen.store.ledger import Filed, Ledger, Line
 from tests import ledgers, servers
 from tests.runs import Json, Ran, run_job, write_job
-from tests.servers import FaultServer, draws, refuses
+from tests.servers import FaultServer, document, draws, image_part, refuses, whole
 
 Head = dict[str, Any]
 
@@ -129,29 +129,136 @@ async def test_a_name_that_a_picture_has_left_is_free(tmp_path: Path, server: Fa
     assert set(pictures(ran)) == {"A.png", "B.png"}
 
 
-@pytest.mark.parametrize("how", ["force", "redo"])
-async def test_what_is_made_again_takes_no_other_pictures_place(
-    how: str, tmp_path: Path, server: FaultServer
-) -> None:
-    def job(*skus: str) -> Path:
-        items = [
-            {"id": f"i-{n}", "prompt": f"p{n}", "tags": {"sku": s}} for n, s in enumerate(skus)
-        ]
-        return job_of(tmp_path, *items, output={"name": "{sku}"})
+def in_files(tmp_path: Path, *names: str) -> Path:
+    items = [{"id": f"i-{n}", "prompt": f"p{n}", "tags": {"sku": s}} for n, s in enumerate(names)]
+    return job_of(tmp_path, *items, output={"name": "{sku}"})
 
-    first = await run_job(job("A", "B"), server)
-    picture = results(first)["i-0"]["images"][0]
-    mark = {"item": "i-0", "sha256": picture["sha256"], "mark": "redo"}
-    (first.directory / "review.jsonl").write_text(json.dumps(mark), "utf-8")
-    before = pictures(first)
-    options: Head = {"marked": True}
-    if how == "force":
-        options = {"redo": Redo(done=True), "selection": Selection(only=("i-0",))}
+
+async def test_what_is_forced_takes_no_other_pictures_place(
+    tmp_path: Path, server: FaultServer
+) -> None:
+    first = Before(await run_job(in_files(tmp_path, "A", "B"), server))
+    force = Redo(done=True)
+    swapped = in_files(tmp_path, "B", "A")
     with pytest.raises(UsageError, match=r"images/B\.png is the picture of 'i-1'"):
-        await run_job(job("B", "A"), server, **options)
-    assert pictures(first) == before
-    forced = await run_job(job("B", "A"), server, redo=Redo(done=True))
-    assert (server.n_requests, forced.exit_code, set(pictures(forced))) == (4, 0, set(before))
+        await run_job(swapped, server, redo=force, selection=Selection(only=("i-0",)))
+    forced = await run_job(swapped, server, redo=force)
+    assert (server.n_requests, forced.exit_code) == (4, 0)
+    assert set(pictures(forced)) == set(first.pictures)
+
+
+async def test_what_is_marked_is_made_in_its_new_place_and_the_others_have_moved(
+    tmp_path: Path, server: FaultServer
+) -> None:
+    ran = await run_job(in_files(tmp_path, "A", "B"), server)
+    first = Before(ran)
+    marks(ran, **{"i-0": "redo"})
+    again = await run_job(in_files(tmp_path, "B", "A"), server, marked=True, whole=False)
+    assert (server.requests, again.exit_code) == ({"p0": 2, "p1": 1}, 0)
+    assert pictures(again)["A.png"] == first.pictures["B.png"]
+    assert pictures(again)["B.png"] not in first.pictures.values()
+    [kept] = (again.directory / "quarantine").rglob("*.png")
+    assert kept.read_bytes() == first.pictures["A.png"]
+
+
+@pytest.mark.parametrize("only", [("b",), ("a", "b"), ("c",)])
+async def test_a_part_of_a_job_costs_no_picture_of_another_part(
+    only: tuple[str, ...], tmp_path: Path, server: FaultServer
+) -> None:
+    def ring(*prompts: str) -> Path:
+        return job_of(
+            tmp_path,
+            *({"id": name, "prompt": p} for name, p in zip("abc", prompts, strict=True)),
+        )
+
+    first = Before(await run_job(ring("pa", "pb", "pc"), server))
+    turned = ring("pb", "pc", "pa")
+    await run_job(turned, server, selection=Selection(only=only), whole=False)
+    last = await run_job(turned, server)
+    assert server.n_requests == 3
+    assert pictures(last) == {
+        "a.png": first.pictures["b.png"],
+        "b.png": first.pictures["c.png"],
+        "c.png": first.pictures["a.png"],
+    }
+
+
+async def test_a_name_that_comes_back_brings_its_cost_back_once(
+    tmp_path: Path, server: FaultServer
+) -> None:
+    for name in ("b", "b2", "b", "b2", "b"):
+        ran = await run_job(job_of(tmp_path, {"id": name, "prompt": "one"}), server)
+        [line] = results(ran).values()
+        assert (line["attempts"], line["cost_usd"]) == (1, "0.138160")
+    assert server.n_requests == 1
+
+
+async def test_two_conversations_may_change_places_and_go_on(
+    tmp_path: Path, server: FaultServer
+) -> None:
+    def talks(**prompts: str) -> Path:
+        model = "gemini-2.5-flash-image"
+        return job_of(
+            tmp_path,
+            *(
+                {"id": name, "turns": [{"prompt": p} for p in said.split()], "model": model}
+                for name, said in prompts.items()
+            ),
+        )
+
+    first = await run_job(talks(k="k1 k2", l="l1 l2"), server)
+    costs = spent(first)
+    swapped = await run_job(talks(l="k1 k2", k="l1 l2"), server)
+    assert (server.n_requests, spent(swapped)) == (4, costs)
+    ran = await run_job(talks(l="k1 k2 k3", k="l1 l2 l3"), server)
+    assert (server.n_requests, ran.exit_code) == (6, 0)
+    for asked in server.log[-2:]:
+        assert asked.body.count(b'"role":"model"') == 2
+        of_one = [word for word in (b"k1", b"k3", b"l1", b"l3") if b'"' + word + b'"' in asked.body]
+        assert of_one in ([b"k1", b"k3"], [b"l1", b"l3"])
+
+
+async def test_a_model_may_be_changed_and_changed_back(tmp_path: Path, server: FaultServer) -> None:
+    old = job_of(tmp_path, "cat")
+    await run_job(old, server)
+    new = job_of(tmp_path, "cat", defaults={"model": "gemini-3.1-flash-image"})
+    await run_job(new, server, ignore_change=["model"])
+    await run_job(job_of(tmp_path, "cat"), server)
+    assert server.n_requests == 1
+
+
+@pytest.mark.parametrize("how", [{"redo": Redo(done=True)}, {"marked": True}])
+async def test_what_was_not_made_again_is_still_done(
+    how: Head, tmp_path: Path, server: FaultServer
+) -> None:
+    job = job_of(tmp_path, "cat", {"id": "wide", "prompt": "wide", "references": ["item:cat"]})
+    ran = await run_job(job, server)
+    first = Before(ran)
+    marks(ran, cat="redo")
+    server.script = lambda asked: refuses(400) if asked.prompt == "cat" else draws(asked)
+    failed = await run_job(job, server, **how, whole=False)
+    assert results(failed)["cat"]["status"] == "done"
+    assert pictures(failed)["cat.png"] == first.pictures["cat.png"]
+    n_requests = server.n_requests
+    server.script = servers.draws
+    plain = await run_job(job, server)
+    assert (server.n_requests, plain.exit_code) == (n_requests, 0)
+    assert pictures(plain)["cat.png"] == first.pictures["cat.png"]
+
+
+async def test_words_go_where_their_picture_goes(tmp_path: Path, server: FaultServer) -> None:
+    with_words = whole(document({"text": "a cat"}, image_part(servers.png("cat"))))
+    server.script = lambda asked: with_words if asked.prompt == "cat" else draws(asked)
+    items = [{"id": "a", "prompt": "cat"}, {"id": "b", "prompt": "owl"}]
+    await run_job(job_of(tmp_path, *items), server)
+    swapped = [{"id": "b", "prompt": "cat"}, {"id": "a", "prompt": "owl"}]
+    ran = await run_job(job_of(tmp_path, *swapped), server)
+    words = ran.directory / "text"
+    assert [path.name for path in words.iterdir()] == ["b.txt"]
+    renamed = [{"id": "c", "prompt": "cat"}, {"id": "a", "prompt": "owl"}]
+    await run_job(job_of(tmp_path, *renamed), server)
+    assert [path.name for path in words.iterdir()] == ["c.txt"]
+    assert server.n_requests == 2
 
 
 async def test_a_new_tag_provider_limit_or_price_makes_nothing_again(

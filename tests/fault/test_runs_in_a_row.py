@@ -100,9 +100,9 @@ async def test_no_picture_is_written_over_that_of_another_item(tmp_path: Path) -
         other = {"id": "b", "prompt": "Bear", "tags": {"sku": "a"}}
         items = [{**first, "tags": {"sku": "z"}}, other]
         write_job(job, items, output={"name": "{sku}"})
-        only_b = Selection(only=("b",))  # what is not selected stays where it is
+        force, only_b = Redo(done=True), Selection(only=("b",))  # then nothing is moved before
         with pytest.raises(UsageError, match=r"images/a\.png is the picture of 'a', and 'b' would"):
-            await run_job(job, server, selection=only_b)
+            await run_job(job, server, redo=force, selection=only_b)
         assert server.requests == {"Apple": 1}
         assert (ran.directory / "images/a.png").read_bytes() == servers.png("Apple 1")
         await run_job(job, server)  # and else makes room
