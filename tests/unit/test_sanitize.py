@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import json
+from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 import pytest
@@ -12,6 +13,9 @@ from hypothesis import strategies as st
 
 from batchgen.sanitize import Hidden, Secrets, printable
 from tests.canary import Canary
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 @pytest.mark.parametrize(
@@ -129,3 +133,34 @@ def test_a_hidden_text_is_a_text_that_repr_does_not_show() -> None:
     hidden = Hidden("sk-CANARY")
     assert (hidden, f"Bearer {hidden}") == ("sk-CANARY", "Bearer sk-CANARY")
     assert repr({"key": hidden}) == "{'key': '[key]'}"
+
+
+@pytest.mark.parametrize(
+    ("key", "text"),
+    [
+        ("nice-secret-12345", "x\nice-secret-12345"),
+        ("nice-secret-12345", "x\\nice-secret-12345"),
+        ("e9ab-secret-12345", "caf\u00e9ab-secret-12345"),
+        ("9ab-secret-123456", "caf\u00e9ab-secret-123456"),
+    ],
+)
+def test_a_key_that_begins_within_an_escape_leaves_json(key: str, text: str) -> None:
+    redacted = json.loads(Secrets([key]).redact(json.dumps(text)))
+    assert key[4:] not in redacted
+    assert redacted.endswith("[key]")
+
+
+@pytest.mark.parametrize("size", [0, 10, (1 << 20) - 7, (1 << 20) + 3, 3 << 20])
+def test_a_file_is_masked_byte_for_byte_wherever_the_key_stands(tmp_path: Path, size: int) -> None:
+    path, key = tmp_path / "odd.bin", b"sk-CANARY-0123456789"
+    path.write_bytes(b"a" * size + key + b"z" * 100 + key.upper() + key.hex().encode() + b"end")
+    assert Secrets([key.decode()]).mask(path)
+    masked = b"*" * len(key)
+    assert path.read_bytes() == b"a" * size + masked + b"z" * 100 + masked * 3 + b"end"
+    assert not Secrets([key.decode()]).mask(path)
+
+
+def test_an_empty_file_and_no_secret_are_no_matter(tmp_path: Path) -> None:
+    (tmp_path / "empty").touch()
+    assert not Secrets(["sk-CANARY-0123456789"]).mask(tmp_path / "empty")
+    assert not Secrets([]).mask(tmp_path / "empty")
