@@ -6,7 +6,7 @@
     selection    encies   retry    conversation           store/    recorder  verify   preview
                  forecast budget
                  takeover breakers
-                 filing
+                 filing, search
                  course
 
 Everything that a program may rely on is in `__all__`:

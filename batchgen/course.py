@@ -14,13 +14,14 @@ from batchgen.budget import Allowance
 from batchgen.ending import EXIT_SOME_FAILED
 from batchgen.errors import AttemptError, Cancelled, ModelUnavailable, SkippedDependency
 from batchgen.events import Event, ItemEnded, Warned
-from batchgen.filing import Filer, Filing, place_of
+from batchgen.filing import Filer
 from batchgen.forecast import Forecast
 from batchgen.limits import Out
 from batchgen.model import Decision, Item, Result
 from batchgen.plan import Agenda, Settled, Skip, Todo, Twin
 from batchgen.recorder import Recorder
 from batchgen.report.rebuild import result_of
+from batchgen.search import Filing, place_of
 from batchgen.settle import CallEnd
 from batchgen.stop import Stop
 from batchgen.store.history import final_image

@@ -22,7 +22,6 @@ from batchgen.clock import Clock
 from batchgen.cost import PriceBook
 from batchgen.dependencies import Lineage, trace
 from batchgen.errors import store_errors
-from batchgen.filing import Search
 from batchgen.forecast import forecast
 from batchgen.intake import Intake
 from batchgen.manifest import Manifest, open_manifest
@@ -49,6 +48,7 @@ from batchgen.plan import (
 )
 from batchgen.recovery import look_at_past
 from batchgen.references import ReferenceLibrary
+from batchgen.search import Search
 from batchgen.selection import Selection
 from batchgen.store.broken import Broken
 from batchgen.store.expanded import read_items, read_parents

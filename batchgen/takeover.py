@@ -12,12 +12,13 @@ from typing import Self
 
 from batchgen.dependencies import read_lineage
 from batchgen.events import Event, Warned
-from batchgen.filing import Filer, Filing, Search, finish_filings
+from batchgen.filing import Filer, finish_filings
 from batchgen.model import Item
 from batchgen.plan import Redo, find_overwriting, refuse_to_overwrite
 from batchgen.recorder import Recorder
 from batchgen.recovery import Recovery
 from batchgen.report import rebuild
+from batchgen.search import Filing, Search
 from batchgen.selection import Selection
 from batchgen.stop import Stop
 from batchgen.store.broken import Broken
