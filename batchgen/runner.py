@@ -12,8 +12,6 @@ from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, contextmanager, suppress
 from dataclasses import asdict, replace
-from datetime import datetime, timedelta
-from decimal import Decimal
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, Unpack
@@ -23,7 +21,7 @@ import msgspec
 from batchgen._version import __version__
 from batchgen.access import as_written, choose_provider, find_key, find_proxy, secret_values
 from batchgen.attempt import Caller
-from batchgen.budget import Budget, Purse, day_of
+from batchgen.budget import Purse
 from batchgen.clock import Clock, stamp
 from batchgen.conversation import Conversations
 from batchgen.cost import PriceBook
@@ -47,7 +45,7 @@ from batchgen.events import Event, RunBegan, Stopping, Warned
 from batchgen.filing import Filer
 from batchgen.forecast import forecast
 from batchgen.intake import Intake
-from batchgen.limits import Demand, Limiter, Limits, Out
+from batchgen.limits import Limiter, Out
 from batchgen.manifest import Manifest, open_manifest
 from batchgen.manifest.settings import Settings
 from batchgen.model import Item, Result, Status
@@ -84,7 +82,7 @@ from batchgen.store.ledger import End, Ledger, Run
 from batchgen.store.lock import OutputLock
 from batchgen.store.parts import Writer
 from batchgen.store.room import Room
-from batchgen.takeover import Takeover
+from batchgen.takeover import Takeover, counts_since, recall
 from batchgen.timeouts import Timeouts
 from batchgen.transport import Transport, tls_context
 from batchgen.watch import Watch
@@ -364,7 +362,7 @@ class Runner:
             settings.acceptance,
             self._made,
         )
-        since = _since(self._limits, self._budget, self._began_at)
+        since = counts_since(self._limits, self._budget, self._began_at)
         warnings: list[str] = []
         history = await asyncio.to_thread(read_past, self._layout, warnings.append, since=since)
         for warning in warnings:
@@ -451,16 +449,7 @@ class Runner:
             longest_pause_s=retries.max_wait,
             on_out=self._give_up_model,
         )
-        history = self._recorder.history
-        today, spent_usd = day_of(self._began_at), Decimal(0)
-        for past in sorted(history.recent, key=lambda past: past.at):
-            at = datetime.fromisoformat(past.at)
-            self._limiter.recall(past.model, at, Demand(past.input_tokens, past.usd))
-            # What seems to be of a later day left before the clock was set back.
-            if day_of(at) >= today:
-                spent_usd += past.usd or 0
-        history.since = None
-        history.recent.clear()
+        spent_usd = recall(self._recorder.history, self._limiter, self._began_at)
         over = partial(self.stop.ask, exit_code=EXIT_OVER_COST)
         self._purse = Purse(self._budget, self._clock, over, spent_usd)
 
@@ -596,19 +585,6 @@ class Runner:
 def _without_names(settings: Settings) -> dict[str, Any]:
     """The head of a job for items in which each reference stands for itself."""
     return {name: value for name, value in settings.written.items() if name != "references"}
-
-
-def _since(limits: Limits, budget: Budget, now: datetime) -> str | None:
-    """From when on requests of earlier runs count for limits and budgets; None if none do."""
-    spans_s = [0.0]
-    if limits.rpd is not None or budget.max_cost_usd_per_day is not None:
-        spans_s.append(25 * 3600)
-    if limits.usd_per_10min is not None:
-        spans_s.append(660)
-    if limits.tpm is not None:
-        spans_s.append(66)
-    spans_s += [66 / min(1.0, count) for count in (limits.rpm, limits.ipm) if count is not None]
-    return stamp(now - timedelta(seconds=max(spans_s))) if max(spans_s) else None
 
 
 def _remove_if_empty(directory: Path) -> None:

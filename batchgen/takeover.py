@@ -8,11 +8,16 @@ file      what was made already goes to whoever asks for it now
 import asyncio
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from decimal import Decimal
 from typing import Self
 
+from batchgen.budget import Budget, day_of
+from batchgen.clock import stamp
 from batchgen.dependencies import read_lineage
 from batchgen.events import Event, Warned
 from batchgen.filing import Filer, finish_filings
+from batchgen.limits import Demand, Limiter, Limits
 from batchgen.model import Item
 from batchgen.plan import Redo, find_overwriting, refuse_to_overwrite
 from batchgen.recorder import Recorder
@@ -130,3 +135,30 @@ class Takeover:
             return
         if not (self.layout.runs / f"{last}.json").exists():
             await asyncio.to_thread(rebuild, self.layout.root)
+
+
+def counts_since(limits: Limits, budget: Budget, now: datetime) -> str | None:
+    """From when on requests of earlier runs count for limits and budgets; None if none do."""
+    spans_s = [0.0]
+    if limits.rpd is not None or budget.max_cost_usd_per_day is not None:
+        spans_s.append(25 * 3600)
+    if limits.usd_per_10min is not None:
+        spans_s.append(660)
+    if limits.tpm is not None:
+        spans_s.append(66)
+    spans_s += [66 / min(1.0, count) for count in (limits.rpm, limits.ipm) if count is not None]
+    return stamp(now - timedelta(seconds=max(spans_s))) if max(spans_s) else None
+
+
+def recall(history: History, limiter: Limiter, now: datetime) -> Decimal:
+    """Let the limits know, once, of what left in earlier runs; return what was spent today."""
+    today, spent_usd = day_of(now), Decimal(0)
+    for past in sorted(history.recent, key=lambda past: past.at):
+        at = datetime.fromisoformat(past.at)
+        limiter.recall(past.model, at, Demand(past.input_tokens, past.usd))
+        # What seems to be of a later day left before the clock was set back.
+        if day_of(at) >= today:
+            spent_usd += past.usd or 0
+    history.since = None
+    history.recent.clear()
+    return spent_usd
