@@ -21,6 +21,8 @@ from tests.crashes import Service
 from tests.runs import KEY
 from tests.servers import FaultServer
 
+pytestmark = pytest.mark.reliability
+
 
 @pytest.fixture(autouse=True)
 def key(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -88,7 +90,6 @@ def test_a_run_that_is_killed_anywhere_is_finished_by_the_next(
     tried("P1", n_killed, "kill points")
 
 
-@pytest.mark.reliability
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("share", range(10))
 def test_a_run_that_is_killed_at_a_hundred_points_is_finished_by_the_next(
@@ -158,7 +159,6 @@ def deeds_of_the_second(half_done: Path, folder: Path) -> int:
         return len(counted(folder / "job.jsonl", server))
 
 
-@pytest.mark.reliability
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("share", range(4))
 def test_a_run_that_finishes_another_one_may_be_killed_as_well(

@@ -13,6 +13,8 @@ from tests.commands import batchgen, environment
 from tests.runs import write_job
 from tests.servers import FaultServer, draws
 
+pytestmark = pytest.mark.reliability
+
 Tried: TypeAlias = Callable[[str, int, str], None]
 
 WORD = b"sk-CANARY-8f3a2b1c9d7e"
@@ -54,7 +56,6 @@ def run(job: Path, url: str, *flags: str | Path, **env: bytes) -> tuple[int, str
     return done.returncode, (done.stdout + done.stderr).decode("utf-8", "replace")
 
 
-@pytest.mark.reliability
 @pytest.mark.parametrize("odd", [*ODD_KEYS, *ONLY_IN_A_FILE])
 def test_an_odd_key_is_refused_and_no_part_of_it_is_shown(
     odd: str, tmp_path: Path, tried: Tried

@@ -26,6 +26,8 @@ from tests.ledgers import strict
 from tests.runs import KEY, write_job
 from tests.servers import FaultServer, png
 
+pytestmark = pytest.mark.reliability
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
@@ -198,7 +200,6 @@ def test_all_kinds_of_damage_are_named_and_exactly_those_pictures_are_made_again
     assert server.asked() == {}
 
 
-@pytest.mark.reliability
 def test_a_link_to_the_picture_will_do(server: Server, tmp_path: Path) -> None:
     job = write_job(tmp_path / "job.jsonl", ["a"])
     directory = made(job, server)
@@ -207,7 +208,6 @@ def test_a_link_to_the_picture_will_do(server: Server, tmp_path: Path) -> None:
     assert verified(directory) == {}
 
 
-@pytest.mark.reliability
 def test_a_picture_that_cannot_be_read_is_told_and_not_made_again(
     server: Server, tmp_path: Path
 ) -> None:
@@ -268,7 +268,6 @@ def test_a_picture_that_was_put_back_is_not_made_again(server: Server, tmp_path:
     assert verified(directory) == {}
 
 
-@pytest.mark.reliability
 def test_a_finding_counts_once_though_nobody_takes_it_away(server: Server, tmp_path: Path) -> None:
     job = write_job(tmp_path / "job.jsonl", ["a"])
     directory = made(job, server)
@@ -282,7 +281,6 @@ def test_a_finding_counts_once_though_nobody_takes_it_away(server: Server, tmp_p
     assert server.asked() == {"a": 1}
 
 
-@pytest.mark.reliability
 def test_without_verify_a_run_still_goes_by_size_alone(server: Server, tmp_path: Path) -> None:
     job = write_job(tmp_path / "job.jsonl", ["a"])
     directory = made(job, server)
@@ -317,7 +315,6 @@ def test_what_builds_on_a_changed_picture_waits_for_the_new_one_and_is_made_from
     ledgers.check_directory(directory)
 
 
-@pytest.mark.reliability
 def test_copies_conversations_and_names_of_their_own_are_items_like_any_other(
     server: Server, tmp_path: Path
 ) -> None:
@@ -342,7 +339,6 @@ def test_copies_conversations_and_names_of_their_own_are_items_like_any_other(
     assert len(list(kept.iterdir())) == 3
 
 
-@pytest.mark.reliability
 def test_what_else_was_kept_is_warned_of_and_never_made_again(
     tmp_path: Path, emulated: EmulatorProcess
 ) -> None:
@@ -403,7 +399,6 @@ def test_files_that_belong_to_no_item_are_counted_and_do_no_harm(
     assert (directory / "images/mine/x.png").read_bytes() == b"x"
 
 
-@pytest.mark.reliability
 def test_work_of_somebodys_own_is_kept_also_without_verify(server: Server, tmp_path: Path) -> None:
     job = write_job(tmp_path / "job.jsonl", ["a", "b"])
     directory = made(job, server)
@@ -449,7 +444,6 @@ def test_findings_that_the_disk_does_not_take_are_told_all_the_same(
     assert not list(directory.glob(".*.draft"))
 
 
-@pytest.mark.reliability
 def test_verify_works_beside_a_run_and_calls_nothing_wrong_that_is_being_made(
     server: Server, tmp_path: Path
 ) -> None:
@@ -472,7 +466,6 @@ def test_verify_works_beside_a_run_and_calls_nothing_wrong_that_is_being_made(
     assert server.asked() == dict.fromkeys(ids, 3)
 
 
-@pytest.mark.reliability
 def test_a_picture_whose_call_was_cut_off_by_a_kill_is_left_to_the_next_run(
     server: Server, tmp_path: Path
 ) -> None:
@@ -526,7 +519,6 @@ def many(directory: Path, folder: Path, n_items: int) -> Path:
 
 
 @pytest.mark.slow
-@pytest.mark.reliability
 def test_ten_thousand_pictures_take_little_time_and_memory(
     server: Server, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

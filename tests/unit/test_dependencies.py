@@ -233,6 +233,7 @@ def test_a_parent_that_asks_for_something_else_now_resolves_nothing(tmp_path: Pa
     assert read.resolved(CHAIN[1]) is CHAIN[1]
 
 
+@pytest.mark.reliability
 @pytest.mark.parametrize("is_chain", [True, False])
 def test_100_000_items_are_traced_without_recursion(tmp_path: Path, *, is_chain: bool) -> None:
     parents = ["i0"] + [f"i{number}" if is_chain else "i0" for number in range(MANY - 2)]

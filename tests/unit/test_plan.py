@@ -441,6 +441,7 @@ def _chain(n: int) -> Iterable[Item]:
     yield from (drawing(f"i{number}", f"i{number - 1}") for number in range(1, n))
 
 
+@pytest.mark.reliability
 @pytest.mark.parametrize(("shape", "is_lost"), [(_wide, False), (_chain, False), (_chain, True)])
 def test_a_graph_of_100_000_items_is_planned_without_recursion_and_in_seconds(
     tmp_path: Path, shape: Callable[[int], Iterable[Item]], *, is_lost: bool
