@@ -213,11 +213,16 @@ def check_beside(directory: Path, image: Json) -> None:
         check_image(directory, image)
 
 
-def check_image(directory: Path, image: Json) -> None:
-    """An image file is whole, and what is told of it is what its bytes are."""
+def check_bytes(directory: Path, image: Json) -> None:
+    """A file has the size and the digest that are told of it."""
     data = (directory / image["path"]).read_bytes()
     assert image["bytes"] == len(data)
     assert image["sha256"] == hashlib.sha256(data).hexdigest()
+
+
+def check_image(directory: Path, image: Json) -> None:
+    """An image file is whole, and what is told of it is what its bytes are."""
+    check_bytes(directory, image)
     with Image.open(directory / image["path"]) as opened:
         opened.load()
         assert opened.size == (image["width"], image["height"])
