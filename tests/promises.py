@@ -194,7 +194,7 @@ PROMISES: Final = {
 
 
 class Tried:
-    """What tests tried, summed up: by promise, tier and what; and the tests that did."""
+    """What tests tried: by promise, tier, what it was, and test."""
 
     def __init__(self, written: Json | None = None) -> None:
         """Begin with what was written before."""
@@ -208,17 +208,17 @@ class Tried:
     def add(self, promise: str, tier: str, what: str, n: int, test: str) -> None:
         """Count what one test tried."""
         told = self.written.setdefault(promise, {}).setdefault(tier, {})
-        entry = told.setdefault(what, {"n": 0, "tests": []})
-        entry["n"] += n
-        if test not in entry["tests"]:
-            entry["tests"] = sorted([*entry["tests"], test])
+        by_test = told.setdefault(what, {})
+        by_test[test] = by_test.get(test, 0) + n
 
     def merged(self, newer: "Tried") -> "Tried":
         """What was written before, with what was tried anew in its place."""
         written = json.loads(json.dumps(self.written))
         for promise, tiers in newer.written.items():
             for tier, told in tiers.items():
-                written.setdefault(promise, {}).setdefault(tier, {}).update(told)
+                known = written.setdefault(promise, {}).setdefault(tier, {})
+                for what, by_test in told.items():
+                    known.setdefault(what, {}).update(by_test)
         return Tried(written)
 
     def lines(self) -> Iterable[str]:
@@ -251,7 +251,7 @@ def table(tried: Tried) -> str:
     for name, promise in PROMISES.items():
         tiers = tried.written.get(name, {})
         tests = sorted(
-            {test for told in tiers.values() for one in told.values() for test in one["tests"]}
+            {test for told in tiers.values() for by_test in told.values() for test in by_test}
         )
         rows.append(
             f"| {name} | {promise.text} | {_counts(tiers.get('check', {}))} "
@@ -260,8 +260,13 @@ def table(tried: Tried) -> str:
     return "\n".join(rows) + "\n"
 
 
+def n_of(told: Json, what: str) -> int:
+    """How many of something were tried."""
+    return sum(told.get(what, {}).values())
+
+
 def _counts(told: Json) -> str:
-    return ", ".join(f"{one['n']:,} {what}" for what, one in sorted(told.items())) or "–"
+    return ", ".join(f"{n_of(told, what):,} {what}" for what in sorted(told)) or "–"
 
 
 def _link(test: str) -> str:

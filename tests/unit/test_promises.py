@@ -6,7 +6,7 @@ import ast
 
 import pytest
 
-from tests.promises import PAGE, PROMISES, ROOT, Tried, with_table
+from tests.promises import PAGE, PROMISES, ROOT, Tried, n_of, with_table
 
 
 def test_the_table_is_made_of_the_figures() -> None:
@@ -22,17 +22,17 @@ def test_there_are_forty_promises() -> None:
 def test_what_was_tried_is_as_much_as_must_be(name: str) -> None:
     promise, tried = PROMISES[name], Tried.read().written[name]
     for what, n in promise.check.items():
-        assert tried.get("check", {}).get(what, {"n": 0})["n"] >= n, f"{name}: {what}"
+        assert n_of(tried.get("check", {}), what) >= n, f"{name}: {what}"
     # What soak has not tried has no figure on the page; a figure that is there is large enough.
-    for what, told in tried.get("soak", {}).items():
-        assert told["n"] >= promise.soak.get(what, 1), f"{name}, soak: {what}"
+    for what in tried.get("soak", {}):
+        assert n_of(tried["soak"], what) >= promise.soak.get(what, 1), f"{name}, soak: {what}"
 
 
 @pytest.mark.parametrize("name", Tried.read().written)
 def test_every_test_that_is_named_exists(name: str) -> None:
     tried = Tried.read().written[name]
     for told in tried.values():
-        for test in (test for one in told.values() for test in one["tests"]):
+        for test in (test for by_test in told.values() for test in by_test):
             path, _, function = test.partition("::")
             module = ast.parse((ROOT / path).read_text("utf-8"))
             names = {
