@@ -383,6 +383,7 @@ def check_documents(seeds: range) -> None:
     assert n_pictures > 0.3 * len(seeds), "the generator makes too few pictures to be a test"
 
 
+@pytest.mark.reliability
 @pytest.mark.parametrize("batch", range(5))
 def test_thousands_of_documents_mean_the_same_in_chunks_and_at_once(
     batch: int, tried: Callable[[str, int, str], None]
@@ -545,6 +546,7 @@ def check_mutants(seeds: range) -> None:
     assert n_accepted > 0.05 * len(seeds), "too few mutants survive to be a test"
 
 
+@pytest.mark.reliability
 @pytest.mark.parametrize("batch", range(5))
 def test_mutants_give_an_attempt_error_or_the_very_picture_that_is_in_them(
     batch: int, tried: Callable[[str, int, str], None]
