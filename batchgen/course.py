@@ -103,6 +103,9 @@ class Course:
         await self.recorder.write(end, decision, why)
         result = self._standing(end.item)
         has_ended = decision != "retry" and (decision != "done" or result.status != "pending")
+        if decision == "failed" and result.status == "done" and end.error is not None:
+            why = end.error.message
+            self.tell(Warned(f"warning: {end.item.id}: not made again, its picture stays: {why}"))
         if has_ended and not (end.line is None and isinstance(end.error, Cancelled)):
             self.agenda.ended(result)
             self.tell(ItemEnded(result))

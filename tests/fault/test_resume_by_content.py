@@ -13,7 +13,7 @@ import pytest
 
 from batchgen import filing
 from batchgen.errors import StoreError, UsageError
-from batchgen.events import AttemptEnded, Event
+from batchgen.events import AttemptEnded, Event, Warned
 from batchgen.plan import Redo
 from batchgen.selection import Selection
 from batchgen.store.ledger import Filed, Ledger, Line
@@ -238,6 +238,8 @@ async def test_what_was_not_made_again_is_still_done(
     server.script = lambda asked: refuses(400) if asked.prompt == "cat" else draws(asked)
     failed = await run_job(job, server, **how, whole=False)
     assert results(failed)["cat"]["status"] == "done"
+    told = [event.message for event in failed.events if isinstance(event, Warned)]
+    assert any("cat: not made again, its picture stays" in message for message in told)
     assert pictures(failed)["cat.png"] == first.pictures["cat.png"]
     n_requests = server.n_requests
     server.script = servers.draws
