@@ -140,7 +140,9 @@ class Reserve:
             StoreError: There is none.
         """
         n_bytes = _in_blocks(n_bytes)
-        if not (self._keeps(self.held_bytes + n_bytes) and self._leaves(n_bytes, spare_bytes)):
+        # Looked at first: a disk that is asked for more than it has may be full until it says no,
+        # and the ledger is written meanwhile.
+        if not (self._fits(n_bytes, spare_bytes) and self._keeps(self.held_bytes + n_bytes)):
             self._cut(self.held_bytes)
             raise self._no_room(n_bytes + spare_bytes)
         self.held_bytes += n_bytes
@@ -167,14 +169,16 @@ class Reserve:
             self.kept_bytes = n_bytes
         return True
 
-    def _leaves(self, n_bytes: int, spare_bytes: int) -> bool:
-        """Whether enough is free beside the file; with none, room for everything."""
-        if self._descriptor < 0:
-            spare_bytes += self.held_bytes + n_bytes
-        if self._has_free(spare_bytes):
+    def _fits(self, n_bytes: int, spare_bytes: int) -> bool:
+        """Whether the file can grow by what it lacks and leave enough beside it.
+
+        Where no file can be kept, there must be room for all that is set aside.
+        """
+        wanted_bytes = self.held_bytes + n_bytes
+        if self._has_free(max(wanted_bytes - self.kept_bytes, 0) + spare_bytes):
             return True
-        self._cut(self.held_bytes + n_bytes)  # what earlier calls have left over
-        return self._has_free(spare_bytes)
+        self._cut(min(wanted_bytes, self.kept_bytes))  # what earlier calls have left over
+        return self._has_free(wanted_bytes - self.kept_bytes + spare_bytes)
 
     def _cut(self, n_bytes: int) -> None:
         """Shorten the file; what cannot be given back stays set aside, which harms nobody."""

@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 import textwrap
+import threading
 from contextlib import asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
@@ -194,6 +195,35 @@ async def test_who_finds_no_room_waits_for_those_under_way_and_fails_when_there_
                 await asyncio.gather(*left)
     [told] = warned
     assert "room for 1 answers at once" in told
+
+
+@needs_small_disks
+def test_a_refused_try_leaves_the_ledger_its_room_all_the_while(tmp_path: Path) -> None:
+    failed: list[OSError] = []
+    over = threading.Event()
+
+    def append(path: Path) -> None:
+        with path.open("ab", buffering=0) as file:
+            while not over.is_set() and not failed:
+                try:
+                    file.write(b"x" * 4096)
+                    file.truncate(0)
+                except OSError as error:
+                    failed.append(error)
+
+    with small_disk(tmp_path / "disk", 8 * MIB) as disk:
+        reserve = Reserve(disk.path)
+        reserve.open()
+        reserve.take(Share(reserve), 4 * MIB, MIB)
+        ledger = threading.Thread(target=append, args=[disk.path / "ledger.jsonl"])
+        ledger.start()
+        for _ in range(200):
+            with pytest.raises(StoreError, match="no room"):
+                reserve.take(Share(reserve), 5 * MIB, MIB)
+        over.set()
+        ledger.join()
+        reserve.close()
+    assert not failed
 
 
 @needs_small_disks
