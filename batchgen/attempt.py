@@ -24,7 +24,7 @@ from batchgen.breakers import FirstRefusals
 from batchgen.budget import Purse
 from batchgen.clock import Clock
 from batchgen.conversation import Conversations, NextTurn
-from batchgen.cost import PriceBook
+from batchgen.cost import PriceBook, estimate_item, input_tokens
 from batchgen.errors import (
     AttemptError,
     BadRequest,
@@ -65,6 +65,8 @@ from batchgen.wire.stream import ReplyStream
 # read all the same for the pictures in it.
 _WITH_ANSWER: Final = frozenset({200, 201, 203})
 _SUCCESS: Final = range(200, 300)
+# What tells how a call was really served, whatever was asked.
+_TIER_HEADER: Final = "x-gemini-service-tier"
 _LARGE_BYTES: Final = 512 << 10
 
 T = TypeVar("T")
@@ -106,6 +108,7 @@ class _Answer:
     parts: list[PartImage] = field(default_factory=list)
     response: Response | None = None
     request_id: str | None = None
+    service_tier: str | None = None
     notes: list[str] = field(default_factory=list)
 
     def known(self, now_s: float) -> dict[str, Any]:
@@ -200,7 +203,7 @@ class Caller:
 
     async def _paid(self, asked: _Asked) -> CallEnd:
         item, turn = asked.item, asked.turn.number
-        est_usd = self.book.estimate(item, at=self.clock.stamp(), turn=turn)
+        est_usd = estimate_item(self.book, item, at=self.clock.stamp(), turn=turn)
         try:
             is_paid = await self.purse.reserve(est_usd)
         except asyncio.CancelledError:
@@ -209,7 +212,7 @@ class Caller:
             return CallEnd(item, None, _given_up())
         spent_usd: Decimal | None = None
         try:
-            demand = Demand(self.book.input_tokens(item, turn=turn), est_usd)
+            demand = Demand(input_tokens(item, turn=turn), est_usd)
             end = await self._housed(asked, demand)
             spent_usd = _spent_usd(end)
             return end
@@ -326,6 +329,7 @@ class Caller:
             secrets = self.settler.secrets
             headers = {name: secrets.redact(value) for name, value in response.headers.items()}
             answer.request_id = request_id(headers)
+            answer.service_tier = headers.get(_TIER_HEADER)
             if response.status not in _SUCCESS:
                 refusal = secrets.redact_bytes(await _beginning(response))
                 raise read_fault(response.status, headers, refusal, self.clock.now())
@@ -353,7 +357,7 @@ class Caller:
             )
             for image in images
         )
-        known.update(images=received, note=_noted(call, answer))
+        known.update(images=received, note=_noted(call, answer), service_tier=answer.service_tier)
         threads = self.settling if stream.n_bytes <= _LARGE_BYTES else self.one_by_one
         settled = partial(self._settled, call, stream, known)
         return await asyncio.get_running_loop().run_in_executor(threads, settled)

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from decimal import Decimal
 
-from batchgen.cost import PriceBook
+from batchgen.cost import PriceBook, estimate_item
 from batchgen.model import Item, Outcome
 from batchgen.plan import Settled, Skip, Step, Todo, Twin
 from batchgen.store.history import History, turn_names
@@ -85,6 +85,6 @@ def _expected_usd(
         for turn, made in enumerate(past, 1)
         if made is None or made.last.decision != "done" or is_anew or turn == len(past)
     ]
-    calls = [book.estimate(item, at=at, turn=turn) for turn in todo]
+    calls = [estimate_item(book, item, at=at, turn=turn) for turn in todo]
     known = [usd for usd in calls if usd is not None]
     return sum(known, Decimal(0)) if len(known) == len(calls) else None

@@ -18,6 +18,7 @@ Billed: TypeAlias = Literal["yes", "no", "maybe"]
 CostBasis: TypeAlias = Literal["reported", "inferred", "unknown"]
 Decision: TypeAlias = Literal["done", "retry", "failed", "skipped", "stop"]
 Status: TypeAlias = Literal["done", "failed", "skipped", "pending"]
+Tier: TypeAlias = Literal["standard", "batch", "flex", "priority"]
 ImageRole: TypeAlias = Literal["final", "draft", "thought", "quarantine"]
 
 ASPECT_RATIOS = (
@@ -225,9 +226,10 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True, tag_field="event", tag=
 
     `at` is when the request left (UTC, milliseconds). `usage` is the service's own count exactly
     as received. `cost_usd` is null only when nothing is known, never 0 for want of a price.
-    `block_reason`, `finish_message` and `note` are there only where there is something to say: why
-    the prompt was blocked, the service's own words on how the answer ended, and what a reader must
-    know of the call besides, of a successful one too.
+    `block_reason`, `finish_message`, `note` and `service_tier` are there only where there is
+    something to say: why the prompt was blocked, the service's own words on how the answer ended,
+    what a reader must know of the call besides, of a successful one too, and how it was served, if
+    not as usual.
     """
 
     v: int = 1
@@ -262,6 +264,7 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True, tag_field="event", tag=
     tags: dict[str, str] = {}
     recovered: bool = False
     note: str | msgspec.UnsetType = msgspec.UNSET
+    service_tier: Tier | msgspec.UnsetType = msgspec.UNSET
 
 
 class Result(msgspec.Struct, frozen=True, kw_only=True):

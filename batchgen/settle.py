@@ -23,7 +23,7 @@ from batchgen.answer import Answer, read_answer
 from batchgen.conversation import keep_content
 from batchgen.cost import NOTHING, UNKNOWN, Cost, PriceBook, count_tokens, price_tokens
 from batchgen.errors import AttemptError, BatchgenError, Bug, store_errors
-from batchgen.model import Attempt, Decision, Failure, ImageFile, Item, Outcome, Tokens
+from batchgen.model import Attempt, Decision, Failure, ImageFile, Item, Outcome, Tier, Tokens
 from batchgen.sanitize import Secrets, printable
 from batchgen.store.images import sha256_of
 from batchgen.store.layout import Layout
@@ -34,9 +34,10 @@ from batchgen.store.receipts import Receipt, part_name, save_receipt
 from batchgen.store.replace import replaced
 from batchgen.store.room import RECEIPT_BYTES
 from batchgen.suspects import suspects
+from batchgen.wire.grounding import count_queries
 from batchgen.wire.reply import Reply
 from batchgen.wire.request import asked_size
-from batchgen.wire.usage import read_usage
+from batchgen.wire.usage import read_tier, read_usage
 
 _MAX_WORDS: Final = 1000
 
@@ -168,7 +169,8 @@ class Settler:
             error.message += "; kept in quarantine/" if images else ""
         if sent.turn >= len(item.turns):
             self._text(item, reply)
-        tokens, cost = self._cost(answer)
+        tier = read_tier(reply.usage, receipt.service_tier)
+        tokens, cost = self._cost(answer, tier)
         return self._line(
             sent,
             item,
@@ -184,6 +186,7 @@ class Settler:
             grounding=reply.grounding,
             usage=reply.usage,
             response_id=reply.response_id,
+            service_tier=msgspec.UNSET if tier == "standard" else tier,
             **known,
         )
 
@@ -252,7 +255,7 @@ class Settler:
         with replaced(path, drafts=self.layout.parts) as file:
             file.write(self.secrets.redact(reply.text).encode("utf-8", "replace"))
 
-    def _cost(self, answer: Answer) -> tuple[Tokens | None, Cost]:
+    def _cost(self, answer: Answer, tier: Tier) -> tuple[Tokens | None, Cost]:
         sent, item, reply = answer.receipt.sent, answer.receipt.item, answer.reply
         price = self.book.find(reply.model_version, item.model, at=sent.at)
         tokens, basis = count_tokens(
@@ -260,7 +263,8 @@ class Settler:
         )
         if answer.error is not None and answer.error.billed == "no":
             return tokens, NOTHING
-        return tokens, price_tokens(tokens, basis, price)
+        n_queries = count_queries(reply.grounding)
+        return tokens, price_tokens(tokens, basis, price, tier=tier, n_queries=n_queries)
 
 
 def _displaced(answer: Answer) -> tuple[str, ...]:

@@ -40,6 +40,7 @@ class Receipt(msgspec.Struct, frozen=True, kw_only=True):
         is_intact: Whether the skeleton says just what was received: no key was taken out of it,
             and no string was shortened.
         note: What the ledger should say of how the request was made, besides.
+        service_tier: How it was served, as a header says.
     """
 
     v: int = 1
@@ -53,6 +54,7 @@ class Receipt(msgspec.Struct, frozen=True, kw_only=True):
     images: tuple[ReceivedImage, ...]
     is_intact: bool = True
     note: str | None = None
+    service_tier: str | None = None
 
 
 def part_name(sent: Sent) -> str:

@@ -74,6 +74,12 @@ def read_grounding(raw: Any) -> Grounding | None:
     return grounding if grounding != Grounding() else None
 
 
+def count_queries(raw: Any) -> int:
+    """How many different searches on the web a groundingMetadata tells of: those are billed."""
+    queries = _list(_member(raw, "webSearchQueries"))
+    return len({one.strip() for one in queries if isinstance(one, str) and one.strip()})
+
+
 def merged(groundings: Iterable[Grounding]) -> Grounding:
     """What several answers were grounded in, such as the turns of a conversation."""
     several = tuple(groundings)

@@ -1,10 +1,13 @@
 """usageMetadata as counts, whatever shape it came in."""
 
-from typing import Any
+from typing import Any, Final
 
-from batchgen.model import Usage
+from batchgen.model import Tier, Usage
 
 _MAX_PLAUSIBLE = 10**12
+# In the order in which they are looked for: `ON_DEMAND_FLEX`, `SERVICE_TIER_PRIORITY`, `flex`.
+_TIERS: Final[tuple[Tier, ...]] = ("batch", "flex", "priority")
+_TIER_MEMBERS: Final = ("trafficType", "traffic_type", "serviceTier", "service_tier")
 
 
 def read_usage(raw: object) -> Usage | None:
@@ -21,6 +24,23 @@ def read_usage(raw: object) -> Usage | None:
         total=_count(raw, "totalTokenCount", "total_token_count"),
     )
     return usage if usage != Usage() else None
+
+
+def read_tier(raw: object, header: str | None = None) -> Tier:
+    """How a call was served, as its usage or a header of the answer says; else as usual.
+
+    Args:
+        raw: A usageMetadata.
+        header: The service's `x-gemini-service-tier`, which tells the tier really used.
+    """
+    told = [header]
+    if isinstance(raw, dict):
+        told += [raw.get(name) for name in _TIER_MEMBERS]
+    for word in told:
+        for tier in _TIERS:
+            if isinstance(word, str) and tier in word.lower():
+                return tier
+    return "standard"
 
 
 def _count(raw: dict[str, Any], camel: str, snake: str) -> int | None:
@@ -45,16 +65,21 @@ def as_count(value: object) -> int | None:
 
 
 def _images(raw: dict[str, Any], camel: str, snake: str) -> int | None:
-    """The IMAGE tokens among the details; None if no detail can be read."""
+    """The IMAGE tokens among the details; None if no detail can be read, or not each image's."""
     details = raw.get(camel) or raw.get(snake)
     if not isinstance(details, list):
         return None
     counts = [
-        (str(detail.get("modality", "")).upper(), _count(detail, "tokenCount", "token_count"))
+        (_modality(detail), _count(detail, "tokenCount", "token_count"))
         for detail in details
         if isinstance(detail, dict)
     ]
     known = [(modality, count) for modality, count in counts if count is not None]
-    if not known:
+    if not known or ("IMAGE", None) in counts:
         return None
     return sum(count for modality, count in known if modality == "IMAGE")
+
+
+def _modality(detail: dict[str, Any]) -> str:
+    """`IMAGE`, also of the `MediaModality.IMAGE` that Python makes of it."""
+    return str(detail.get("modality", "")).upper().rsplit(".", 1)[-1]

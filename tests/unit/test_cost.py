@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 import re
-from dataclasses import replace
 from decimal import Decimal
 from importlib import resources
 from typing import Any
 
 import pytest
+import yaml
 
-from batchgen.cost import UNKNOWN, PriceBook, count_tokens, estimate, price_tokens, read_price
+from batchgen.cost import (
+    UNKNOWN,
+    PriceBook,
+    PriceList,
+    count_tokens,
+    estimate,
+    estimate_item,
+    price_tokens,
+)
+from batchgen.cost.prices import read_price
 from batchgen.model import CostBasis, Item, Reference, Tokens, Turn
 from batchgen.wire.usage import read_usage
 
@@ -303,11 +312,12 @@ def test_the_first_name_with_a_price_counts() -> None:
     ],
 )
 def test_a_call_is_priced_by_the_rates_of_its_day(at: str, first_or_second: int) -> None:
-    price = BOOK.find(PRO, at=TODAY)
-    assert price is not None
-    dearer = replace(price, image_output=Decimal(240))
-    book = PriceBook({"m": {"2026-02-01": dearer, "2025-11-20": price}})
-    assert book.find("m", at=at) == (price, dearer)[first_or_second]
+    written = {"input": 2, "text_output": 12, "image_output": 120, "valid_from": "2025-11-20"}
+    dearer = {**written, "image_output": 240, "valid_from": "2026-02-01"}
+    book = PriceBook((PriceList.of("here", {"models": {"m": {"rates": [dearer, written]}}}),))
+    found = book.find("m", at=at)
+    assert found is not None
+    assert found.standard.image_output == (120, 240)[first_or_second]
 
 
 def test_the_estimate_covers_prompt_references_picture_and_words() -> None:
@@ -382,24 +392,25 @@ WORDS = 650 * 12  # the words beside a picture, at the rate of Pro
 def test_the_estimate_of_an_item_counts_what_its_call_brings_along(
     model: str, fields: dict[str, Any], micro_usd: int
 ) -> None:
-    assert BOOK.estimate(item(model, **fields), at=TODAY) == Decimal(micro_usd) / 1_000_000
+    assert estimate_item(BOOK, item(model, **fields), at=TODAY) == Decimal(micro_usd) / 1_000_000
 
 
 @pytest.mark.parametrize(("turn", "more"), [(1, 0), (2, 20 + 1120), (None, 20 + 1120)])
 def test_the_estimate_of_a_turn_covers_it_and_the_turns_before(turn: int | None, more: int) -> None:
     turns = (Turn(prompt="x" * 40), Turn(prompt="y" * 40))
     expected = Decimal(20 + more + WORDS + 134400) / 1_000_000
-    assert BOOK.estimate(item(PRO, turns=turns), at=TODAY, turn=turn) == expected
+    assert estimate_item(BOOK, item(PRO, turns=turns), at=TODAY, turn=turn) == expected
 
 
 def test_a_price_of_a_model_that_nobody_knows_counts_the_most_that_an_image_takes() -> None:
-    price = read_price("my-model", {"input": "2", "text_output": "12", "image_output": "120"})
+    written = {"input": "2", "text_output": "12", "image_output": "120"}
+    price = read_price("my-model", written)
     assert {price.tokens_an_image(size) for size in (None, "512", "4K")} == {3780}
-    book = PriceBook({"models/My-Model": {"2026-01-01": price}})
+    book = PriceBook((PriceList.of("here", {"models": {"models/My-Model": written}}),))
     # 100 * 2 + 1120 * 2 + 650 * 12 + 3780 * 120
     expected = Decimal(200 + 2240 + 7800 + 453600) / 1_000_000
-    assert book.estimate(item("my-model", references=(REFERENCE,)), at=TODAY) == expected
-    assert book.estimate(item("another"), at=TODAY) is None
+    assert estimate_item(book, item("my-model", references=(REFERENCE,)), at=TODAY) == expected
+    assert estimate_item(book, item("another"), at=TODAY) is None
 
 
 def test_huge_counts_are_priced_exactly() -> None:
@@ -409,11 +420,20 @@ def test_huge_counts_are_priced_exactly() -> None:
 
 
 def test_every_price_of_the_book_has_a_source_and_plausible_rates() -> None:
+    for dated in PriceList.shipped().prices.values():
+        for price in dated:
+            assert re.fullmatch(r"20\d\d-\d\d-\d\d", str(price.checked))
+            assert price.source
+            assert price.tokens.default_size in price.tokens.by_size
+            for rates in price.tiers.values():
+                assert 0 < rates.input < rates.text_output < rates.image_output
+
+
+def test_entries_of_the_book_are_dated_in_order_and_all_their_tiers_have_a_source() -> None:
     text = resources.files("batchgen").joinpath("prices.yaml").read_text("utf-8")
-    rates = re.findall(r"- \{valid_from: (\S+), .*checked: (\S+), source: (.+)\}", text)
-    assert len(rates) == text.count("valid_from:") > 0
-    for model in re.findall(r"^  ([a-z]\S+):$", text, re.MULTILINE):
-        price = BOOK.find(model, at=TODAY)
-        assert price is not None
-        assert price.input < price.text_output < price.image_output
-        assert price.default_size in price.image_tokens
+    for entry in yaml.safe_load(text)["models"].values():
+        days = [str(rates["valid_from"]) for rates in entry["rates"]]
+        assert days == sorted(set(days))
+        tiers = [one for rates in entry["rates"] for one in rates.values() if isinstance(one, dict)]
+        assert tiers
+        assert all(one["source"] for one in tiers)

@@ -316,7 +316,7 @@ def test_an_answer_that_trips_us_up_is_recorded_as_our_bug_and_its_image_stays(
         def find(self, *models: str | None, at: str) -> Price | None:
             raise ZeroDivisionError("of all things", models, at)
 
-    broken = Settler(settler.layout, Broken({}), "emulator", Secrets([]))
+    broken = Settler(settler.layout, Broken(()), "emulator", Secrets([]))
     end = broken.settle(received(settler, [b"not an image"], [part(0)]))
     assert isinstance(end.error, Bug)
     assert "ZeroDivisionError" in end.error.message
@@ -364,7 +364,7 @@ def test_a_recovered_answer_that_trips_us_up_is_left_to_be_kept_and_stops_the_ru
     save_receipt(settler.layout.parts, receipt, Secrets([]))
     history = History()
     history.apply(SENT)
-    broken = Settler(settler.layout, Broken({}), "emulator", Secrets([]))
+    broken = Settler(settler.layout, Broken(()), "emulator", Secrets([]))
     recovery = Recovery(settler.layout, broken, Retries(), random.Random(1))
     ((end, decision),) = recovery.ends(history)
     assert (type(end.error), decision) == (Bug, "stop")

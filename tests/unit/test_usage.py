@@ -83,7 +83,8 @@ def test_all_members_are_read_in_either_spelling() -> None:
         ([{"modality": None, "tokenCount": 9}], 0),
         ([{"modality": "IMAGE", "tokenCount": 5}, {"modality": "TEXT", "tokenCount": 9}], 5),
         ([{"modality": "IMAGE", "tokenCount": 5}, {"modality": "image", "tokenCount": 2}], 7),
-        ([{"modality": "IMAGE", "tokenCount": 5}, {"modality": "IMAGE"}], 5),
+        ([{"modality": "IMAGE", "tokenCount": 5}, {"modality": "IMAGE"}], None),
+        ([{"modality": "MediaModality.IMAGE", "tokenCount": 5}], 5),
     ],
 )
 def test_no_details_is_not_the_same_as_no_image_tokens(details: Any, image: int | None) -> None:

@@ -1,0 +1,122 @@
+"""What a call may cost at most, before it is sent: what it brings along, and one picture.
+
+Source: docs/cost.md.
+"""
+
+from collections.abc import Mapping, Sequence
+from decimal import Decimal
+from typing import Any, Final, NamedTuple
+
+from batchgen.cost.prices import Price, PriceBook
+from batchgen.cost.rule import price_tokens
+from batchgen.known_models import KnownModels
+from batchgen.model import Item, Tokens
+
+# A prompt's text is about four characters a token; the spread of text beside an image is 88-650.
+_CHARS_PER_TOKEN: Final = 4
+TEXT_ALLOWANCE_TOKENS: Final = 650
+
+
+def estimate_item(
+    book: PriceBook, item: Item, *, at: str, turn: int | None = None
+) -> Decimal | None:
+    """The most that one picture of an item should cost, by the rates of a day.
+
+    Args:
+        book: The prices.
+        item: As it was written; what its model would not get is not counted.
+        at: An ISO stamp or day.
+        turn: The turn whose call it is, from 1; None is the last, which carries them all.
+    """
+    load = load_of(item, turn=turn)
+    return estimate(
+        book.find(item.model, at=at),
+        n_prompt_chars=load.n_chars,
+        n_references=load.n_images,
+        size=load.size,
+    )
+
+
+def input_tokens(item: Item, *, turn: int | None = None) -> int:
+    """About how many tokens a call of an item sends, as a limit of tokens counts them."""
+    load = load_of(item, turn=turn)
+    return text_tokens(load.n_chars) + load.n_images * _a_reference(item.model)
+
+
+def _a_reference(model: str) -> int:
+    return KnownModels.shipped().token_counts(model).reference
+
+
+def estimate(
+    price: Price | None, *, n_prompt_chars: int, n_references: int, size: str | None
+) -> Decimal | None:
+    """The most that one image of this size should cost; None without a price.
+
+    Drafts that nobody asked for are not in it.
+    """
+    if price is None:
+        return None
+    tokens = Tokens(
+        input_text=text_tokens(n_prompt_chars),
+        input_image=n_references * price.tokens.reference,
+        output_text=TEXT_ALLOWANCE_TOKENS,
+        output_image=price.tokens_an_image(size),
+    )
+    return price_tokens(tokens, "inferred", price).usd
+
+
+def text_tokens(n_chars: int) -> int:
+    """About how many tokens a text of so many characters is."""
+    return -(-n_chars // _CHARS_PER_TOKEN)
+
+
+class Load(NamedTuple):
+    """What a request brings along, and the size that it asks for."""
+
+    n_chars: int
+    n_images: int
+    size: str | None
+
+
+def load_of(item: Item, *, turn: int | None = None) -> Load:
+    """What the call of a turn brings along; None is the last turn, which carries them all."""
+    return _raw(item.request) if item.request is not None else _written(item, turn)
+
+
+def _written(item: Item, n_turns: int | None) -> Load:
+    """The load of the call of a turn: its own words and references and those of earlier turns.
+
+    The pictures that were answered before go along too.
+    """
+    turns = item.conversation[:n_turns]
+    references = [reference for turn in turns for reference in turn.references]
+    texts = [turn.prompt for turn in turns]
+    texts += [reference.label or "" for reference in references]
+    return Load(
+        n_chars=sum(map(len, texts)) + len(item.system_instruction or ""),
+        n_images=len(references) + max(len(turns) - 1, 0),
+        size=_size(item.extra) or KnownModels.shipped().as_sent(item).image_size,
+    )
+
+
+def _raw(request: Mapping[str, Any]) -> Load:
+    """The load of a raw request, by what of it has the API's form."""
+    contents = [*_list(request.get("contents")), request.get("systemInstruction")]
+    parts = [_map(part) for content in contents for part in _list(_map(content).get("parts"))]
+    texts = [text for part in parts if isinstance(text := part.get("text"), str)]
+    images = [part for part in parts if "inlineData" in part or "fileData" in part]
+    return Load(sum(map(len, texts)), len(images), _size(request))
+
+
+def _size(body: Any) -> str | None:
+    """The imageSize of a body, or of a piece of one."""
+    size = _map(_map(_map(body).get("generationConfig")).get("imageConfig")).get("imageSize")
+    return size if isinstance(size, str) else None
+
+
+def _map(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
+
+
+def _list(value: Any) -> Sequence[Any]:
+    return value if isinstance(value, list) else ()
