@@ -5,9 +5,11 @@
     intake       depend-  limits/  references/   attempt  settle    ledger     export   known_models
     selection    encies   retry    conversation           store/    recorder  verify   preview
                  forecast budget
+                 figures
                  takeover breakers
                  filing, search
                  course
+    experience, published and spread are what the figures of a forecast are made of
 
 Everything that a program may rely on is in `__all__`:
 

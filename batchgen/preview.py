@@ -7,7 +7,7 @@ It needs no key, sends nothing, takes no lock, and writes nothing but a draft of
 which lies elsewhere and goes away again. So it may be asked at any time, also while a run goes on.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from functools import partial
@@ -22,6 +22,8 @@ from batchgen.clock import Clock
 from batchgen.cost import PriceBook
 from batchgen.dependencies import Lineage, trace
 from batchgen.errors import store_errors
+from batchgen.experience import Experience, read_experience
+from batchgen.figures import Figures, Grounds
 from batchgen.forecast import forecast
 from batchgen.intake import Intake
 from batchgen.manifest import Manifest, open_manifest
@@ -98,6 +100,8 @@ class Preview(msgspec.Struct, frozen=True, kw_only=True):
         by_model: Items to make.
         planned_usd: What they should cost, as a run tells it when it begins; None where that is
             not known.
+        figures: Tokens, money and time that they should take, low, expected and high; None where
+            nothing is to be sent.
         n_addresses: Addresses that items refer to. They count as they were when they were last
             fetched; a run fetches them anew.
         n_unfinished: Requests that left and have no outcome yet: of a run that goes on, or that
@@ -114,6 +118,7 @@ class Preview(msgspec.Struct, frozen=True, kw_only=True):
     left_alone: dict[Fate, Group]
     by_model: dict[str, int]
     planned_usd: Decimal | None
+    figures: Figures | None
     n_addresses: int
     n_unfinished: int
 
@@ -123,6 +128,7 @@ def preview(
     *,
     warn: Callable[[str], None],
     clock: Clock | None = None,
+    histories: Sequence[Path] = (),
     **options: Unpack[RunOptions],
 ) -> Preview:
     """Tell what a run with these options would do now.
@@ -131,15 +137,18 @@ def preview(
         job: The job file.
         warn: Told of what may be wrong with the job, and of the ledger's lines that are none.
         clock: Its day is that of the prices.
+        histories: Directories of other jobs, for what this one has no experience with.
         options: As for a run; those that only say how it goes are checked all the same.
 
     Raises:
-        UsageError: A run would refuse these options, or to write over another item's picture.
+        UsageError: A run would refuse these options, or to write over another item's picture; or
+            there is no ledger in one of the other directories.
         JobError: The job has errors; all of them are in `problems`.
         StoreError: The disk failed, or a newer batchgen wrote to the directory.
     """
     check_options(options)
     clock = clock or Clock()
+    others = read_experience(histories) if histories else None
     manifest = open_manifest(Path(job))
     choose_provider(manifest.settings.provider, options.get("provider"), options.get("base_url"))
     parent = choose_output(options.get("output"), Path(job), manifest.name)
@@ -156,7 +165,7 @@ def preview(
         for warning in intake.warnings():
             warn(warning)
         intake.recall()
-        return _look(intake, layout, clock, warn, options)
+        return _look(intake, layout, clock, warn, options, others)
 
 
 def _go_on() -> None:
@@ -177,11 +186,13 @@ def _look(
     clock: Clock,
     warn: Callable[[str], None],
     options: RunOptions,
+    others: Experience | None,
 ) -> Preview:
     """Hold the job that was read against what earlier runs did."""
     items = partial(read_items, intake.draft)
     redo, selection = read_choice(options, layout)
-    history = look_at_past(layout, lambda told: warn(f"warning: {told}"))
+    experience = Experience()
+    history = look_at_past(layout, lambda told: warn(f"warning: {told}"), observe=experience.take)
     search = _search(intake, layout, history, selection, options)
     filings = [] if redo.done else search.filings()
     filed = frozenset(one.name for one in filings)
@@ -209,13 +220,15 @@ def _look(
     )
     foresight = _Foresight.of(history, layout, redo, options.get("limit"))
     foresight.filed = filed
-    told = forecast(
-        foresight.to_make(agenda.foreseen()),
-        history,
+    grounds = Grounds(
         PriceBook.shipped(),
-        at=clock.stamp(),
-        is_anew=redo.done,
+        clock.stamp(),
+        experience,
+        read_limits(intake.manifest.settings.limits, options),
+        others,
+        read_parents(intake.draft),
     )
+    told = forecast(foresight.to_make(agenda.foreseen()), history, grounds, is_anew=redo.done)
     return Preview(
         job=intake.manifest.name,
         directory=str(layout.root),
@@ -226,6 +239,7 @@ def _look(
         left_alone=foresight.named(LEFT_ALONE),
         by_model=dict(told.todo_by_model.most_common()),
         planned_usd=told.planned_usd,
+        figures=told.figures,
         n_addresses=intake.n_addresses,
         n_unfinished=len(history.unfinished),
     )
