@@ -29,6 +29,10 @@ FEWEST: Final = 8
 MOST_SAMPLES: Final = 500
 MOST_KINDS: Final = 200
 _MOST_SIMILAR: Final = 2000
+# After so many turns one in eight is enough, by the end of its key: a finished job of a million
+# items would read its ledger more slowly for nothing.
+EVERY_ONE: Final = 5000
+_SOME: Final = ("0", "1")
 _MOST_RUNS: Final = 5
 # A run that had not much more to do than it may do at once does not tell how much it does at once.
 _ROUNDS: Final = 3
@@ -50,6 +54,7 @@ class Sample(msgspec.Struct, frozen=True, gc=False):
     """What one turn took, over all its calls; of a published one, what it takes.
 
     Attributes:
+        is_known: Of all that was billed there are counts.
         n_prompts: How often the prompt was billed.
         n_maybe: Calls that nobody saw the end of and that may be billed.
         beyond_tokens: Input beyond what was estimated of the prompt before it left.
@@ -58,6 +63,7 @@ class Sample(msgspec.Struct, frozen=True, gc=False):
     """
 
     is_done: bool = True
+    is_known: bool = True
     n_calls: float = 1
     n_prompts: float = 1
     n_maybe: float = 0
@@ -68,6 +74,23 @@ class Sample(msgspec.Struct, frozen=True, gc=False):
     n_queries: float = 0
     n_grounded: float = 0
     latency_s: float = 0
+
+    def __add__(self, last: "Sample") -> "Sample":
+        """This and the call that came after it."""
+        return Sample(
+            last.is_done,
+            self.is_known and last.is_known,
+            self.n_calls + last.n_calls,
+            self.n_prompts + last.n_prompts,
+            self.n_maybe + last.n_maybe,
+            self.beyond_tokens + last.beyond_tokens,
+            self.output_text + last.output_text,
+            self.output_image + last.output_image,
+            self.thoughts + last.thoughts,
+            self.n_queries + last.n_queries,
+            self.n_grounded + last.n_grounded,
+            self.latency_s + last.latency_s,
+        )
 
 
 @dataclass(slots=True)
@@ -102,63 +125,6 @@ class Found:
     is_exact: bool
 
 
-class _Flight(msgspec.Struct, gc=False):
-    """A turn that has begun and not ended."""
-
-    run_id: str
-    pool: Pool
-    est_tokens: int | None
-    is_known: bool = True
-    n_calls: int = 0
-    n_prompts: int = 0
-    n_maybe: int = 0
-    beyond_tokens: int = 0
-    output_text: int = 0
-    output_image: int = 0
-    thoughts: int = 0
-    n_queries: int = 0
-    n_grounded: int = 0
-    latency_s: float = 0.0
-
-    def add(self, line: Attempt) -> None:
-        """Count one call."""
-        self.n_calls += 1
-        self.latency_s += line.latency_s or 0.0
-        self.n_maybe += line.billed == "maybe"
-        if line.billed != "yes":
-            return
-        tokens = line.tokens
-        if tokens is None:
-            self.is_known = False
-            return
-        self.n_prompts += 1
-        if self.est_tokens is not None:
-            n_input = tokens.input_text + tokens.input_image
-            self.beyond_tokens += n_input - self.est_tokens
-        self.output_text += tokens.output_text
-        self.output_image += tokens.output_image
-        self.thoughts += tokens.thoughts
-        if line.grounding is not None and (n_queries := count_queries(line.grounding)):
-            self.n_queries += n_queries
-            self.n_grounded += 1
-
-    def landed(self, *, is_done: bool) -> Sample:
-        """What it took."""
-        return Sample(
-            is_done,
-            self.n_calls,
-            self.n_prompts,
-            self.n_maybe,
-            self.beyond_tokens,
-            self.output_text,
-            self.output_image,
-            self.thoughts,
-            self.n_queries,
-            self.n_grounded,
-            self.latency_s,
-        )
-
-
 class Experience:
     """What all runs of a ledger took, by kind of picture; give it every line, in order."""
 
@@ -166,10 +132,12 @@ class Experience:
         """Start with none."""
         self._pools: dict[PoolName, Pool] = {}
         self._by_asked: dict[tuple[str, Kind | msgspec.UnsetType], Pool] = {}
-        self._flights: dict[tuple[str, int], _Flight] = {}
+        self._begun: dict[tuple[str, int], Sent] = {}  # the first calls of turns under way
+        self._so_far: dict[tuple[str, int], Sample] = {}  # of those that were tried again
         self._found: dict[PoolName, Found | None] = {}
         self._busy_s = 0.0
         self._n_calls = 0
+        self._n_turns = 0
         self._concurrency: deque[tuple[float, int]] = deque(maxlen=_MOST_RUNS)
 
     def take(self, line: Line) -> None:
@@ -177,11 +145,13 @@ class Experience:
         match line:
             case Sent():
                 if line.attempt == 1:
-                    self._flights[line.item, line.turn] = self._begun(line)
+                    self._n_turns += 1
+                    if self._n_turns <= EVERY_ONE or line.key[-1:] in _SOME:
+                        self._begun[line.item, line.turn] = line
             case Attempt():
                 self._ended(line)
             case Run():
-                self._flights.clear()
+                self._forget_turns()
                 self._busy_s, self._n_calls = 0.0, 0
             case End():
                 self._run_ended(line)
@@ -213,13 +183,12 @@ class Experience:
             self._found[name, alike] = found
         return self._found[name, alike]
 
-    def _begun(self, line: Sent) -> _Flight:
-        asked = (line.model, line.asks)
+    def _pool_of(self, sent: Sent) -> Pool:
+        asked = (sent.model, sent.asks)
         pool = self._by_asked.get(asked)
         if pool is None:
-            pool = self._by_asked[asked] = self._pool(line)
-        est = None if isinstance(line.est_tokens, msgspec.UnsetType) else line.est_tokens
-        return _Flight(line.run_id, pool, est)
+            pool = self._by_asked[asked] = self._pool(sent)
+        return pool
 
     def _pool(self, line: Sent) -> Pool:
         """The pool of a kind; that of the kind that was met first makes room for a new one."""
@@ -234,25 +203,32 @@ class Experience:
         self._n_calls += 1
         self._busy_s += line.latency_s or 0.0
         name = (line.item, line.turn)
-        flight = self._flights.get(name)
-        if flight is None or flight.run_id != line.run_id:
+        sent = self._begun.get(name)
+        if sent is None or sent.run_id != line.run_id:
             return
-        flight.add(line)
+        sample = _sample(sent, line)
+        if line.attempt > 1 and (before := self._so_far.pop(name, None)) is not None:
+            sample = before + sample
         if line.decision == "retry":
+            self._so_far[name] = sample
             return
-        del self._flights[name]
-        is_done = line.decision == "done"
-        if flight.is_known and (is_done or line.outcome in _REFUSED):
-            pool = flight.pool
-            pool.samples.append(flight.landed(is_done=is_done))
-            if is_done:
+        del self._begun[name]
+        if sample.is_known and (sample.is_done or line.outcome in _REFUSED):
+            pool = self._pool_of(sent)
+            pool.samples.append(sample)
+            if sample.is_done:
                 pool.model_version = line.model_version
                 tier = line.service_tier
-                pool.tier = "standard" if isinstance(tier, msgspec.UnsetType) else tier
+                pool.tier = "standard" if tier is msgspec.UNSET else tier
             self._found.clear()
 
+    def _forget_turns(self) -> None:
+        """Turns that no run saw to their end tell nothing."""
+        self._begun.clear()
+        self._so_far.clear()
+
     def _run_ended(self, line: End) -> None:
-        self._flights.clear()
+        self._forget_turns()
         peak, most = line.concurrency.get("peak"), line.concurrency.get("most")
         if not (isinstance(peak, int) and isinstance(most, int)) or line.wall_s <= 0:
             return
@@ -274,6 +250,33 @@ class Experience:
                 pool.samples.extend(found.samples)
                 pool.model_version, pool.tier = found.model_version, found.tier
         return pool
+
+
+def _sample(sent: Sent, line: Attempt) -> Sample:
+    """What one call took."""
+    is_done = line.decision == "done"
+    latency_s = line.latency_s or 0.0
+    tokens = line.tokens
+    if line.billed != "yes" or tokens is None:
+        is_known = line.billed != "yes"
+        return Sample(is_done, is_known, 1, 0, line.billed == "maybe", latency_s=latency_s)
+    n_input = tokens.input_text + tokens.input_image
+    beyond = 0 if isinstance(sent.est_tokens, msgspec.UnsetType) else n_input - sent.est_tokens
+    n_queries = 0 if line.grounding is None else count_queries(line.grounding)
+    return Sample(
+        is_done,
+        True,  # noqa: FBT003 - by place, for there are a million of them
+        1,
+        1,
+        0,
+        beyond,
+        tokens.output_text,
+        tokens.output_image,
+        tokens.thoughts,
+        n_queries,
+        n_queries > 0,
+        latency_s,
+    )
 
 
 def _without_geometry(kind: Kind) -> Kind:

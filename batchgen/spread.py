@@ -16,6 +16,7 @@ from batchgen.known_models import Span
 _QUANTILES: Final = (0.05, 0.95)
 _NORMAL: Final = 1.645  # where those lie, in standard deviations, were it a bell
 _SURE: Final = 1.65  # from there to where one sum in a hundred lies
+_RARE: Final = 0.04  # one that fails or is made twice so seldom may not have been seen
 _FEW: Final = 3.0  # so much wider for few samples, as a share of 1/m
 
 
@@ -61,19 +62,19 @@ def added(spreads: Iterable[Spread]) -> Spread:
 def of_samples(values: Sequence[float], n: int) -> Spread:
     """What `n` more come to, if they are like these, of which there are at least two.
 
-    Also of what happened to none of `m`, `n/m` may be expected: it may be one more or less at
-    least.
+    Where nothing was seen to fail or to be made twice, it may be so rare that it was not seen: of
+    `m`, one at most.
     """
     m = len(values)
     mean = sum(values) / m
-    deviation = math.sqrt(sum((value - mean) ** 2 for value in values) / (m - 1))
+    variance = sum((value - mean) ** 2 for value in values) / (m - 1)
+    deviation = math.sqrt(variance + mean**2 * min(1 / m, _RARE))
     low, high = (quantile(values, q) for q in _QUANTILES)
     factor = n * _SURE * (1 + _FEW / m) * math.sqrt(1 / n + 1 / m)
-    unseen = mean * (1 + n / m)
     return Spread(
         n * mean,
-        max(factor * max(mean - low, _NORMAL * deviation), unseen),
-        max(factor * max(high - mean, _NORMAL * deviation), unseen),
+        factor * max(mean - low, _NORMAL * deviation),
+        factor * max(high - mean, _NORMAL * deviation),
     )
 
 
