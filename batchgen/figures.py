@@ -285,7 +285,8 @@ def _shares(all_turns: Iterable[Turns], grounds: Grounds) -> list[_Share]:
 def _share(turns: Turns, basis: BasisName, found: Found | None, grounds: Grounds) -> _Share:
     if found is None:
         took: tuple[Sample, ...] = published(turns.model, turns.kind, turns.text_tokens / turns.n)
-        version, tier = None, turns.kind.tier or "standard"
+        version = None
+        tier: Tier = turns.kind.tier or "standard"
     else:
         took = tuple(found.pool.samples)
         version, tier = found.pool.model_version, found.pool.tier
@@ -298,12 +299,9 @@ def _share(turns: Turns, basis: BasisName, found: Found | None, grounds: Grounds
     return _Share(turns, basis, took, rates, prices)
 
 
-def _rates(price: Price, tier: Tier | str, *, may_search: bool) -> _Rates | None:
-    """What is asked for tokens and searches; None if nobody knows.
-
-    A tier that is no word of the service's is served as usual.
-    """
-    rates = price.standard if tier == "standard" else price.tiers.get(tier)  # type: ignore[call-overload]
+def _rates(price: Price, tier: Tier, *, may_search: bool) -> _Rates | None:
+    """What is asked for tokens and searches; None if nobody knows."""
+    rates = price.tiers.get(tier)
     if rates is None or (may_search and not price.knows_searches):
         return None
     return _Rates(

@@ -19,7 +19,7 @@ from typing import Any, Final, Literal, NamedTuple, TypeAlias
 import msgspec
 import yaml
 
-from batchgen.model import Item, Kind
+from batchgen.model import Item, Kind, Tier
 
 WhenAsked: TypeAlias = Literal["used", "ignored", "refused"]
 
@@ -27,6 +27,7 @@ WhenAsked: TypeAlias = Literal["used", "ignored", "refused"]
 NOTICE: Final = timedelta(days=30)
 # A job names few models and mixes few settings, but a foreign manifest may hold any number.
 _MAX_REMEMBERED: Final = 4096
+_OTHER_TIERS: Final[tuple[Tier, ...]] = ("batch", "flex", "priority")
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,11 +212,12 @@ class KnownModels:
 
         What the model would not get is not in it; what stands in a raw request or in `extra` is.
         """
-        asked, tier = _asked(self.as_sent(item)), None
+        asked = _asked(self.as_sent(item))
+        tier: Tier | None = None
         for body in (item.request, item.extra):
             if body is not None:
                 asked = _laid_over(asked, _asked_raw(item.model, body, ""))
-                tier = _word(body.get("serviceTier")) or tier
+                tier = _tier(body.get("serviceTier")) or tier
         searches = ("web",) if asked.google_search is True else asked.google_search
         return Kind(
             size=asked.image_size,
@@ -335,6 +337,12 @@ def _laid_over(asked: _Asked, more: _Asked) -> _Asked:
     """What was asked, where more says nothing else."""
     told = {name: value for name, value in more._asdict().items() if value}
     return asked._replace(**told)
+
+
+def _tier(word: Any) -> Tier | None:
+    """Another way to be served than the usual one, in either spelling of the service."""
+    found = (_word(word) or "").lower()
+    return next((tier for tier in _OTHER_TIERS if tier in found), None)
 
 
 def _searches(tools: Any) -> bool | tuple[str, ...] | None:

@@ -179,7 +179,7 @@ class Kind(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     references: int = 0
     thinking: str | None = None
     search: str | None = None
-    tier: str | None = None
+    tier: Tier | None = None
 
 
 class Tokens(msgspec.Struct, frozen=True, kw_only=True):

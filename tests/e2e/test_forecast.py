@@ -19,7 +19,9 @@ from tests.runs import KEY, Ran, run_job, write_job
 
 Json = dict[str, Any]
 PRO, FLASH = "gemini-3-pro-image", "gemini-3.1-flash-image"
+# What others build on gets its picture: all that would be skipped with it is no question of cost.
 FAULTS = """
+- {prompt: "*plinth*", latency: 0}
 - {every: 9, status: 429, quota: minute, retry_delay: 0.1s}
 - {probability: 0.15, finish_reason: NO_IMAGE}
 """
@@ -33,15 +35,16 @@ def mixed(words: str) -> list[Json]:
     """Two models, two sizes, thoughts, references to other items, and conversations."""
     flash = {"model": FLASH, "image_size": "512", "aspect_ratio": "1:1"}
     return [
-        *({"id": f"a{n}", "prompt": f"{words} a{n}", "aspect_ratio": "4:5"} for n in range(8)),
-        *({"id": f"b{n}", "prompt": f"{words} b{n}", **flash} for n in range(9)),
+        *({"id": f"a{n}", "prompt": f"{words} a{n}", "aspect_ratio": "4:5"} for n in range(11)),
+        {"id": "top", "prompt": f"{words} on a plinth", **flash},
+        *({"id": f"b{n}", "prompt": f"{words} b{n}", **flash} for n in range(8)),
         *(
             {"id": f"c{n}", "prompt": f"{words} c{n}", **flash, "thinking_level": "HIGH"}
-            for n in range(9)
+            for n in range(11)
         ),
         *(
-            {"id": f"d{n}", "prompt": f"{words} d{n}", **flash, "references": ["item:b0"]}
-            for n in range(9)
+            {"id": f"d{n}", "prompt": f"{words} d{n}", **flash, "references": ["item:top"]}
+            for n in range(11)
         ),
         *(
             {"id": f"e{n}", "turns": [{"prompt": f"{words} e{n}"}, {"prompt": "more"}], **flash}

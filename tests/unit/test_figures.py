@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 AT = "2026-11-21T03:00:04.120Z"
-PRO, FLASH = "gemini-3-pro-image", "gemini-3.1-flash-image"
+PRO, FLASH, NEW = "gemini-3-pro-image", "gemini-3.1-flash-image", "gemini-nano-banana-2.1"
 TOKENS = Tokens(input_text=30, output_text=100, output_image=1120, thoughts=200)
 FOUR = Limits(concurrency=Concurrency.at_most(4))
 PLAIN = Kind()
@@ -220,7 +220,9 @@ def test_who_answers_and_how_it_is_served_is_what_prices() -> None:
     asked = items(10, extra={"serviceTier": "flex"})
     flex, usual = figures(asked, after(20, kind=Kind(tier="flex"), service_tier="flex")), after(20)
     assert 2 * Decimal(cost(flex)[1]) == Decimal(cost(figures(items(10), usual))[1])
-    assert figures(items(10, model=FLASH, extra={"serviceTier": "odd"})).cost_usd is None
+    odd, unlisted = {"serviceTier": "odd"}, {"serviceTier": "SERVICE_TIER_FLEX"}
+    assert cost(figures(items(1, extra=odd))) == cost(figures(items(1)))
+    assert figures(items(1, model=NEW, extra=unlisted)).cost_usd is None
     successor = figures(items(10), after(20, model_version=FLASH))
     assert successor.cost_usd is not None
     assert Decimal(cost(successor)[1]) < Decimal(cost(figures(items(10), usual))[1]) / Decimal(
