@@ -46,6 +46,7 @@ from batchgen.plan import (
     find_overwriting,
     refuse_to_overwrite,
 )
+from batchgen.pricing import choose_book
 from batchgen.recovery import look_at_past
 from batchgen.references import ReferenceLibrary
 from batchgen.search import Search
@@ -150,13 +151,15 @@ def preview(
         intake = Intake(
             manifest, ReferenceLibrary(layout.references), Path(place) / "items.jsonl", _go_on
         )
-        intake.read(
-            model=options.get("model"), needs_prices=_needs_prices(manifest, options, clock)
+        book = choose_book(
+            options.get("prices"), manifest.settings.prices, lambda told: warn(f"warning: {told}")
         )
+        is_bound = _needs_prices(manifest, options, clock)
+        intake.read(model=options.get("model"), book=book if is_bound else None)
         for warning in intake.warnings():
             warn(warning)
         intake.recall()
-        return _look(intake, layout, clock, warn, options)
+        return _look(intake, layout, book, clock, warn, options)
 
 
 def _go_on() -> None:
@@ -174,6 +177,7 @@ def _needs_prices(manifest: Manifest, options: RunOptions, clock: Clock) -> bool
 def _look(
     intake: Intake,
     layout: Layout,
+    book: PriceBook,
     clock: Clock,
     warn: Callable[[str], None],
     options: RunOptions,
@@ -212,7 +216,7 @@ def _look(
     told = forecast(
         foresight.to_make(agenda.foreseen()),
         history,
-        PriceBook.shipped(),
+        book,
         at=clock.stamp(),
         is_anew=redo.done,
     )

@@ -50,6 +50,7 @@ _WIDTH: Final = max(map(len, _WORDS.values()))
 @choice.sample
 @choice.only
 @choice.tag
+@choice.prices
 @click.option("--json", "as_json", is_flag=True, help="Print the plan as JSON on stdout.")
 def plan(job: Path, *, as_json: bool, **flags: Any) -> int:
     """Tell what `run` would make of JOB now, why, and what that should cost.
