@@ -121,7 +121,7 @@ async def served(
     with FaultServer(
         lambda _: servers.sends(servers.http(200, body, dict([header.split(": ")])))
     ) as server:
-        ran = await run_job(job, server, whole=False)
+        ran = await run_job(job, server)
     [line] = ran.attempts
     return line
 
@@ -148,7 +148,7 @@ async def test_a_call_is_priced_by_how_it_was_really_served(
 
 async def test_each_different_search_is_billed_once(tmp_path: Path) -> None:
     answer = document(image_part(png("a")))
-    queries = ["cats", "cats", "", "dogs ", "dogs", None, "  "]
+    queries = ["cats", "cats", "", "dogs ", "dogs", "  "]
     answer["candidates"][0]["groundingMetadata"] = {"webSearchQueries": queries}
     line = await served(tmp_path, answer)
     assert Decimal(line["cost_usd"]) == LIST_USD + 2 * Decimal("0.014")
