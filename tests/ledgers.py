@@ -50,6 +50,8 @@ TIER_FACTORS = {
     "flex": Decimal("0.5"),
     "priority": Decimal("1.8"),
 }
+# What nobody has published: a usual call costs no less.
+NO_RATES = {("gemini-nano-banana-2.1", "flex")}
 A_SEARCH = Decimal("0.014")
 
 
@@ -170,7 +172,8 @@ def check_attempt(line: Json) -> None:
 def published_cost(line: Json) -> str:
     """Tokens times the published rates, and each search once, as the ledger should have it."""
     tokens = line["tokens"]
-    factor = TIER_FACTORS[line.get("service_tier", "standard")]
+    tier = line.get("service_tier", "standard")
+    factor = Decimal(1) if (line["model"], tier) in NO_RATES else TIER_FACTORS[tier]
     asked, text, image = (Decimal(rate) * factor for rate in RATES[line["model"]])
     usd = (
         (tokens["input_text"] + tokens["input_image"]) * asked

@@ -19,6 +19,7 @@ _MICRO: Final = Decimal("0.000001")
 _PER: Final = Decimal(1_000_000)
 # The words beside an image add about a tenth of its tokens, by which images are told from a count.
 _WITH_WORDS: Final = 1.1
+_CHEAPER: Final = frozenset({"batch", "flex"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,13 +155,16 @@ def price_tokens(
     Args:
         tokens: By price class; None is an unknown cost.
         basis: Where they are from.
-        price: None is an unknown cost, as is a tier that it has no rates for.
-        tier: How the call was served.
+        price: None is an unknown cost.
+        tier: How the call was served. Where its rates are unknown, those of a usual call are put
+            on one that was to be cheaper, and marked `inferred`; a dearer one has no known cost.
         n_queries: How many different searches on the web the model made.
     """
     if tokens is None or price is None:
         return UNKNOWN
     rates, search_usd = price.tiers.get(tier), price.search_usd(n_queries)
+    if rates is None and tier in _CHEAPER:
+        rates, basis = price.standard, "inferred"
     if rates is None or search_usd is None:
         return UNKNOWN
     usd = (
