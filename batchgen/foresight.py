@@ -1,4 +1,9 @@
-"""What becomes of each item of a plan, counted."""
+"""What becomes of each item of a plan, counted.
+
+    Agenda ──step──> fate: why it is made, or why not ──> Group ──> those to make
+
+What has changed of an item is told beside its fate; and whoever makes way for it is told of it.
+"""
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -99,6 +104,7 @@ class Foresight:
     """What becomes of the items of a plan, as far as it can be told before anything is done.
 
     Attributes:
+        history: What earlier runs did.
         left: What earlier runs did not live to write down.
         limit: No more items than these are made.
         is_anew: What is done is made again.

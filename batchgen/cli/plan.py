@@ -63,6 +63,9 @@ _MAX_CHARS: Final = 2000
 def plan(job: Path, *, as_json: bool, **flags: Any) -> int:
     """Tell what `run` would make of JOB now, why, and what that should cost.
 
+    What asks for something else than in the last run is told with what has changed; pictures of
+    items that the job has no more are told too, and stay where they are.
+
     Needs no key, sends nothing and writes nothing, and may be asked while a run goes on. References
     from https:// addresses count as they were when a run fetched them last.
     """

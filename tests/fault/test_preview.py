@@ -304,6 +304,16 @@ async def test_who_builds_on_what_is_made_anew_says_so(tmp_path: Path) -> None:
     assert set(fates(look(job)).values()) == {"done"}
 
 
+async def test_what_failed_as_it_stands_now_has_failed_and_is_no_change(tmp_path: Path) -> None:
+    items: list[Json | str] = ["hero", on("flaky", "hero")]
+    job = await after(tmp_path, items)
+    write_job(job, [{"id": "hero", "prompt": "other"}, items[1]])
+    with FaultServer(script) as server:
+        await run_job(job, server, whole=False)
+    told = look(job)
+    assert fates(told) == {"hero": "done", "flaky": "failed"}
+
+
 async def test_an_older_picture_that_is_put_back_is_another_one_too(tmp_path: Path) -> None:
     items: list[Json | str] = ["spare", {"id": "hero", "prompt": "x"}, on("wide", "hero")]
     job = await after(tmp_path, items)
@@ -391,6 +401,19 @@ async def test_who_never_had_a_picture_leaves_none(tmp_path: Path) -> None:
     with FaultServer(script) as server:
         await run_job(job, server)
     assert look(write_job(job, ["done"])).orphaned.count == 0
+
+
+async def test_the_picture_of_another_in_the_same_place_is_not_theirs(tmp_path: Path) -> None:
+    output = {"name": "{sku}"}
+    tags = {"sku": "1"}
+    job = write_job(
+        tmp_path / "job.jsonl", [{"id": "a", "prompt": "a", "tags": tags}], output=output
+    )
+    with FaultServer(script) as server:
+        await run_job(job, server)
+        write_job(job, [{"id": "b", "prompt": "refused", "tags": tags}], output=output)
+        await run_job(job, server, whole=False)
+    assert look(write_job(job, ["c"], output={"name": "{id}"})).orphaned.count == 0
 
 
 async def test_a_picture_in_whose_place_another_will_lie_is_told_apart(tmp_path: Path) -> None:
