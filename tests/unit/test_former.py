@@ -74,8 +74,8 @@ def test_a_run_that_begins_meanwhile_changes_nothing(tmp_path: Path) -> None:
 
 
 def test_references_are_where_they_were(tmp_path: Path) -> None:
-    root = tmp_path / "real"
-    root.mkdir()
+    root = tmp_path / "on/another/disk"
+    root.mkdir(parents=True)
     (tmp_path / "link").symlink_to(root)
     picture = Reference(path=str(tmp_path / "a.png"), sha256="0" * 64)
     write_items(root / "items.jsonl", [Item(id="a", model="m", references=(picture,))])
