@@ -7,7 +7,9 @@
                  forecast budget
                  takeover breakers
                  filing, search
-                 course
+                 course                                                                 foresight
+                 differ-                                                                changes
+                 ences                                                                  orphans
 
 Everything that a program may rely on is in `__all__`:
 
