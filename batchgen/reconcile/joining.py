@@ -1,0 +1,113 @@
+"""Which billed request is which call: by request id, and where that is missing, by model and time.
+
+A call that timed out got no answer, and so no id. Of the requests that no call has, it gets the one
+that was billed nearest to its end; each goes to one call only.
+"""
+
+import heapq
+from array import array
+from bisect import bisect_left
+from collections.abc import Iterator
+from typing import Final, NamedTuple
+
+from batchgen.reconcile.bill import Bill
+from batchgen.reconcile.calls import LONGEST_MS, Call, Calls, Said
+
+# Clocks differ, and a gateway writes its row when it has ended the call, not when we have.
+BEFORE_MS: Final = 5_000
+AFTER_MS: Final = 120_000
+_NOBODY: Final = -1
+
+
+class Joined(NamedTuple):
+    """What belongs together.
+
+    Attributes:
+        request_of: For each call the place of its request, or -1.
+        call_of: For each request the place of its call, or -1.
+        by_time: The calls that were not joined by id.
+    """
+
+    request_of: "array[int]"
+    call_of: "array[int]"
+    by_time: set[int]
+
+
+def join(calls: Calls, bill: Bill) -> Joined:
+    """Join calls and requests, each with one at most."""
+    joined = Joined(
+        array("q", [_NOBODY]) * len(calls.each), array("q", [_NOBODY]) * len(bill.requests), set()
+    )
+    for n, call in enumerate(calls.each):
+        place = None if call.key is None else bill.find(call.key)
+        if place is not None and joined.call_of[place] == _NOBODY:
+            joined.request_of[n], joined.call_of[place] = place, n
+    _join_by_time(calls, bill, joined)
+    return joined
+
+
+def _join_by_time(calls: Calls, bill: Bill, joined: Joined) -> None:
+    """Give to each call that may have been billed what was billed nearest to its end."""
+    left = {
+        n: call
+        for n, call in enumerate(calls.each)
+        if joined.request_of[n] == _NOBODY and call.said != Said.NO and call.at_ms is not None
+    }
+    free = _free(bill, joined, {call.model for call in left.values()})
+    nearest = [
+        (distance_ms, n, place, others)
+        for n, call in left.items()
+        for others in [_candidates(call, *free.get(call.model, ([], [])))]
+        for distance_ms, place in [next(others, (0, _NOBODY))]
+        if place != _NOBODY
+    ]
+    heapq.heapify(nearest)
+    while nearest:
+        _, n, place, others = heapq.heappop(nearest)
+        may_be_its = left[n].said == Said.MAYBE or not bill.requests[place].has_id
+        if may_be_its and joined.call_of[place] == _NOBODY:
+            joined.request_of[n], joined.call_of[place] = place, n
+            joined.by_time.add(n)
+        elif (following := next(others, None)) is not None:
+            heapq.heappush(nearest, (following[0], n, following[1], others))
+
+
+def _free(bill: Bill, joined: Joined, models: set[int]) -> dict[int, tuple[list[int], list[int]]]:
+    """By model the times (ms) of what was billed and has no call, and the places."""
+    found: dict[int, list[tuple[int, int]]] = {}
+    for place, request in enumerate(bill.requests):
+        if joined.call_of[place] != _NOBODY or request.nano_usd <= 0 or request.at_s is None:
+            continue
+        if request.model is not None and request.model in models:
+            found.setdefault(request.model, []).append((request.at_s * 1000, place))
+    in_order = {model: sorted(each) for model, each in found.items()}
+    return {
+        model: ([at_ms for at_ms, _ in each], [place for _, place in each])
+        for model, each in in_order.items()
+    }
+
+
+def _candidates(call: Call, ats_ms: list[int], places: list[int]) -> Iterator[tuple[int, int]]:
+    """The requests that may be a call's with how far from its end they are, the nearest first."""
+    first_ms, last_ms = window_ms(call)
+    end_ms = call.end_ms or 0
+    above = bisect_left(ats_ms, end_ms)
+    below = above - 1
+    while True:
+        has_above = above < len(ats_ms) and ats_ms[above] <= last_ms
+        has_below = below >= 0 and ats_ms[below] >= first_ms
+        if has_above and not (has_below and end_ms - ats_ms[below] < ats_ms[above] - end_ms):
+            yield ats_ms[above] - end_ms, places[above]
+            above += 1
+        elif has_below:
+            yield end_ms - ats_ms[below], places[below]
+            below -= 1
+        else:
+            return
+
+
+def window_ms(call: Call) -> tuple[int, int]:
+    """Between which times a call may have been billed."""
+    at_ms = call.at_ms or 0
+    latency_ms = LONGEST_MS if call.latency_ms is None else call.latency_ms
+    return at_ms - BEFORE_MS, at_ms + latency_ms + AFTER_MS
