@@ -15,10 +15,10 @@ class Columns(Generic[RecordT]):
     Cost: eight bytes a figure.
     """
 
-    def __init__(self, kind: type[RecordT]) -> None:
-        """Start empty; `kind` is a NamedTuple."""
-        self._kind: Any = kind
-        self._fields: tuple[str, ...] = self._kind._fields
+    def __init__(self, kind: Any) -> None:
+        """Start empty; `kind` is the NamedTuple."""
+        self._kind = kind
+        self._fields: tuple[str, ...] = kind._fields
         self._columns = [array("q") for _ in self._fields]
 
     def append(self, record: RecordT) -> None:

@@ -197,12 +197,14 @@ class _Comparison:
         return "not_in_log" if call.said == Said.YES else "maybe_not_billed"
 
     def _log_reaches(self, call: Call) -> bool:
+        """Whether a row of a call could stand between the first of the log and the last."""
         first_s, last_s = self.bill.first_at_s, self.bill.last_at_s
         if first_s is None or last_s is None:
             return False
-        if call.at_ms is None or call.end_ms is None:
+        if call.at_ms is None:
             return True
-        return call.end_ms >= first_s * 1000 and call.at_ms < (last_s + 1) * 1000
+        from_ms, until_ms = window_ms(call)
+        return until_ms >= first_s * 1000 and from_ms <= last_s * 1000
 
     def _paid_last(self) -> dict[int, int]:
         """The last call that was paid, of work of which a call was paid that is in doubt.

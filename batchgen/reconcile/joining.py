@@ -1,7 +1,8 @@
 """Which billed request is which call: by request id, and where that is missing, by model and time.
 
 A call that timed out got no answer, and so no id. Of the requests that no call has, it gets the one
-that was billed nearest to its end; each goes to one call only.
+that was billed nearest to its end; each goes to one call only. Where the rows of the log have no
+ids, the calls that were finished come first, for they are known to have been billed.
 """
 
 import heapq
@@ -48,14 +49,17 @@ def join(calls: Calls, bill: Bill) -> Joined:
 
 def _join_by_time(calls: Calls, bill: Bill, joined: Joined) -> None:
     """Give to each call that may have been billed what was billed nearest to its end."""
+    # A call that was finished had an answer with its id: only rows without one may be its.
+    has_all_ids = 0 not in bill.requests.column("has_id")
+    eligible = {Said.MAYBE} if has_all_ids else {Said.MAYBE, Said.YES}
     left = {
         n: call
         for n, call in enumerate(calls.each)
-        if joined.request_of[n] == _NOBODY and call.said != Said.NO and call.at_ms is not None
+        if joined.request_of[n] == _NOBODY and call.said in eligible and call.at_ms is not None
     }
     free = _free(bill, joined, {call.model for call in left.values()})
     nearest = [
-        (distance_ms, n, place, others)
+        (call.said != Said.YES, distance_ms, n, place, others)
         for n, call in left.items()
         for others in [_candidates(call, *free.get(call.model, ([], [])))]
         for distance_ms, place in [next(others, (0, _NOBODY))]
@@ -63,13 +67,13 @@ def _join_by_time(calls: Calls, bill: Bill, joined: Joined) -> None:
     ]
     heapq.heapify(nearest)
     while nearest:
-        _, n, place, others = heapq.heappop(nearest)
-        may_be_its = left[n].said == Said.MAYBE or not bill.requests[place].has_id
+        is_unsure, _, n, place, others = heapq.heappop(nearest)
+        may_be_its = is_unsure or not bill.requests[place].has_id
         if may_be_its and joined.call_of[place] == _NOBODY:
             joined.request_of[n], joined.call_of[place] = place, n
             joined.by_time.add(n)
         elif (following := next(others, None)) is not None:
-            heapq.heappush(nearest, (following[0], n, following[1], others))
+            heapq.heappush(nearest, (is_unsure, following[0], n, following[1], others))
 
 
 def _free(bill: Bill, joined: Joined, models: set[int]) -> dict[int, tuple[list[int], list[int]]]:

@@ -32,7 +32,9 @@ NANO: Final = 10**9
 _QUOTA_PER_USD: Final = 500_000
 # No call costs so much: whatever has such a figure is none.
 MAX_USD: Final = 10_000
-_STEP_CHARS: Final = 1 << 20
+# No row is larger; what is, is a document of many.
+_MAX_ROW_CHARS: Final = 1 << 20
+_STEP_CHARS: Final = 1 << 16
 _MAX_NESTED: Final = 4
 # Unix time in milliseconds is above it, in seconds below: it is the year 5138.
 _MAX_SECONDS: Final = 10**11
@@ -129,10 +131,10 @@ def _opened(path: Path) -> Iterator[TextIO]:
 def _values(file: TextIO, path: Path) -> Iterator[_Found]:
     """Each row's fields by their plain names, with its line."""
     n_blank = 0
-    first = file.readline(_STEP_CHARS)
+    first = file.readline(_MAX_ROW_CHARS)
     while first and not first.strip():
         n_blank += 1
-        first = file.readline(_STEP_CHARS)
+        first = file.readline(_MAX_ROW_CHARS)
     if first.lstrip()[:1] in {"{", "["}:
         for line, value in _documents(_Text(file, first, n_blank + 1)):
             for fields in _rows_in(value):
@@ -153,8 +155,8 @@ class _Text:
         self.ahead, self.at, self.line = first, 0, line
 
     def more(self) -> bool:
-        """Read on, unless there is a full step ahead already; whether anything came."""
-        if len(self.ahead) - self.at >= _STEP_CHARS:
+        """Read on, unless there is enough for a row ahead already; whether anything came."""
+        if len(self.ahead) - self.at >= _MAX_ROW_CHARS:
             return False
         step = self._file.read(_STEP_CHARS)
         self.ahead, self.at = self.ahead[self.at :] + step, 0
@@ -182,7 +184,7 @@ _no_constant: Final = json.JSONDecoder(parse_float=Decimal, parse_constant=str)
 def _documents(text: _Text) -> Iterator[_Found]:
     """Each value with its line, in step with the text: a page of rows, or a single one.
 
-    Of a document that is larger than a step its rows are read one by one.
+    Of a document that is larger than any row, the rows are read one by one.
     """
     while text.find(_OPENING):
         line = text.line
