@@ -18,7 +18,7 @@ if TYPE_CHECKING:
         Span,
     )
 
-_WIDTH: Final = 24
+_WIDTH: Final = 26
 _FIRST: Final = 3
 # Of these there is nothing to do about, so their calls are only counted.
 _AGREED: Final = frozenset({"billed_image", "not_billed"})
@@ -33,7 +33,7 @@ _CALLS: Final = {
     "not_billed": "not billed",
 }
 _CALL_NOTES: Final = {
-    "double_billed": "no answer came, it was billed, and so was the call made again",
+    "double_billed": "billed without an answer, made and billed again",
     "logged_free": "an error, or paid back",
     "maybe_not_billed": "as far as the log reaches",
     "not_in_log": "the ledger says that they were billed",
@@ -130,7 +130,7 @@ def _call(one: "CallExample") -> str:
 def _row_class(label: str, one: "RowClass", note: str) -> Iterator[str]:
     if not one.n:
         return
-    told = f"{one.n:,}, {usd(one.usd)}"
+    told = f"{one.n:,}, {usd(one.usd)}" if one.requests else f"{one.n:,}"
     yield _line(f"  {label}", told + (f" ({note})" if note else ""))
     for example in one.examples[:_FIRST]:
         yield f"    {_row(example)}"

@@ -2,15 +2,20 @@
 
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator
+from itertools import islice
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from batchgen.errors import UsageError
 from batchgen.known_models import KnownModels, plain_name
 from batchgen.reconcile.columns import Columns
 from batchgen.reconcile.rows import AnyRow, Besides, Odd, Row, read_rows
 
+if TYPE_CHECKING:
+    from array import array
+
 MAX_ODD: Final = 20
+_TO_EIGHTHS: Final = 61  # of 64 bits
 
 
 class Models:
@@ -103,7 +108,8 @@ class Bill:
         if not numbers or not self.path.is_file():
             return {}
         rows = (row for row in read_rows(self.path) if isinstance(row, Row))
-        return {row.number: row.request_id for row in rows if row.number in numbers}
+        wanted = (row for row in rows if row.number in numbers)
+        return {row.number: row.request_id for row in islice(wanted, len(numbers))}
 
     def _requests(self, rows: Iterable[AnyRow], models: Models) -> Iterator[Request]:
         for row in rows:
@@ -144,10 +150,9 @@ def _merged(requests: Iterable[Request]) -> Columns[Request]:
     each: Columns[Request] = Columns(Request)
     for request in requests:
         each.append(request)
-    keys = each.column("key")
     merged: Columns[Request] = Columns(Request)
     last: Request | None = None
-    for place in sorted(range(len(each)), key=keys.__getitem__):
+    for place in _in_order(each.column("key")):
         request = each[place]
         if last is not None and last.key == request.key:
             last = last.plus(request)
@@ -158,3 +163,10 @@ def _merged(requests: Iterable[Request]) -> Columns[Request]:
     if last is not None:
         merged.append(last)
     return merged
+
+
+def _in_order(keys: "array[int]") -> Iterator[int]:
+    """The places of keys by their size, an eighth at a time: a list of all takes 80 bytes each."""
+    for eighth in range(-4, 4):
+        places = [place for place, key in enumerate(keys) if key >> _TO_EIGHTHS == eighth]
+        yield from sorted(places, key=keys.__getitem__)

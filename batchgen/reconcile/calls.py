@@ -1,7 +1,7 @@
 """The calls of ledgers, as far as they are to be compared with a bill."""
 
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
 from enum import IntEnum
@@ -23,6 +23,9 @@ from batchgen.wire.grounding import count_queries
 
 # How long a call may have been under way of which nobody saw the end: the longest by default.
 LONGEST_MS: Final = 600_000
+# Clocks differ, and a gateway writes its row when it has ended the call, not when we have.
+BEFORE_MS: Final = 5_000
+AFTER_MS: Final = 120_000
 _MAX_LATENCY_S: Final = 86_400.0
 
 
@@ -65,9 +68,34 @@ class Call(NamedTuple):
         """When it had ended; where that is not known, when it began."""
         return None if self.at_ms is None else self.at_ms + (self.latency_ms or 0)
 
+    @property
+    def window_ms(self) -> tuple[int, int]:
+        """Between which times its row may have been written."""
+        at_ms = self.at_ms or 0
+        latency_ms = LONGEST_MS if self.latency_ms is None else self.latency_ms
+        return at_ms - BEFORE_MS, at_ms + latency_ms + AFTER_MS
+
+
+@dataclass(slots=True)
+class _Between:
+    """The first and the last of some times; None where there is none."""
+
+    first: int | None = None
+    last: int | None = None
+
+    def reach(self, first: int, last: int) -> None:
+        self.first = first if self.first is None else min(first, self.first)
+        self.last = last if self.last is None else max(last, self.last)
+
 
 class Calls:
     """The calls of some ledgers, oldest run first.
+
+    Attributes:
+        unreadable: Places of lines that do not parse.
+        book_nano_usd: What those cost that the ledger has as billed.
+        at_ms: When the first and the last left.
+        billed_ms: Between which times they may have been billed.
 
     Cost: 80 bytes a call.
     """
@@ -85,10 +113,18 @@ class Calls:
         """
         self.each: Columns[Call] = Columns(Call)
         self.unreadable: list[str] = []
+        self.book_nano_usd = 0
+        self.at_ms = _Between()
+        self.billed_ms = _Between()
         self._places = Places()
         at_list_price = PriceBook(tuple(replace(one, multiplier=None) for one in book.lists))
         for place, attempt in self._attempts(ledgers):
-            self.each.append(_call(place, attempt, at_list_price, models))
+            call = _call(place, attempt, at_list_price, models)
+            self.each.append(call)
+            self.book_nano_usd += call.book_nano_usd or 0
+            if call.at_ms is not None:
+                self.at_ms.reach(call.at_ms, call.at_ms)
+                self.billed_ms.reach(*call.window_ms)
 
     def line(self, call: Call) -> Attempt:
         """The whole line of a call, read again."""

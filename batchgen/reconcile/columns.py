@@ -31,14 +31,20 @@ class Columns(Generic[RecordT]):
         return self._columns[self._fields.index(name)]
 
     def __getitem__(self, n: int) -> RecordT:
-        record: RecordT = self._kind(*[_read(column[n]) for column in self._columns])
-        return record
+        return self._record(tuple([column[n] for column in self._columns]))
 
     def __iter__(self) -> Iterator[RecordT]:
-        return (self[n] for n in range(len(self)))
+        return map(self._record, zip(*self._columns, strict=True))
 
     def __len__(self) -> int:
         return len(self._columns[0])
+
+    def _record(self, values: tuple[int, ...]) -> RecordT:
+        if _NONE in values:
+            record: RecordT = self._kind._make(_read(value) for value in values)
+        else:
+            record = self._kind._make(values)
+        return record
 
 
 def _read(value: int) -> int | None:

@@ -23,7 +23,7 @@ from batchgen.reconcile.findings import (
     RowExample,
     Span,
 )
-from batchgen.reconcile.joining import Joined, join, window_ms
+from batchgen.reconcile.joining import Joined, join
 from batchgen.reconcile.money import as_ratio, as_usd
 from batchgen.reconcile.multiplier import Prices, multipliers
 
@@ -157,9 +157,10 @@ class _Comparison:
 
     def _pairs(self) -> Iterator[tuple[int, Call, int | None]]:
         """Each call with what was billed for it; None where the log has nothing of it."""
-        for n, call in enumerate(self.calls.each):
-            place = self.joined.request_of[n]
-            yield n, call, None if place < 0 else self.bill.requests[place].nano_usd
+        nano_usd = self.bill.requests.column("nano_usd")
+        sides = zip(self.calls.each, self.joined.request_of, strict=True)
+        for n, (call, place) in enumerate(sides):
+            yield n, call, None if place < 0 else nano_usd[place]
 
     def _count_calls(self) -> tuple[dict[str, _Class], dict[str, _Drift], dict[str, Prices]]:
         classes = {name: _Class() for name in CallClasses.__struct_fields__}
@@ -203,7 +204,7 @@ class _Comparison:
             return False
         if call.at_ms is None:
             return True
-        from_ms, until_ms = window_ms(call)
+        from_ms, until_ms = call.window_ms
         return until_ms >= first_s * 1000 and from_ms <= last_s * 1000
 
     def _paid_last(self) -> dict[int, int]:
@@ -217,6 +218,8 @@ class _Comparison:
             if call.said == Said.MAYBE and billed is not None and billed > 0
         }
         last: dict[int, int] = {}
+        if not doubtful:
+            return last
         for n, call, billed in self._pairs():
             is_paid = call.said == Said.YES if billed is None else billed > 0
             if is_paid and call.work in doubtful:
@@ -224,9 +227,9 @@ class _Comparison:
         return last
 
     def _told_calls(self, classes: dict[str, _Class]) -> CallClasses:
-        places = {n: self.joined.request_of[n] for one in classes.values() for n in one.examples}
-        found = [self.bill.requests[place].number for place in places.values() if place >= 0]
-        ids = self.bill.ids(set(found))
+        shown = {n for one in classes.values() for n in one.examples} & self.joined.by_time
+        places = (self.joined.request_of[n] for n in shown)
+        ids = self.bill.ids({self.bill.requests[place].number for place in places})
         return CallClasses(
             **{
                 name: CallClass(
@@ -274,12 +277,12 @@ class _Comparison:
 
     def _outside_ledger(self) -> Callable[[Request], bool]:
         """Whether a request was billed before or after all that the ledger has."""
-        windows = [window_ms(call) for call in self.calls.each if call.at_ms is not None]
-        first_ms = min((first for first, _ in windows), default=0)
-        last_ms = max((last for _, last in windows), default=-1)
+        first_ms, last_ms = self.calls.billed_ms.first, self.calls.billed_ms.last
 
         def is_outside(request: Request) -> bool:
-            return request.at_s is not None and not first_ms <= request.at_s * 1000 <= last_ms
+            if request.at_s is None or first_ms is None or last_ms is None:
+                return request.at_s is not None
+            return not first_ms <= request.at_s * 1000 <= last_ms
 
         return is_outside
 
@@ -321,12 +324,12 @@ class _Comparison:
         )
 
     def _ledger_span(self) -> Span:
-        ats_ms = [call.at_ms for call in self.calls.each if call.at_ms is not None]
+        first_ms, last_ms = self.calls.at_ms.first, self.calls.at_ms.last
         return Span(
             n=len(self.calls.each),
-            usd=as_usd(sum(call.book_nano_usd or 0 for call in self.calls.each)),
-            first_at=_stamp(min(ats_ms) / 1000) if ats_ms else None,
-            last_at=_stamp(max(ats_ms) / 1000) if ats_ms else None,
+            usd=as_usd(self.calls.book_nano_usd),
+            first_at=None if first_ms is None else _stamp(first_ms / 1000),
+            last_at=None if last_ms is None else _stamp(last_ms / 1000),
         )
 
 

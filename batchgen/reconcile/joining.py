@@ -12,11 +12,8 @@ from collections.abc import Iterator
 from typing import Final, NamedTuple
 
 from batchgen.reconcile.bill import Bill
-from batchgen.reconcile.calls import LONGEST_MS, Call, Calls, Said
+from batchgen.reconcile.calls import Call, Calls, Said
 
-# Clocks differ, and a gateway writes its row when it has ended the call, not when we have.
-BEFORE_MS: Final = 5_000
-AFTER_MS: Final = 120_000
 _NOBODY: Final = -1
 
 
@@ -52,11 +49,9 @@ def _join_by_time(calls: Calls, bill: Bill, joined: Joined) -> None:
     # A call that was finished had an answer with its id: only rows without one may be its.
     has_all_ids = 0 not in bill.requests.column("has_id")
     eligible = {Said.MAYBE} if has_all_ids else {Said.MAYBE, Said.YES}
-    left = {
-        n: call
-        for n, call in enumerate(calls.each)
-        if joined.request_of[n] == _NOBODY and call.said in eligible and call.at_ms is not None
-    }
+    sides = zip(joined.request_of, calls.each.column("said"), strict=True)
+    unjoined = (n for n, (place, said) in enumerate(sides) if place < 0 and said in eligible)
+    left = {n: call for n in unjoined if (call := calls.each[n]).at_ms is not None}
     free = _free(bill, joined, {call.model for call in left.values()})
     nearest = [
         (call.said != Said.YES, distance_ms, n, place, others)
@@ -93,7 +88,7 @@ def _free(bill: Bill, joined: Joined, models: set[int]) -> dict[int, tuple[list[
 
 def _candidates(call: Call, ats_ms: list[int], places: list[int]) -> Iterator[tuple[int, int]]:
     """The requests that may be a call's with how far from its end they are, the nearest first."""
-    first_ms, last_ms = window_ms(call)
+    first_ms, last_ms = call.window_ms
     end_ms = call.end_ms or 0
     above = bisect_left(ats_ms, end_ms)
     below = above - 1
@@ -108,10 +103,3 @@ def _candidates(call: Call, ats_ms: list[int], places: list[int]) -> Iterator[tu
             below -= 1
         else:
             return
-
-
-def window_ms(call: Call) -> tuple[int, int]:
-    """Between which times a call may have been billed."""
-    at_ms = call.at_ms or 0
-    latency_ms = LONGEST_MS if call.latency_ms is None else call.latency_ms
-    return at_ms - BEFORE_MS, at_ms + latency_ms + AFTER_MS

@@ -279,8 +279,11 @@ def _row(fields: Any, number: int, where: str) -> AnyRow:
 
 def _first(fields: Mapping[str, Any], names: Iterable[str]) -> Any:
     """The first of some names that has a value."""
-    values = (fields.get(name) for name in names)
-    return next((value for value in values if value is not None and value != ""), None)
+    for name in names:
+        value = fields.get(name)
+        if value is not None and value != "":
+            return value
+    return None
 
 
 def _word(fields: Mapping[str, Any], names: Iterable[str]) -> str | None:
