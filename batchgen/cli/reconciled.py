@@ -79,7 +79,7 @@ def _line(label: str, told: str) -> str:
 def _span(label: str, span: "Span", what: str, money: str) -> Iterator[str]:
     told = f"{counted(span.n, what)}, {usd(span.usd)} {money}"
     if span.first_at is not None and span.last_at is not None:
-        told += f", {_at(span.first_at)} to {_at(span.last_at)} UTC"
+        told += f", {_at(span.first_at)[:16]} to {_at(span.last_at)[:16]} UTC"
     yield _line(label, told)
 
 

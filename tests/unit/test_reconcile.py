@@ -239,6 +239,17 @@ def test_who_loses_the_nearest_takes_the_next(side: Side) -> None:
     assert {one.item: one.request_id for one in examples} == {"a": "second", "b": "first"}
 
 
+@pytest.mark.parametrize(("before_s", "after_s"), [(30, 65), (55, 70)])
+def test_of_two_rows_a_call_has_the_one_nearer_to_its_end(
+    side: Side, before_s: int, after_s: int
+) -> None:
+    side.called("cat", outcome="timeout", latency_s=60.0)
+    side.billed("before", after_s=before_s)
+    side.billed("after", after_s=after_s)
+    (example,) = told(side).calls.billed_without_image.examples
+    assert example.request_id == ("before" if before_s == 55 else "after")
+
+
 def test_a_call_that_a_kill_cut_off_may_have_been_billed(side: Side) -> None:
     sent = {"v": 1, "event": "sent", "run_id": RUN, "item": "cat", "key": "0" * 64, "turn": 1}
     sent |= {"attempt": 1, "at": stamp(AT_S), "model": MODEL, "est_usd": "0.14"}
@@ -266,7 +277,7 @@ def test_without_ids_a_finished_call_keeps_its_row_from_a_timeout(side: Side) ->
 def test_a_row_with_an_id_is_of_no_finished_call_with_another(side: Side) -> None:
     side.called("cat", request_id="mine")
     side.billed("other")
-    side.billed("later", after_s=90_000)
+    side.billed(None, after_s=90_000)
     assert classes(told(side)) == {"not_in_log": 1}
 
 

@@ -43,8 +43,8 @@ def test_a_report_in_full(side: Side) -> None:
 
 
 REPORT = """\
-usage log                   11 rows, $0.93 billed, 2026-11-21 03:00:20 to 2026-11-21 03:15:00 UTC
-ledger                      9 calls, $0.97 by the book, 2026-11-21 03:00:00 to 2026-11-21 03:13:21 UTC
+usage log                   11 rows, $0.93 billed, 2026-11-21 03:00 to 2026-11-21 03:15 UTC
+ledger                      9 calls, $0.97 by the book, 2026-11-21 03:00 to 2026-11-21 03:13 UTC
 book and bill               7 calls that both have: $0.97 by the book, $0.77 billed, × 0.800
 
 9 calls of the ledger, each in one line:
