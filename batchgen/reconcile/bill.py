@@ -79,7 +79,7 @@ class Bill:
         n_undated: Rows about calls without a time that can be read.
         odd: Where rows stand that cannot be read, and why; the first of `n_odd`.
 
-    Cost: 60 bytes a row, twice that while it is read.
+    Cost: 56 bytes a request, and as much again a row while it is read.
     """
 
     def __init__(self, path: Path, models: Models) -> None:

@@ -4,7 +4,7 @@ It is the API's answer (`{"success": true, "data": {"items": […]}}` or `{"data
 them one after the other, an array, JSON Lines, or a table of CSV or TSV whose header has the same
 names; plain or gzip. What cannot be read is told and passed over.
 
-Source: docs/api-notes.md; the `Log` of new-api (QuantumNous/new-api, model/log.go), whose rows are
+Source: docs/cost.md; the `Log` of new-api (QuantumNous/new-api, model/log.go), whose rows are
 written when a call has ended: `quota` / 500,000 is USD, `created_at` Unix seconds, `type` one of
 1 top-up, 2 consume, 3 manage, 4 system, 5 error, 6 refund. A refund's quota is positive.
 Memory: one row, and up to a mebibyte of text around it.
