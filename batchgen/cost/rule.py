@@ -19,7 +19,7 @@ _MICRO: Final = Decimal("0.000001")
 _PER: Final = Decimal(1_000_000)
 # The words beside an image add about a tenth of its tokens, by which images are told from a count.
 _WITH_WORDS: Final = 1.1
-_CHEAPER: Final = frozenset({"batch", "flex"})
+_CHEAPER: Final = frozenset({"batch", "flex", "offpeak"})
 
 
 @dataclass(frozen=True, slots=True)
