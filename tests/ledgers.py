@@ -180,9 +180,14 @@ def published_cost(line: Json) -> str:
         + (tokens["output_text"] + tokens["thoughts"]) * text
         + tokens["output_image"] * image
     ) / 1_000_000
-    queries = (line["grounding"] or {}).get("webSearchQueries", [])
-    usd += A_SEARCH * len({words.strip() for words in queries} - {""})
-    return f"{usd:.6f}"
+    return f"{usd + A_SEARCH * _n_searches(line['grounding']):.6f}"
+
+
+def _n_searches(grounding: Any) -> int:
+    """How many different queries it tells of; a service may put anything in its place."""
+    queries = grounding.get("webSearchQueries") if isinstance(grounding, dict) else None
+    told = queries if isinstance(queries, list) else []
+    return len({words.strip() for words in told if isinstance(words, str)} - {""})
 
 
 def _check_calls(ledger: list[Json]) -> None:
