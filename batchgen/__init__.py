@@ -4,12 +4,13 @@
     manifest/    plan     pool     transport/    wire/    answer    store/     report/  cost
     intake       depend-  limits/  references/   attempt  settle    ledger     export   known_models
     selection    encies   retry    conversation           store/    recorder  verify   preview
-                 forecast budget
-                 figures
+                 forecast budget                                              reconcile
                  takeover breakers
                  filing, search
-                 course
-    experience, published and spread are what the figures of a forecast are made of
+                 course                                                                 foresight
+                 differ-                                                                changes
+                 ences                                                                  orphans
+    experience, published, spread and figures are what a forecast is made of
 
 Everything that a program may rely on is in `__all__`:
 

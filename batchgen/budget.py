@@ -47,6 +47,7 @@ class Budget:
         max_duration_s: Then no new attempt is made; what is under way may end.
         deadline_at: The same at a moment.
         max_failures: One failed item more stops the run.
+        confirm_above_usd: What is expected to cost more needs somebody to say yes.
     """
 
     max_cost_usd: Decimal | None = None
@@ -54,11 +55,22 @@ class Budget:
     max_duration_s: float | None = None
     deadline_at: datetime | None = None
     max_failures: Allowance | None = None
+    confirm_above_usd: Decimal | None = None
 
     @property
     def needs_prices(self) -> bool:
         """Whether each model must have a price."""
         return self.max_cost_usd is not None or self.max_cost_usd_per_day is not None
+
+    def doubt(self, planned_usd: Decimal | None) -> str | None:
+        """Why somebody should say yes to a run that should cost so much; None if nobody need."""
+        most_usd = self.confirm_above_usd
+        if most_usd is None or (planned_usd is not None and planned_usd <= most_usd):
+            return None
+        told = "nobody knows what this run costs"
+        if planned_usd is not None:
+            told = f"this run should cost about {in_usd(planned_usd)}"
+        return f"{told}, and budget.confirm_above_usd is {in_usd(most_usd)}"
 
 
 @dataclass(slots=True)

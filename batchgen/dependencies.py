@@ -54,6 +54,10 @@ class Lineage:
         names = (ref.item for ref in item.all_references if ref.item is not None)
         return list(dict.fromkeys(self._ids.get(name, name) for name in names))
 
+    def picture(self, name: str) -> ImageFile | None:
+        """The picture of the item that references mean by a name; None as long as it has none."""
+        return self.pictures.get(self._ids.get(name, name))
+
     def resolved(self, item: Item) -> Item:
         """The item with the pictures that it builds on, and the key that it has by their bytes.
 
@@ -72,8 +76,7 @@ class Lineage:
         return with_references(item, lambda ref: self._filled(ref, item.reference_max_px))
 
     def _filled(self, reference: Reference, max_px: int | None) -> Reference:
-        name = reference.item
-        picture = None if name is None else self.pictures.get(self._ids.get(name, name))
+        picture = None if reference.item is None else self.picture(reference.item)
         if picture is None:
             return reference
         longest_px = max(picture.width or 0, picture.height or 0)

@@ -7,16 +7,17 @@ from typing import Final
 from batchgen.errors import BatchgenError
 
 EXIT_BY_SIGNAL: Final = {"sigint": 130, "sigterm": 143}
+EXIT_REFUSED: Final = 2
 EXIT_SOME_FAILED: Final = 4
 EXIT_LEFT: Final = 5
 EXIT_STOPPED: Final = 7
 EXIT_OVER_COST: Final = 8
 EXIT_OVER_TIME: Final = 10
 _BUG: Final = 1
-# The highest first: a bug, a signal with items left, the disk, what running again would not mend,
-# cost, time, what a later run mends, failures.
+# The highest first: a bug, a signal with items left, the disk, what nobody agreed to, what running
+# again would not mend, cost, time, what a later run mends, failures.
 _RANKS: Final = (
-    *(_BUG, 130, 143, 12, EXIT_STOPPED, EXIT_OVER_COST, EXIT_OVER_TIME, EXIT_LEFT),
+    *(_BUG, 130, 143, 12, EXIT_REFUSED, EXIT_STOPPED, EXIT_OVER_COST, EXIT_OVER_TIME, EXIT_LEFT),
     EXIT_SOME_FAILED,
 )
 

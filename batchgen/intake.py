@@ -9,6 +9,7 @@ from pathlib import Path
 
 import msgspec
 
+from batchgen.cost import PriceBook
 from batchgen.errors import MAX_SHOWN_PROBLEMS, OutputHeld, store_errors
 from batchgen.manifest import Manifest
 from batchgen.manifest.seen import Seen
@@ -41,20 +42,18 @@ class Intake:
         """Hashes of the content keys that several items have."""
         return self._keys.repeated()
 
-    def read(self, *, model: str | None, needs_prices: bool = False) -> None:
+    def read(self, *, model: str | None, book: PriceBook | None = None) -> None:
         """Read and check the whole job.
 
         Args:
             model: Wins over the job's default, not over an item's own.
-            needs_prices: Each model must have a price.
+            book: Each model must have a price in it; None asks for none.
 
         Raises:
             JobError: Something is wrong with the job.
             StoreError: The disk could not take the draft.
         """
-        items = self.manifest.items(
-            self.references, model=model, needs_prices=needs_prices, secrets=self.secrets
-        )
+        items = self.manifest.items(self.references, model=model, book=book, secrets=self.secrets)
         write_items(self.draft, self._noting_urls(items))
         self.manifest.raise_problems()
 

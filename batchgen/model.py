@@ -18,7 +18,7 @@ Billed: TypeAlias = Literal["yes", "no", "maybe"]
 CostBasis: TypeAlias = Literal["reported", "inferred", "unknown"]
 Decision: TypeAlias = Literal["done", "retry", "failed", "skipped", "stop"]
 Status: TypeAlias = Literal["done", "failed", "skipped", "pending"]
-Tier: TypeAlias = Literal["standard", "batch", "flex", "priority"]
+Tier: TypeAlias = Literal["standard", "batch", "flex", "priority", "offpeak", "provisioned"]
 ImageRole: TypeAlias = Literal["final", "draft", "thought", "quarantine"]
 
 ASPECT_RATIOS = (

@@ -42,6 +42,10 @@ class RunOptions(TypedDict, total=False):
     max_cost_usd: float | Decimal | None
     max_duration: float | str | None
     """Seconds, or a time such as `5h` or `1h30m`."""
+    prices: str | Path | None
+    """A price file, whose prices win over the job's and the user's."""
+    yes: bool
+    """Go on though the run should cost more than `budget.confirm_above_usd`."""
     deadline: str | None
     """`HH:MM` on clocks here: no new attempts after the next time that they show it."""
     api_key_file: str | Path | None

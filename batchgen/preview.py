@@ -1,33 +1,36 @@
 """What a run would do now, and why: read, and nothing more.
 
-preview            the job, the earlier runs, and the plan that follows from them
-  └── _Foresight   what becomes of each item, counted
+preview                     the job, the earlier runs, and the plan that follows from them
+  ├── foresight.Foresight   what becomes of each item, counted
+  ├── changes.Changes       what of it asks for something else than in the last run
+  └── orphans.Orphans       pictures of items that the job has no more
 
 It needs no key, sends nothing, takes no lock, and writes nothing but a draft of the expanded job,
 which lies elsewhere and goes away again. So it may be asked at any time, also while a run goes on.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
 from decimal import Decimal
-from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Final, Literal, TypeAlias, Unpack
+from typing import Self, Unpack
 
 import msgspec
 
 from batchgen.access import choose_provider
+from batchgen.changes import Changes
 from batchgen.clock import Clock
-from batchgen.cost import PriceBook
 from batchgen.dependencies import Lineage, trace
 from batchgen.errors import store_errors
 from batchgen.experience import Experience, read_experience
 from batchgen.figures import Figures, Grounds
 from batchgen.forecast import forecast
+from batchgen.foresight import LEFT_ALONE, TO_MAKE, Fate, Foresight, Group, Left
 from batchgen.intake import Intake
 from batchgen.manifest import Manifest, open_manifest
-from batchgen.model import Item, Outcome
+from batchgen.model import Item
 from batchgen.options import (
     RunOptions,
     check_options,
@@ -36,56 +39,20 @@ from batchgen.options import (
     read_choice,
     read_limits,
 )
-from batchgen.plan import (
-    Agenda,
-    Reason,
-    Redo,
-    Settled,
-    Skip,
-    Step,
-    Todo,
-    Twin,
-    find_overwriting,
-    refuse_to_overwrite,
-)
+from batchgen.orphans import Orphans
+from batchgen.plan import Agenda, Redo, find_overwriting, refuse_to_overwrite
+from batchgen.pricing import choose_book
 from batchgen.recovery import look_at_past
 from batchgen.references import ReferenceLibrary
-from batchgen.search import Search
+from batchgen.search import Filing, Search
 from batchgen.selection import Selection
 from batchgen.store.broken import Broken
-from batchgen.store.expanded import read_items, read_parents
-from batchgen.store.history import History, Name, turn_names
+from batchgen.store.expanded import read_ids, read_items, read_parents
+from batchgen.store.former import Former, open_former
+from batchgen.store.history import History, final_image
 from batchgen.store.layout import Layout
-from batchgen.store.receipts import load_receipt
-
-MAX_NAMED: Final = 10
-
-# What becomes of an item: why something is sent for it, or why nothing is.
-Fate: TypeAlias = (
-    Reason
-    | Literal[
-        "unfetched", "received", "done", "filed", "shared", "settled", "skipped", "beyond_limit"
-    ]
-)
-TO_MAKE: Final[tuple[Fate, ...]] = (
-    *("new", "pending", "failed", "file_missing", "forced", "marked", "unfetched", "waiting"),
-)
-LEFT_ALONE: Final[tuple[Fate, ...]] = (
-    *("done", "filed", "shared", "received", "settled", "skipped", "beyond_limit"),
-)
-
-
-class Group(msgspec.Struct, kw_only=True):
-    """So many items, and the ids of the first of them."""
-
-    count: int = 0
-    ids: list[str] = []
-
-    def add(self, item: Item) -> None:
-        """Count one more."""
-        self.count += 1
-        if len(self.ids) < MAX_NAMED:
-            self.ids.append(item.id)
+from batchgen.store.ledger import Line
+from batchgen.wording import counted
 
 
 class Preview(msgspec.Struct, frozen=True, kw_only=True):
@@ -97,6 +64,9 @@ class Preview(msgspec.Struct, frozen=True, kw_only=True):
         n_items: Selected items, whatever becomes of them.
         n_to_make: Those for which something would be sent.
         to_make, left_alone: Items by why they are made, and by why they are not.
+        orphaned: Items of the last run whose pictures stay where they are, though the job has them
+            no more.
+        written_over: The same, but that another item's picture will lie there.
         by_model: Items to make.
         planned_usd: What they should cost, as a run tells it when it begins; None where that is
             not known.
@@ -116,6 +86,8 @@ class Preview(msgspec.Struct, frozen=True, kw_only=True):
     n_to_make: int
     to_make: dict[Fate, Group]
     left_alone: dict[Fate, Group]
+    orphaned: Group
+    written_over: Group
     by_model: dict[str, int]
     planned_usd: Decimal | None
     figures: Figures | None
@@ -148,28 +120,41 @@ def preview(
     """
     check_options(options)
     clock = clock or Clock()
-    others = read_experience(histories) if histories else None
+    own, others = Experience(), read_experience(histories) if histories else None
     manifest = open_manifest(Path(job))
     choose_provider(manifest.settings.provider, options.get("provider"), options.get("base_url"))
     parent = choose_output(options.get("output"), Path(job), manifest.name)
     layout = Layout(parent / manifest.name)
     with store_errors(Path("the directory for temporary files")):
         aside = TemporaryDirectory(prefix="batchgen-")
-    with aside as place:
+    with aside as place, ExitStack() as stack:
         intake = Intake(
             manifest, ReferenceLibrary(layout.references), Path(place) / "items.jsonl", _go_on
         )
-        intake.read(
-            model=options.get("model"), needs_prices=_needs_prices(manifest, options, clock)
+        book = choose_book(
+            options.get("prices"), manifest.settings.prices, lambda told: warn(f"warning: {told}")
         )
+        is_bound = _needs_prices(manifest, options, clock)
+        intake.read(model=options.get("model"), book=book if is_bound else None)
         for warning in intake.warnings():
             warn(warning)
         intake.recall()
-        return _look(intake, layout, clock, warn, options, others)
+        former = stack.enter_context(open_former(layout.items))
+        _tell_of_unreadable(former, warn)
+        look = _Look.at(intake, layout, former, warn, options, observe=own.take)
+        limits = read_limits(manifest.settings.limits, options)
+        parents = read_parents(intake.draft)
+        return look.told(Grounds(book, clock.stamp(), own, limits, others, parents))
 
 
 def _go_on() -> None:
     """Nothing asks to stop but Ctrl-C, which is heard anywhere."""
+
+
+def _tell_of_unreadable(former: Former, warn: Callable[[str], None]) -> None:
+    if former.n_unreadable:
+        lines = counted(former.n_unreadable, "line")
+        warn(f"warning: {lines} of {former.path} cannot be read: what changed there is not told")
 
 
 def _needs_prices(manifest: Manifest, options: RunOptions, clock: Clock) -> bool:
@@ -180,169 +165,143 @@ def _needs_prices(manifest: Manifest, options: RunOptions, clock: Clock) -> bool
     return replace(settings, limits=limits, budget=budget).needs_prices
 
 
-def _look(
-    intake: Intake,
-    layout: Layout,
-    clock: Clock,
-    warn: Callable[[str], None],
-    options: RunOptions,
-    others: Experience | None,
-) -> Preview:
-    """Hold the job that was read against what earlier runs did."""
-    items = partial(read_items, intake.draft)
-    redo, selection = read_choice(options, layout)
-    experience = Experience()
-    history = look_at_past(layout, lambda told: warn(f"warning: {told}"), observe=experience.take)
-    search = _search(intake, layout, history, selection, options)
-    filings = [] if redo.done else search.filings()
-    filed = frozenset(one.name for one in filings)
-    vacated = {one.vacates for one in filings}
-    refuse_to_overwrite(
-        find_overwriting(
-            search.marked_items,
-            history,
-            layout,
-            redo,
-            wanted=search.wanted,
-            filed={item_id for item_id, _ in filed},
-            vacated=vacated,
-        )
-    )
-    agenda = Agenda(
-        items(),
-        history,
-        layout.root,
-        redo,
-        read_parents(intake.draft),
-        marks=selection.marks(items),
-        twins=intake.twins,
-        broken=Broken.read(layout.broken),
-    )
-    foresight = _Foresight.of(history, layout, redo, options.get("limit"))
-    foresight.filed = filed
-    grounds = Grounds(
-        PriceBook.shipped(),
-        clock.stamp(),
-        experience,
-        read_limits(intake.manifest.settings.limits, options),
-        others,
-        read_parents(intake.draft),
-    )
-    told = forecast(foresight.to_make(agenda.foreseen()), history, grounds, is_anew=redo.done)
-    return Preview(
-        job=intake.manifest.name,
-        directory=str(layout.root),
-        last_run_id=max(history.runs, default=None),
-        n_items=sum(group.count for group in foresight.groups.values()),
-        n_to_make=told.n_todo,
-        to_make=foresight.named(TO_MAKE),
-        left_alone=foresight.named(LEFT_ALONE),
-        by_model=dict(told.todo_by_model.most_common()),
-        planned_usd=told.planned_usd,
-        figures=told.figures,
-        n_addresses=intake.n_addresses,
-        n_unfinished=len(history.unfinished),
-    )
-
-
-def _search(
-    intake: Intake, layout: Layout, history: History, selection: Selection, options: RunOptions
-) -> Search:
-    """Looks for the pictures that are there for items that look as if they had none."""
-    items = partial(read_items, intake.draft)
-    lineage = Lineage(read_parents(intake.draft), layout.root)
-    trace(lineage, items(), history)
-
-    def marked_items() -> Iterator[tuple[Item, bool]]:
-        return zip(map(lineage.resolved, items()), selection.marks(items), strict=True)
-
-    any_model = "model" in options.get("ignore_change", ())
-    broken = Broken.read(layout.broken)
-    return Search(layout, history, marked_items, broken, any_model=any_model)
-
-
-@dataclass(slots=True)
-class _Foresight:
-    """What becomes of the items of a plan, as far as it can be told before anything is done.
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """The job that was read, held against what earlier runs did.
 
     Attributes:
-        received: What was answered, wholly, to a run that was killed before it could say so.
-        interrupted: What left and was not answered, to this day.
-        limit: No more items than these are made.
-        is_anew: What is done is made again.
-        filed: Items whose picture is there under another name.
+        former: The job of the last run.
+        lineage: Who builds on whom, with the pictures of those that are done.
     """
 
-    received: frozenset[Name]
-    interrupted: frozenset[Name]
+    intake: Intake
+    layout: Layout
+    history: History
+    former: Former
+    lineage: Lineage
+    redo: Redo
+    selection: Selection
     limit: int | None
-    is_anew: bool
-    filed: frozenset[Name] = frozenset()
-    groups: dict[Fate, Group] = field(default_factory=dict)
-    _n_to_make: int = 0
+    any_model: bool
+    broken: Broken
 
     @classmethod
-    def of(cls, history: History, layout: Layout, redo: Redo, limit: int | None) -> "_Foresight":
-        """Look at what earlier runs did not live to write down."""
-        left = history.unfinished.values()
-        whole = {sent.call for sent in left if load_receipt(layout.parts, sent) is not None}
-        names = {sent.call: (sent.item, sent.key) for sent in left}
-        received = frozenset(names[call] for call in whole)
-        interrupted = frozenset(names.values()) - received
-        return cls(received, interrupted, limit, is_anew=redo.done)
+    def at(
+        cls,
+        intake: Intake,
+        layout: Layout,
+        former: Former,
+        warn: Callable[[str], None],
+        options: RunOptions,
+        *,
+        observe: Callable[[Line], None],
+    ) -> Self:
+        """Read what earlier runs did; `observe` is told of each line of theirs."""
+        redo, selection = read_choice(options, layout)
+        history = look_at_past(layout, lambda told: warn(f"warning: {told}"), observe=observe)
+        lineage = Lineage(read_parents(intake.draft), layout.root)
+        any_model = "model" in options.get("ignore_change", ())
+        broken = Broken.read(layout.broken)
+        choice = (redo, selection, options.get("limit"), any_model)
+        look = cls(intake, layout, history, former, lineage, *choice, broken)
+        trace(lineage, look.items(), history)
+        return look
 
-    def to_make(self, steps: Iterable[Step]) -> Iterator[Todo]:
-        """Count each step, and pass on those for which something would be sent."""
-        for step in steps:
-            fate = self._fate(step)
-            self.groups.setdefault(fate, Group()).add(step.item)
-            if isinstance(step, Todo) and fate in TO_MAKE:
-                self._n_to_make += 1
-                yield step
+    def items(self) -> Iterator[Item]:
+        """The items of the job."""
+        return read_items(self.intake.draft)
 
-    def named(self, fates: Iterable[Fate]) -> dict[Fate, Group]:
-        """Those of these groups that there are."""
-        return {fate: self.groups[fate] for fate in fates if fate in self.groups}
+    def marked_items(self) -> Iterator[tuple[Item, bool]]:
+        """The items by all that is known of what they build on, each with whether it is wanted."""
+        marks = self.selection.marks(self.items)
+        return zip(map(self.lineage.resolved, self.items()), marks, strict=True)
 
-    def _fate(self, step: Step) -> Fate:
-        match step:
-            case Settled(_, last):
-                if last.decision == "skipped":
-                    return "skipped"
-                return "done" if last.outcome is Outcome.IMAGE else "settled"
-            case Skip():
-                return "skipped"
-            case Twin():
-                return "beyond_limit" if self._is_at_limit else "shared"
-            case Todo(item) if (item.id, item.key) in self.filed:
-                return "filed"
-            case Todo():
-                return self._why(step)
+    def told(self, grounds: Grounds) -> Preview:
+        """Plan, and count."""
+        search = Search(
+            self.layout, self.history, self.marked_items, self.broken, any_model=self.any_model
+        )
+        filings = [] if self.redo.done else self._filings(search)
+        self._refuse_to_overwrite(search, filings)
+        foresight = self._foresight(filings)
+        cost = forecast(
+            foresight.to_make(self._agenda()),
+            self.history,
+            grounds,
+            is_anew=self.redo.done,
+        )
+        return Preview(
+            job=self.intake.manifest.name,
+            directory=str(self.layout.root),
+            last_run_id=max(self.history.runs, default=None),
+            n_items=sum(group.count for group in foresight.groups.values()),
+            n_to_make=cost.n_todo,
+            to_make=foresight.named(TO_MAKE),
+            left_alone=foresight.named(LEFT_ALONE),
+            orphaned=Group.of(foresight.orphans.kept),
+            written_over=Group.of(foresight.orphans.written_over),
+            by_model=dict(cost.todo_by_model.most_common()),
+            planned_usd=cost.planned_usd,
+            figures=cost.figures,
+            n_addresses=self.intake.n_addresses,
+            n_unfinished=len(self.history.unfinished),
+        )
 
-    @property
-    def _is_at_limit(self) -> bool:
-        return self.limit is not None and self._n_to_make >= self.limit
+    def _filings(self, search: Search) -> list[Filing]:
+        """Pictures that belong elsewhere now, those of items that build on renamed ones as well."""
+        while True:
+            filings = search.filings()
+            if not self._learns_of(filings):
+                return filings
+            trace(self.lineage, self.items(), self.history)
 
-    def _why(self, todo: Todo) -> Fate:
-        """Why something is sent for an item, unless it need not be, or is left for another run."""
-        is_received = (todo.item.id, todo.item.key) in self.received
-        match todo:
-            case _ if is_received and not self.is_anew:
-                return "received"
-            case _ if self._is_at_limit:
-                return "beyond_limit"
-            case Todo(_, "waiting"):
-                return "waiting"
-            case Todo(item) if _is_unfetched(item):
-                return "unfetched"
-            case Todo(item, "new") if not self.interrupted.isdisjoint(turn_names(item)):
-                return "pending"
-            case Todo(_, "new") if is_received:
-                return "forced"
-            case Todo(_, reason):
-                return reason
+    def _learns_of(self, filings: Iterable[Filing]) -> bool:
+        """Whether there is a picture among these on which an item builds, and is not known yet."""
+        is_new = False
+        for one in filings:
+            item_id, pictures = one.name[0], self.lineage.pictures
+            if self.lineage.is_parent(item_id) and item_id not in pictures:
+                past = self.history.past(one.source)
+                made = None if past is None or past.made is None else final_image(past.made.images)
+                if made is not None:
+                    pictures[item_id] = made
+                    is_new = True
+        return is_new
 
+    def _refuse_to_overwrite(self, search: Search, filings: Sequence[Filing]) -> None:
+        refuse_to_overwrite(
+            find_overwriting(
+                self.marked_items,
+                self.history,
+                self.layout,
+                self.redo,
+                wanted=search.wanted,
+                filed={one.name[0] for one in filings},
+                vacated={one.vacates for one in filings},
+            )
+        )
 
-def _is_unfetched(item: Item) -> bool:
-    """Whether what an item asks for depends on bytes that nobody has fetched yet."""
-    return any(ref.url is not None and ref.sha256 is None for ref in item.all_references)
+    def _agenda(self) -> Agenda:
+        return Agenda(
+            self.items(),
+            self.history,
+            self.layout.root,
+            self.redo,
+            read_parents(self.intake.draft),
+            marks=self.selection.marks(self.items),
+            twins=self.intake.twins,
+            broken=self.broken,
+        )
+
+    def _foresight(self, filings: Sequence[Filing]) -> Foresight:
+        former, history, layout = self.former, self.history, self.layout
+        ids = read_ids(self.intake.draft)
+        return Foresight(
+            history,
+            Left.behind(history, layout),
+            self.limit,
+            is_anew=self.redo.done,
+            filings={one.name: one for one in filings},
+            changes=Changes(former, history, layout, self.lineage),
+            orphans=Orphans.find(former, ids, history, layout, filings),
+        )

@@ -8,7 +8,7 @@ Runner(job)
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, contextmanager, suppress
 from dataclasses import asdict, replace
@@ -24,13 +24,13 @@ from batchgen.attempt import Caller
 from batchgen.budget import Purse
 from batchgen.clock import Clock, stamp
 from batchgen.conversation import Conversations
-from batchgen.cost import PriceBook
 from batchgen.course import Course
 from batchgen.dependencies import read_lineage
 from batchgen.ending import (
     EXIT_BY_SIGNAL,
     EXIT_LEFT,
     EXIT_OVER_COST,
+    EXIT_REFUSED,
     Ending,
     exit_code,
 )
@@ -39,6 +39,7 @@ from batchgen.errors import (
     BatchgenError,
     Stopped,
     StoreError,
+    UsageError,
     store_errors,
 )
 from batchgen.events import Event, RunBegan, Stopping, Warned
@@ -62,6 +63,7 @@ from batchgen.options import (
 )
 from batchgen.plan import Agenda, Redo
 from batchgen.pool import Journey, Pool
+from batchgen.pricing import choose_book
 from batchgen.provider import Provider
 from batchgen.recorder import Recorder
 from batchgen.recovery import Recovery, read_past
@@ -125,11 +127,21 @@ class Runner:
         job: str | Path,
         *,
         on_event: Callable[[Event], None] | None = None,
+        confirm: Callable[[str], Awaitable[bool]] | None = None,
         clock: Clock | None = None,
         rng: random.Random | None = None,
         **options: Unpack[RunOptions],
     ) -> None:
         """Set what to run; nothing is read before the runner is entered.
+
+        Args:
+            job: The job file.
+            on_event: Told of everything that happens, on the event loop; must not block.
+            confirm: Asks somebody whether to go on, see `budget.confirm_above_usd`; without it, a
+                run that should cost more is refused, unless the option `yes` is set.
+            clock: Tells the time, and waits.
+            rng: Spreads waits.
+            **options: As in `RunOptions`; what is left out is the job's to say.
 
         Raises:
             TypeError: An option that there is none of: a budget that is not kept must not pass.
@@ -144,6 +156,7 @@ class Runner:
         self._selection = options.get("selection", Selection())
         self._limit = options.get("limit")
         self._tell = on_event or _tell_nobody
+        self._confirm = confirm
         self._clock = clock or Clock()
         self._rng = rng or random.Random()
         self.stop = Stop(self._tell_stopping)
@@ -168,6 +181,7 @@ class Runner:
         self._limits = replace(limits, concurrency=bearable(limits.concurrency))
         self._budget = read_budget(manifest.settings.budget, options, self._clock)
         self._secrets = Secrets(secret_values(provider, key, self._proxy))
+        self._book = choose_book(options.get("prices"), manifest.settings.prices, self._warn)
         parent = choose_output(options.get("output"), self._job, manifest.name)
         self._layout = Layout(parent / manifest.name)
         self._references = ReferenceLibrary(self._layout.references, fetcher=self._fetcher)
@@ -306,12 +320,11 @@ class Runner:
         draft = self.directory / f".items.{self.run_id}.tmp"
         stack.callback(_remove_if_there, draft)
         intake = Intake(manifest, self._references, draft, self._go_on, self._secrets)
+        settings = replace(manifest.settings, limits=self._limits, budget=self._budget)
         await asyncio.to_thread(
             intake.read,
             model=self._options.get("model"),
-            needs_prices=replace(
-                manifest.settings, limits=self._limits, budget=self._budget
-            ).needs_prices,
+            book=self._book if settings.needs_prices else None,
         )
         for warning in intake.warnings():
             self._tell(Warned(warning))
@@ -355,7 +368,6 @@ class Runner:
         """Open the services of the run, from the ledger to the session."""
         settings = manifest.settings
         transport = self._transport(provider, key, settings.timeouts)
-        self._book = PriceBook.shipped()
         settler = Settler(
             self._layout,
             self._book,
@@ -411,6 +423,7 @@ class Runner:
         )
         history.observe = None
         self._start(caller, settings.retries, experience)
+        await self._hear_yes()
         self._announce(manifest, provider)
 
     def _start(self, caller: Caller, retries: Retries, experience: Experience) -> None:
@@ -426,6 +439,10 @@ class Runner:
             limit=self._limit,
             is_anew=self._redo.done,
         )
+        told = self._forecast
+        # With a limit, what failed for good is left alone like what lies beyond it.
+        n_settled = 0 if self._limit is not None else told.n_settled
+        self._n_selected = told.n_reused + told.n_todo + n_settled
         self._course = Course(
             self._new_agenda(() if self._forecast.is_idle else None),
             caller,
@@ -495,9 +512,6 @@ class Runner:
         """Tell what is going to happen."""
         told = self._forecast
         self.planned_usd = told.planned_usd
-        # With a limit, what failed for good is left alone like what lies beyond it.
-        n_settled = 0 if self._limit is not None else told.n_settled
-        self._n_selected = told.n_reused + told.n_todo + n_settled
         if not self._n_selected:
             self._warn("nothing of the job is selected")
         self._tell(
@@ -513,6 +527,32 @@ class Runner:
                 planned_usd=told.planned_usd,
             )
         )
+
+    async def _hear_yes(self) -> None:
+        """Have somebody agree to what the run should cost, if that is more than the job allows.
+
+        Raises:
+            UsageError: Nobody did. Nothing was sent, and the run has ended.
+            Stopped: A signal came instead of an answer.
+        """
+        doubt = self._budget.doubt(self._forecast.planned_usd) if self._forecast.n_todo else None
+        if doubt is None or self._options.get("yes"):
+            return
+        told: list[bool] = []
+
+        async def ask(confirm: Callable[[str], Awaitable[bool]]) -> None:
+            told.append(await confirm(f"{doubt}: go on?"))
+
+        if self._confirm is not None:
+            await self.stop.cuts_short(ask(self._confirm))
+        if any(told):
+            return
+        refusal = f"{doubt}: nothing was sent; run again with --yes, or with a smaller --limit"
+        self.stop.ask(refusal, exit_code=EXIT_REFUSED)
+        await self._conclude(None)
+        if self._signal is not None:
+            self._go_on()
+        raise UsageError(refusal)
 
     # --- while it goes on ---------------------------------------------------------------------
 

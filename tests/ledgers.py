@@ -44,6 +44,15 @@ RATES = {
     "gemini-3.1-flash-lite-image": ("0.25", "1.50", "30"),
     "gemini-nano-banana-2.1": ("1.50", "7.50", "30"),
 }
+TIER_FACTORS = {
+    "standard": Decimal(1),
+    "batch": Decimal("0.5"),
+    "flex": Decimal("0.5"),
+    "priority": Decimal("1.8"),
+}
+# What nobody has published: a usual call costs no less.
+NO_RATES = {("gemini-nano-banana-2.1", "flex")}
+A_SEARCH = Decimal("0.014")
 
 
 def strict(text: str | bytes) -> Any:
@@ -157,18 +166,28 @@ def check_attempt(line: Json) -> None:
     if line["usage"] is None:
         assert line["tokens"] is None
     if line["tokens"] is not None and line["model"] in RATES and line["billed"] == "yes":
-        assert line["cost_usd"] == published_cost(line["model"], line["tokens"])
+        assert line["cost_usd"] == published_cost(line)
 
 
-def published_cost(model: str, tokens: Json) -> str:
-    """Tokens times the published rates, as the ledger should have it."""
-    asked, text, image = (Decimal(rate) for rate in RATES[model])
+def published_cost(line: Json) -> str:
+    """Tokens times the published rates, and each search once, as the ledger should have it."""
+    tokens = line["tokens"]
+    tier = line.get("service_tier", "standard")
+    factor = Decimal(1) if (line["model"], tier) in NO_RATES else TIER_FACTORS[tier]
+    asked, text, image = (Decimal(rate) * factor for rate in RATES[line["model"]])
     usd = (
         (tokens["input_text"] + tokens["input_image"]) * asked
         + (tokens["output_text"] + tokens["thoughts"]) * text
         + tokens["output_image"] * image
     ) / 1_000_000
-    return f"{usd:.6f}"
+    return f"{usd + A_SEARCH * _n_searches(line['grounding']):.6f}"
+
+
+def _n_searches(grounding: Any) -> int:
+    """How many different queries it tells of; a service may put anything in its place."""
+    queries = grounding.get("webSearchQueries") if isinstance(grounding, dict) else None
+    told = queries if isinstance(queries, list) else []
+    return len({words.strip() for words in told if isinstance(words, str)} - {""})
 
 
 def _check_calls(ledger: list[Json]) -> None:

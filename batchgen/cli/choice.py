@@ -105,6 +105,13 @@ tag = click.option(
 )
 
 
+prices = click.option(
+    "--prices",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="A price file, which wins over the job's prices and over your own.",
+)
+
+
 def chosen(
     *,
     retry_failed: "frozenset[Any] | None",

@@ -15,11 +15,13 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from batchgen.figures import Basis, Figures
+    from batchgen.foresight import Group
     from batchgen.options import RunOptions
-    from batchgen.preview import Group, Preview
+    from batchgen.preview import Preview
 
 _WORDS: Final = {
     "new": "new",
+    "changed": "changed",
     "pending": "begun before",
     "failed": "failed before",
     "file_missing": "file missing",
@@ -27,13 +29,19 @@ _WORDS: Final = {
     "marked": "marked to be redone",
     "unfetched": "address not fetched",
     "waiting": "waits for another",
-    "done": "done",
+    "done": "unchanged",
     "filed": "made under another name",
     "shared": "same as another",
     "received": "answer on disk",
     "settled": "failed, left alone",
     "skipped": "builds on a failure",
     "beyond_limit": "beyond the limit",
+    "orphaned": "orphaned",
+    "written_over": "written over",
+}
+_NO_MORE: Final = {
+    "orphaned": "in the job no more; their pictures stay where they are",
+    "written_over": "in the job no more; other pictures take the places of theirs",
 }
 _BASES: Final = {
     "history": "from {} of this job",
@@ -42,6 +50,7 @@ _BASES: Final = {
     "table": "from published figures",
 }
 _WIDTH: Final = max(map(len, _WORDS.values()))
+_MAX_CHARS: Final = 2000
 
 
 @click.command()
@@ -64,12 +73,16 @@ _WIDTH: Final = max(map(len, _WORDS.values()))
     multiple=True,
     help="Another job's directory, or a folder of several: its figures, where JOB has none yet.",
 )
+@choice.prices
 @click.option("--json", "as_json", is_flag=True, help="Print the plan as JSON on stdout.")
 def plan(job: Path, *, histories: tuple[Path, ...], as_json: bool, **flags: Any) -> int:
     """Tell what `run` would make of JOB now, why, and what that should take.
 
     Tokens, cost and duration are told as expected, and from low to high: by what earlier pictures
     of this job took; where there are too few, by those of --history; else by published figures.
+
+    What asks for something else than in the last run is told with what has changed; pictures of
+    items that the job has no more are told too, and stay where they are.
 
     Needs no key, sends nothing and writes nothing, and may be asked while a run goes on. References
     from https:// addresses count as they were when a run fetched them last.
@@ -96,6 +109,8 @@ def _lines(found: "Preview") -> Iterator[str]:
     yield f"{found.job} → {found.directory} ({since})"
     yield from _groups("make", found.to_make)
     yield from _groups("leave", found.left_alone)
+    yield from _no_more("leave", "orphaned", found.orphaned)
+    yield from _no_more("lose", "written_over", found.written_over)
     if found.n_addresses:
         addresses = counted(found.n_addresses, "address", "addresses")
         yield f"{addresses} not asked: what changed there since it was fetched is not in this"
@@ -140,6 +155,21 @@ def _told_by(basis: "list[Basis]") -> str:
 
 def _groups(verb: str, groups: "Mapping[Any, Group]") -> Iterator[str]:
     for fate, group in groups.items():
-        n_more = group.count - len(group.ids)
-        ids = printable(", ".join(group.ids) + (", …" if n_more else ""), 2000)
-        yield f"{verb:5}  {group.count:>7,}  {_WORDS[fate]:{_WIDTH}}  {ids}"
+        yield _group(verb, fate, group)
+
+
+def _no_more(verb: str, fate: str, group: "Group") -> Iterator[str]:
+    if group.count:
+        yield f"{_group(verb, fate, group)} ({_NO_MORE[fate]})"
+
+
+def _group(verb: str, fate: str, group: "Group") -> str:
+    """`make         2  changed  hero (prompt, image_size 1K → 2K), poster (turns 2: prompt)`."""
+    n_more = group.count - len(group.ids)
+    changes = group.changes or {}
+    told = (
+        f"{item_id} ({', '.join(changes[item_id])})" if item_id in changes else item_id
+        for item_id in group.ids
+    )
+    ids = printable(", ".join(told) + (", …" if n_more else ""), _MAX_CHARS)
+    return f"{verb:5}  {group.count:>7,}  {_WORDS[fate]:{_WIDTH}}  {ids}"

@@ -77,6 +77,12 @@ def _duration(_context: click.Context, _option: click.Parameter, value: str | No
     metavar="HH:MM",
     help="No new requests after the next HH:MM by this machine's clock.",
 )
+@choice.prices
+@click.option(
+    "--yes",
+    is_flag=True,
+    help="Go on though the run should cost more than budget.confirm_above_usd.",
+)
 @choice.retry_failed
 @choice.redo
 @choice.ignore_change
@@ -142,6 +148,7 @@ def run(
     cost budget is used up, 10 the time is over, 11 the directory is in use, 12 the disk failed,
     130 and 143 stopped by a signal with items left.
     """
+    from batchgen.cli.question import asker
     from batchgen.executors.local import run_local
     from batchgen.progress import observer
     from batchgen.runner import Runner
@@ -151,7 +158,7 @@ def run(
         return show_plan(job, options, as_json=as_json)
     style: Style = "none" if quiet else progress
     watch = observer(style, is_verbose=verbose)
-    runner = Runner(job, on_event=watch, **options)
+    runner = Runner(job, on_event=watch, confirm=asker(), **options)
     try:
         summary = run_local(runner, grace_s=grace, ends_process=True)
     finally:

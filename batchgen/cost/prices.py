@@ -26,8 +26,8 @@ SHIPPED: Final = "batchgen/prices.yaml"
 FAR_OFF: Final = 5
 RATES: Final = ("input", "text_output", "image_output")
 SEARCHES: Final = ("search_1k_queries", "search_1k_prompts")
-# `gemini-3-pro-image-preview-11-2025`, `…-001`, `…@default`: an edition of the same model.
-_EDITION: Final = re.compile(r"(-\d{2}-\d{4}|-\d{3}|-\d{8}|@[\w.-]+)\Z")
+# `gemini-3-pro-image-preview-11-2025`, `…-05-20`, `…-001`, `…@default`: an edition of a model.
+_EDITION: Final = re.compile(r"(-\d{2}-\d{4}|-\d{2}-\d{2}|-\d{3}|-\d{8}|@[\w.-]+)\Z")
 _PER_1K: Final = Decimal(1000)
 
 
@@ -224,7 +224,9 @@ class PriceBook:
             return None
         # Who writes what a model's tokens cost has not said that its searches are unknown.
         searches = next((price for price in found if price.knows_searches), found[0])
-        return found[0].with_searches_of(searches) * self.multiplier
+        price = found[0].with_searches_of(searches)
+        # A gateway's own name for a model has a price; what answered tells what its images count.
+        return replace(price, tokens=_known_counts(*models) or price.tokens) * self.multiplier
 
     def _finds(self, models: Sequence[str | None], at: str) -> Iterator[Price]:
         for one in self.lists:
@@ -260,12 +262,19 @@ def read_price(model: str, written: Mapping[str, Any]) -> Price:
     searches = {name: as_usd(usd) for name in SEARCHES if (usd := written.get(name)) is not None}
     return Price(
         tiers=tiers,
-        tokens=KnownModels.shipped().token_counts(next(iter(_spellings(model)))),
+        tokens=_known_counts(model) or KnownModels.shipped().token_counts(model),
         valid_from=str(written.get("valid_from") or ""),
         checked=written.get("checked"),
         source=written.get("source"),
         **searches,
     )
+
+
+def _known_counts(*models: str | None) -> TokenCounts | None:
+    """What the images of the first model count that the table knows by any spelling."""
+    names = (name for model in models if model for name in _spellings(model))
+    known = filter(None, map(KnownModels.shipped().find, names))
+    return next((one.tokens for one in known if one.tokens is not None), None)
 
 
 def _rates(written: Mapping[str, Any]) -> Rates:

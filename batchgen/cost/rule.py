@@ -19,6 +19,7 @@ _MICRO: Final = Decimal("0.000001")
 _PER: Final = Decimal(1_000_000)
 # The words beside an image add about a tenth of its tokens, by which images are told from a count.
 _WITH_WORDS: Final = 1.1
+_CHEAPER: Final = frozenset({"batch", "flex", "offpeak"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,9 +51,15 @@ def count_tokens(
     """
     if usage is None:
         return None, "unknown"
+    if usage.candidates_image:  # even where the image was held back: its tokens are no words
+        return _count_pictured(usage, usage.candidates_image)
+    is_told = n_images is not None or usage.candidates_image is not None
     if n_images is None:
-        return _count_unseen(usage, price, size)
-    return _count_pictured(usage, price, n_images, size) if n_images else _count_words(usage)
+        n_images = 0 if is_told else _likely_images(usage, price, size)
+    if n_images:
+        return _count_pictured(usage, _image_tokens(usage, price, n_images, size))
+    tokens, basis = _count_words(usage)
+    return tokens, basis if is_told else "inferred"
 
 
 def _count_words(usage: Usage) -> tuple[Tokens, CostBasis]:
@@ -60,52 +67,41 @@ def _count_words(usage: Usage) -> tuple[Tokens, CostBasis]:
 
     On a refusal the candidates mirror the thoughts; the total counts them once.
     """
-    thoughts = usage.thoughts or 0
-    said = max(usage.candidates or 0, thoughts)
+    prompt, said = _prompt(usage), _output(usage)
     if usage.total is not None:
-        said = max(usage.total - _prompt(usage) - (usage.tool_use or 0), 0)
-    thoughts = min(thoughts, said)
-    return _tokens(usage, text=said - thoughts, image=0, thoughts=thoughts), "reported"
-
-
-def _count_pictured(
-    usage: Usage, price: Price | None, n_images: int, size: str | None
-) -> tuple[Tokens, CostBasis]:
-    candidates = _candidates(usage)
-    if usage.candidates_image:
-        image = usage.candidates_image
-    elif price is not None:
-        expected = n_images * price.tokens_an_image(size)
-        image = expected if candidates is None else min(candidates, expected)
-    else:
-        image = candidates or 0
-    text = max((candidates or 0) - image, 0)
-    tokens = _tokens(usage, text=text, image=image, thoughts=usage.thoughts or 0)
-    is_counted = usage.candidates_image and None not in {usage.prompt, usage.candidates}
+        said = max(usage.total - prompt - (usage.tool_use or 0), 0)
+    thoughts = min(usage.thoughts or 0, said)
+    is_output_told = usage.total is not None or usage.candidates is not None
+    is_counted = is_output_told and usage.prompt is not None
+    tokens = _tokens(usage, text=said - thoughts, image=0, thoughts=thoughts)
     return tokens, "reported" if is_counted else "inferred"
 
 
-def _count_unseen(usage: Usage, price: Price | None, size: str | None) -> tuple[Tokens, CostBasis]:
-    """The tokens of an answer of which only the counts are there.
+def _count_pictured(usage: Usage, image: int) -> tuple[Tokens, CostBasis]:
+    """The tokens of an answer with so many image tokens."""
+    text, thoughts = max((_candidates(usage) or 0) - image, 0), _thoughts(usage)
+    is_counted = usage.candidates_image and usage.candidates and usage.prompt is not None
+    is_counted = is_counted and thoughts == (usage.thoughts or 0)
+    tokens = _tokens(usage, text=text, image=image, thoughts=thoughts)
+    return tokens, "reported" if is_counted else "inferred"
 
-    How many images it held is told by its details, else by its candidates.
-    """
-    if usage.candidates_image is not None:
-        return (
-            _count_pictured(usage, price, 1, size)
-            if usage.candidates_image
-            else _count_words(usage)
-        )
-    n_images = _likely_images(usage, price, size)
-    if not n_images:
-        return _count_words(usage)[0], "inferred"
-    return _count_pictured(usage, price, n_images, size)
+
+def _image_tokens(usage: Usage, price: Price | None, n_images: int, size: str | None) -> int:
+    """What so many images take of the candidates; what the table says, where there are none."""
+    candidates = _candidates(usage)
+    if price is None:
+        return candidates or 0
+    expected = n_images * price.tokens_an_image(size)
+    return min(candidates, expected) if candidates else expected
 
 
 def _likely_images(usage: Usage, price: Price | None, size: str | None) -> int:
     """How many images so many candidates are; none, where they are fewer than any image takes."""
     candidates = _candidates(usage) or 0
-    if usage.total is not None:  # candidates that mirror the thoughts are no image
+    # Candidates that mirror the thoughts are no image.
+    if usage.total is None:
+        candidates = min(candidates, _output(usage) - (usage.thoughts or 0))
+    else:
         beside = _prompt(usage) + (usage.tool_use or 0) + (usage.thoughts or 0)
         candidates = min(candidates, max(usage.total - beside, 0))
     if price is None or candidates < min(price.tokens.by_size.values()):
@@ -129,16 +125,29 @@ def _prompt(usage: Usage) -> int:
     """The tokens of the prompt, from the total where only that was told."""
     if usage.prompt is not None or usage.total is None or usage.candidates is None:
         return usage.prompt or 0
-    outputs = usage.candidates + (usage.thoughts or 0)
-    return max(usage.total - outputs - (usage.tool_use or 0), 0)
+    return max(usage.total - _output(usage) - (usage.tool_use or 0), 0)
+
+
+def _output(usage: Usage) -> int:
+    """Candidates and thoughts; as many of the one as of the other are the same, counted twice."""
+    candidates, thoughts = usage.candidates or 0, usage.thoughts or 0
+    return thoughts if candidates == thoughts else candidates + thoughts
 
 
 def _candidates(usage: Usage) -> int | None:
-    """The tokens of the candidates, from the total where only that was told; None if unknown."""
-    if usage.candidates is not None or usage.total is None:
+    """The candidates of an answer with an image, from the total where none were told."""
+    if usage.candidates or usage.total is None:
         return usage.candidates
     others = (usage.prompt or 0) + (usage.tool_use or 0) + (usage.thoughts or 0)
     return max(usage.total - others, 0)
+
+
+def _thoughts(usage: Usage) -> int:
+    """The thoughts, from what the total has more than its other parts where they were not told."""
+    total, prompt, candidates = usage.total, usage.prompt, usage.candidates
+    if usage.thoughts is not None or total is None or prompt is None or not candidates:
+        return usage.thoughts or 0
+    return max(total - prompt - candidates - (usage.tool_use or 0), 0)
 
 
 def price_tokens(
@@ -154,13 +163,16 @@ def price_tokens(
     Args:
         tokens: By price class; None is an unknown cost.
         basis: Where they are from.
-        price: None is an unknown cost, as is a tier that it has no rates for.
-        tier: How the call was served.
+        price: None is an unknown cost.
+        tier: How the call was served. Where its rates are unknown, those of a usual call are put
+            on one that was to be cheaper, and marked `inferred`; a dearer one has no known cost.
         n_queries: How many different searches on the web the model made.
     """
     if tokens is None or price is None:
         return UNKNOWN
     rates, search_usd = price.tiers.get(tier), price.search_usd(n_queries)
+    if rates is None and tier in _CHEAPER:
+        rates, basis = price.standard, "inferred"
     if rates is None or search_usd is None:
         return UNKNOWN
     usd = (

@@ -111,7 +111,7 @@ class ItemReader:
             check.wrong(
                 ("model",),
                 f"'{item.model}' has no price, and a bound on money cannot be kept without one: "
-                "choose a model with a price, or leave the bound out",
+                "give it one under prices.models, choose another model, or leave the bound out",
             )
             return None
         for mismatch in KnownModels.shipped().mismatches(item, on=self.on):

@@ -80,7 +80,7 @@ class Manifest:
         *,
         model: str | None = None,
         on: date | None = None,
-        needs_prices: bool = False,
+        book: PriceBook | None = None,
         secrets: Secrets | None = None,
     ) -> Iterator[Item]:
         """Yield the good items in order, and gather the problems of all.
@@ -89,13 +89,15 @@ class Manifest:
             references: Examines the files that are named.
             model: Wins over the job's default, not over an item's own.
             on: The day by which a model's end is judged; today, unless told.
-            needs_prices: Each model must have a price, even if the job itself has no budget.
+            book: Each model must have a price in it; None asks for none.
             secrets: What no item may hold, from whatever file it came.
         """
         self._secrets = secrets
         reader = self._reader(references, model, on or datetime.now(UTC).date())
-        if needs_prices or self.settings.needs_prices:
-            reader = replace(reader, is_priced=_is_priced(reader.on))
+        if book is None and self.settings.needs_prices:
+            book = PriceBook.shipped().under(self.settings.prices)
+        if book is not None:
+            reader = replace(reader, is_priced=_is_priced(book, reader.on))
         self._examine_head(reader)
         marks = Marks()
         self.n_items = 0
@@ -256,8 +258,7 @@ def open_manifest(path: Path) -> Manifest:
     return manifest
 
 
-def _is_priced(on: date) -> Callable[[str], bool]:
-    book = PriceBook.shipped()
+def _is_priced(book: PriceBook, on: date) -> Callable[[str], bool]:
     return cache(lambda model: book.find(model, at=on.isoformat()) is not None)
 
 

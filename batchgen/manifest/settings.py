@@ -8,12 +8,14 @@ from urllib.parse import urlsplit
 
 from batchgen.acceptance import ON_WRONG_SIZE, Acceptance
 from batchgen.budget import Allowance, Budget
+from batchgen.cost import PriceList
 from batchgen.errors import UsageError
 from batchgen.limits import AUTO, Concurrency, Limits, read_concurrency
 from batchgen.manifest.fields import Checker, nearest, shown
 from batchgen.manifest.items import read_settings
 from batchgen.manifest.nodes import Steps
 from batchgen.manifest.output_name import OutputName, read_output_name
+from batchgen.manifest.prices import OF_THE_JOB, read_prices
 from batchgen.manifest.reference_fields import read_reference
 from batchgen.manifest.setting_fields import Readers
 from batchgen.model import Reference
@@ -30,13 +32,16 @@ from batchgen.timeouts import Timeouts
 
 HEAD: Final = (
     *("name", "provider", "references", "defaults", "limits", "retries", "timeouts"),
-    *("budget", "output"),
+    *("budget", "prices", "output"),
 )
-LATER_HEAD: Final = frozenset({"prices", "notify"})
+LATER_HEAD: Final = frozenset({"notify"})
 # What circulates as the service's own bound for images inside a request.
 DEFAULT_MAX_BODY_MIB: Final = 100
 _LIMITS: Final = ("concurrency", "rpm", "tpm", "ipm", "rpd", "usd_per_10min", "max_body_mib")
-_BUDGET: Final = ("max_cost_usd", "max_cost_usd_per_day", "max_duration", "max_failures")
+_BUDGET: Final = (
+    *("max_cost_usd", "max_cost_usd_per_day", "max_duration", "max_failures"),
+    "confirm_above_usd",
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -47,6 +52,7 @@ class Settings:
         references: What items name with `@`.
         max_body_bytes: A request may not be larger; None for no bound.
         output_name: Where pictures lie below `images/`; None where their ids say it.
+        prices: What is laid over the book of prices.
         acceptance: What becomes of pictures besides, or instead of, what was asked for.
         written: The same as it stands in the job, without the defaults.
     """
@@ -61,6 +67,7 @@ class Settings:
     references: Mapping[str, Reference] = field(default_factory=dict)
     max_body_bytes: int | None = DEFAULT_MAX_BODY_MIB << 20
     output_name: OutputName | None = None
+    prices: PriceList | None = None
     acceptance: Acceptance = Acceptance()
     written: Mapping[str, Any] = field(default_factory=dict)
 
@@ -93,6 +100,7 @@ def read_head(check: Checker, written: Any, steps: Steps = ()) -> Settings:
         limits=_limits(check, fields.get("limits"), (*steps, "limits")),
         retries=_retries(check, fields.get("retries"), (*steps, "retries")),
         budget=_budget(check, fields.get("budget"), (*steps, "budget")),
+        prices=read_prices(check, fields.get("prices"), (*steps, "prices"), OF_THE_JOB),
         timeouts=_timeouts(check, fields.get("timeouts"), (*steps, "timeouts")),
         output_name=output_name,
         acceptance=acceptance,
@@ -232,10 +240,11 @@ def _usd(check: Checker, value: Any, steps: Steps, *, least: float = 0) -> Decim
 
 
 def _budget(check: Checker, value: Any, steps: Steps) -> Budget:
-    fields = check.mapping(value, steps, _BUDGET, {"confirm_above_usd"})
+    fields = check.mapping(value, steps, _BUDGET)
     duration = fields.get("max_duration")
     failures = fields.get("max_failures")
     daily = fields.get("max_cost_usd_per_day")
+    confirm = fields.get("confirm_above_usd")
     return Budget(
         max_cost_usd=_usd(check, fields.get("max_cost_usd"), (*steps, "max_cost_usd")),
         max_cost_usd_per_day=_usd(check, daily, (*steps, "max_cost_usd_per_day")),
@@ -245,6 +254,7 @@ def _budget(check: Checker, value: Any, steps: Steps) -> Budget:
         max_failures=(
             None if failures is None else _failures(check, failures, (*steps, "max_failures"))
         ),
+        confirm_above_usd=_usd(check, confirm, (*steps, "confirm_above_usd")),
     )
 
 

@@ -305,6 +305,10 @@ def report_head(
         place = origin.place(mistake.steps, key=mistake.at_key)
         name = dotted(mistake.steps[len(steps) :] if inside else mistake.steps)
         problems.error(origin.path, place, name, mistake.message)
+    for warning in check.warnings:
+        place = origin.place(warning.steps)
+        name = dotted(warning.steps[len(steps) :])
+        problems.warning(origin.path, place, name, warning.message)
 
 
 def _unreadable(path: Path, message: str, place: Place = _START) -> JobError:

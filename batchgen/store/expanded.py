@@ -57,6 +57,34 @@ def read_items(path: Path) -> Iterator[Item]:
         yield _moved(item, base, to_relative=False)
 
 
+def read_ids(path: Path) -> Iterator[str]:
+    """Yield the ids of the items of a job's directory in order.
+
+    Raises:
+        UsageError: There are none: no run has been here.
+        StoreError: A line is no item.
+    """
+    return (named.id for named in _lines(path, _id_decoder))
+
+
+def decode_item(line: bytes, base: Path) -> Item:
+    """The item of one line, its references absolute again.
+
+    Args:
+        line: A line of `items.jsonl`.
+        base: The job's directory, without links on the way to it.
+
+    Raises:
+        MsgspecError: It is no item; also UnicodeDecodeError and RecursionError.
+    """
+    return _moved(_decoder.decode(line), base, to_relative=False)
+
+
+def decode_id(line: bytes) -> str:
+    """The id in one line; raises what `decode_item` does."""
+    return _id_decoder.decode(line).id
+
+
 def read_parents(path: Path) -> dict[str, str]:
     """Find the items that others build on: their ids, by the names that references use for them.
 

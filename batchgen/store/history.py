@@ -220,9 +220,16 @@ class History:
 
     def made_at(self, path: str) -> str | None:
         """The SHA-256 of the final picture that was made last for a path; None if none was."""
+        last = self.made_last(path)
+        picture = None if last is None else final_image(last.images)
+        return None if picture is None else picture.sha256
+
+    def made_last(self, path: str) -> Attempt | None:
+        """The attempt that made the final picture at a path, in its owner's name; None if none."""
         place = self._writers.get(hash(path))
-        picture = None if place is None else final_image(as_attempt(self._lines.read(place)).images)
-        return None if picture is None or picture.path != path else picture.sha256
+        last = None if place is None else as_attempt(self._lines.read(place))
+        picture = None if last is None else final_image(last.images)
+        return None if picture is None or picture.path != path else last
 
     def was_written_by(self, name: Name, path: str) -> bool:
         """Whether nobody but an item and key has had a picture at a path, of late."""

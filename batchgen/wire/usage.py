@@ -1,12 +1,12 @@
 """usageMetadata as counts, whatever shape it came in."""
 
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 from batchgen.model import Tier, Usage
 
 _MAX_PLAUSIBLE = 10**12
-# In the order in which they are looked for: `ON_DEMAND_FLEX`, `SERVICE_TIER_PRIORITY`, `flex`.
-_TIERS: Final[tuple[Tier, ...]] = ("batch", "flex", "priority")
+# As they stand in `ON_DEMAND_FLEX`, `SERVICE_TIER_PRIORITY`, `PROVISIONED_THROUGHPUT`, `flex`.
+_TIERS: Final[tuple[Tier, ...]] = get_args(Tier)
 _TIER_MEMBERS: Final = ("trafficType", "traffic_type", "serviceTier", "service_tier")
 
 
@@ -14,11 +14,17 @@ def read_usage(raw: object) -> Usage | None:
     """Read a usageMetadata object in camelCase or snake_case; None if there is none to read."""
     if not isinstance(raw, dict):
         return None
+    prompt = _count(raw, "promptTokenCount", "prompt_token_count")
+    prompt_details = _details(raw, "promptTokensDetails", "prompt_tokens_details")
+    candidates = _count(raw, "candidatesTokenCount", "candidates_token_count")
+    details = _details(raw, "candidatesTokensDetails", "candidates_tokens_details")
+    if prompt is None and prompt_details is not None:
+        prompt = sum(prompt_details.values())  # they are all of it, while the candidates have more
     usage = Usage(
-        prompt=_count(raw, "promptTokenCount", "prompt_token_count"),
-        prompt_image=_images(raw, "promptTokensDetails", "prompt_tokens_details"),
-        candidates=_count(raw, "candidatesTokenCount", "candidates_token_count"),
-        candidates_image=_images(raw, "candidatesTokensDetails", "candidates_tokens_details"),
+        prompt=prompt,
+        prompt_image=None if prompt_details is None else prompt_details.get("IMAGE", 0),
+        candidates=candidates,
+        candidates_image=_images(details, candidates),
         thoughts=_count(raw, "thoughtsTokenCount", "thoughts_token_count"),
         tool_use=_count(raw, "toolUsePromptTokenCount", "tool_use_prompt_token_count"),
         total=_count(raw, "totalTokenCount", "total_token_count"),
@@ -64,20 +70,33 @@ def as_count(value: object) -> int | None:
     return number if 0 <= number <= _MAX_PLAUSIBLE else None
 
 
-def _images(raw: dict[str, Any], camel: str, snake: str) -> int | None:
-    """The IMAGE tokens among the details; None if no detail can be read, or not each image's."""
+def _details(raw: dict[str, Any], camel: str, snake: str) -> dict[str, int] | None:
+    """Tokens by modality; None if no detail can be read, or not each image's."""
     details = raw.get(camel) or raw.get(snake)
     if not isinstance(details, list):
         return None
-    counts = [
-        (_modality(detail), _count(detail, "tokenCount", "token_count"))
-        for detail in details
-        if isinstance(detail, dict)
-    ]
-    known = [(modality, count) for modality, count in counts if count is not None]
-    if not known or ("IMAGE", None) in counts:
+    known: dict[str, int] = {}
+    for detail in details:
+        if not isinstance(detail, dict):
+            continue
+        modality, count = _modality(detail), _count(detail, "tokenCount", "token_count")
+        if count is not None:
+            known[modality] = known.get(modality, 0) + count
+        elif modality == "IMAGE":
+            return None
+    return known or None
+
+
+def _images(details: dict[str, int] | None, candidates: int | None) -> int | None:
+    """The IMAGE tokens of the candidates; None if the details do not tell.
+
+    Details that name no image and leave out some of the candidates do not tell that there was none.
+    """
+    if details is None:
         return None
-    return sum(count for modality, count in known if modality == "IMAGE")
+    image = details.get("IMAGE", 0)
+    is_partial = not image and candidates is not None and sum(details.values()) < candidates
+    return None if is_partial else image
 
 
 def _modality(detail: dict[str, Any]) -> str:

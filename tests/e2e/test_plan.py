@@ -190,11 +190,32 @@ def test_the_figures_and_the_words(job: Path) -> None:
         " ".join(line.split()) for line in done.out.splitlines()
     )
     assert first == f"job → {job.parent}/out/job (last run {segment.stem})"
-    assert groups == ["make 2 new b, c", "leave 1 done a"]
+    assert groups == ["make 2 new b, c", "leave 1 unchanged a"]
     assert tokens == "tokens 3,471 (2,265–5,595), from published figures"
     assert cost == "cost $0.28 ($0.24–$0.38), from published figures"
     assert time.endswith(", about 34 at once, from published figures")
     assert last == f"2/3 to make, planned $0.28 · {MODEL} 2"
+
+
+def test_the_plan_reads_like_a_diff(job: Path, server: FaultServer) -> None:
+    assert run(job).code == 0
+    items: list[str | Json] = ["b", {"id": "c", "prompt": "c\u202e", "image_size": "2K"}, "d"]
+    write_job(job, items, provider=_provider(server))
+    done = batchgen("plan", job, "-o", job.parent / "out")
+    lines = [" ".join(line.split()) for line in done.out.splitlines()]
+    assert [line for line in lines if line.startswith(("make", "leave"))] == [
+        "make 1 new d",
+        "make 1 changed c (prompt, image_size unset → 2K)",
+        "leave 1 unchanged b",
+        "leave 1 orphaned a (in the job no more; their pictures stay where they are)",
+    ]
+    told = plan(job)
+    assert told["to_make"]["changed"] == {
+        "count": 1,
+        "ids": ["c"],
+        "changes": {"c": ["prompt", "image_size unset → 2K"]},
+    }
+    assert told["orphaned"] == {"count": 1, "ids": ["a"]}
 
 
 def test_what_a_run_would_refuse_is_refused_with_its_code(job: Path) -> None:

@@ -1,4 +1,4 @@
-"""What a call costs. Every expected figure was worked out by hand, beside its shape."""
+"""Prices and estimates, worked out by hand. What calls cost stands in tests/golden/costs.yaml."""
 
 from __future__ import annotations
 
@@ -20,27 +20,13 @@ from batchgen.cost import (
     price_tokens,
 )
 from batchgen.cost.prices import read_price
-from batchgen.model import CostBasis, Item, Reference, Tokens, Turn
+from batchgen.model import Item, Reference, Tokens, Turn
 from batchgen.wire.usage import read_usage
 
 BOOK = PriceBook.shipped()
 TODAY = "2026-11-21T03:00:04.120Z"
 PRO = "gemini-3-pro-image"  # per million: 2 in, 12 text, 120 image; 1120 an image, 2000 in 4K
 FLASH = "gemini-3.1-flash-image"  # 0.50 in, 3 text, 60 image; 747, 1120, 1680, 2520
-
-
-def details(**tokens: Any) -> list[dict[str, Any]]:
-    return [{"modality": name, "tokenCount": count} for name, count in tokens.items()]
-
-
-def usage(prompt: Any, candidates: Any, thoughts: Any, total: Any, **more: Any) -> dict[str, Any]:
-    counts = {
-        "promptTokenCount": prompt,
-        "candidatesTokenCount": candidates,
-        "thoughtsTokenCount": thoughts,
-        "totalTokenCount": total,
-    }
-    return {name: count for name, count in counts.items() if count is not None} | more
 
 
 def tokens(
@@ -55,185 +41,6 @@ def tokens(
     )
 
 
-IMAGE = {"candidatesTokensDetails": details(IMAGE=1120)}
-ONE = usage(20, 1230, 200, 1450)
-
-
-@pytest.mark.parametrize(
-    ("raw", "n_images", "size", "counted", "basis", "usd"),
-    [
-        # 20 in, 1230 - 1120 = 110 text, 1120 image, 200 thoughts:
-        # 20*2 + 310*12 + 1120*120 = 40 + 3720 + 134400 = 138160
-        (ONE | IMAGE, 1, None, tokens(20, 0, 110, 1120, 200), "reported", "0.138160"),
-        # the same without details, with null, empty, unreadable or text-only ones: 1 x 1120
-        (ONE, 1, "1K", tokens(20, 0, 110, 1120, 200), "inferred", "0.138160"),
-        (
-            ONE | {"candidatesTokensDetails": None},
-            1,
-            "2K",
-            tokens(20, 0, 110, 1120, 200),
-            "inferred",
-            "0.138160",
-        ),
-        (
-            ONE | {"candidatesTokensDetails": []},
-            1,
-            None,
-            tokens(20, 0, 110, 1120, 200),
-            "inferred",
-            "0.138160",
-        ),
-        (
-            ONE | {"candidatesTokensDetails": details(IMAGE=None)},
-            1,
-            None,
-            tokens(20, 0, 110, 1120, 200),
-            "inferred",
-            "0.138160",
-        ),
-        (
-            ONE | {"candidatesTokensDetails": details(TEXT=110)},
-            1,
-            None,
-            tokens(20, 0, 110, 1120, 200),
-            "inferred",
-            "0.138160",
-        ),
-        # two images: 2500 - 2240 = 260 text: 40 + (260+800)*12 + 2240*120 = 281560
-        (
-            usage(20, 2500, 800, 3320, candidatesTokensDetails=details(IMAGE=2240)),
-            2,
-            None,
-            tokens(20, 0, 260, 2240, 800),
-            "reported",
-            "0.281560",
-        ),
-        # two images without details: 2 x 1120
-        (
-            usage(20, 2500, 800, 3320),
-            2,
-            None,
-            tokens(20, 0, 260, 2240, 800),
-            "inferred",
-            "0.281560",
-        ),
-        # 4K without details: 2000 of 2100: 40 + 100*12 + 2000*120 = 241240
-        (usage(20, 2100, None, 2120), 1, "4K", tokens(20, 0, 100, 2000), "inferred", "0.241240"),
-        # a size that the table lacks counts as the dearest: 40 + 100*12 + 240000
-        (usage(20, 2100, None, 2120), 1, "8K", tokens(20, 0, 100, 2000), "inferred", "0.241240"),
-        # fewer candidates than an image should have: all of them are image: 40 + 900*120
-        (usage(20, 900, None, 920), 1, None, tokens(20, 0, 0, 900), "inferred", "0.108040"),
-        # no candidates count, but a total: 1450 - 20 - 200 = 1230
-        (
-            usage(20, None, 200, 1450),
-            1,
-            None,
-            tokens(20, 0, 110, 1120, 200),
-            "inferred",
-            "0.138160",
-        ),
-        # neither: one image as the table says: 40 + 1120*120; not nothing
-        (usage(20, None, None, None), 1, None, tokens(20, 0, 0, 1120), "inferred", "0.134440"),
-        # details without a count
-        (
-            usage(20, None, None, None, **IMAGE),
-            1,
-            None,
-            tokens(20, 0, 0, 1120),
-            "inferred",
-            "0.134440",
-        ),
-        # no prompt count, but a total: 1450 - 1230 - 200 = 20
-        (
-            usage(None, 1230, 200, 1450, **IMAGE),
-            1,
-            None,
-            tokens(20, 0, 110, 1120, 200),
-            "inferred",
-            "0.138160",
-        ),
-        # two references: (20 + 1120)*2 + 110*12 + 134400 = 2280 + 1320 + 134400
-        (
-            usage(
-                1140, 1230, None, 2370, promptTokensDetails=details(TEXT=20, IMAGE=1120), **IMAGE
-            ),
-            1,
-            None,
-            tokens(20, 1120, 110, 1120),
-            "reported",
-            "0.138000",
-        ),
-        # details of the prompt that exceed it: no negative text
-        (
-            usage(100, 1120, None, 1220, promptTokensDetails=details(IMAGE=500), **IMAGE),
-            1,
-            None,
-            tokens(0, 100, 0, 1120),
-            "reported",
-            "0.134600",
-        ),
-        # a search: (20 + 300)*2 + 1320 + 134400
-        (
-            usage(20, 1230, None, 1550, toolUsePromptTokenCount=300, **IMAGE),
-            1,
-            None,
-            tokens(320, 0, 110, 1120),
-            "reported",
-            "0.136360",
-        ),
-        # a refusal, candidates mirroring thoughts: 200 - 20 = 180 once: 40 + 180*12 = 2200
-        (usage(20, 180, 180, 200), 0, None, tokens(20, 0, 0, 0, 180), "reported", "0.002200"),
-        # the same without a total: still once
-        (usage(20, 180, 180, None), 0, None, tokens(20, 0, 0, 0, 180), "reported", "0.002200"),
-        # a refusal with other counts: 1359 - 12 = 1347 out, 240 of them thoughts
-        (usage(12, 1107, 240, 1359), 0, None, tokens(12, 0, 1107, 0, 240), "reported", "0.016188"),
-        # a refused prompt: 1919*2
-        (usage(1919, 0, None, None), 0, None, tokens(1919), "reported", "0.003838"),
-        # words instead of a picture: 40 + 50*12, with a total and without
-        (usage(20, 50, None, 70), 0, None, tokens(20, 0, 50), "reported", "0.000640"),
-        (usage(20, 50, None, None), 0, None, tokens(20, 0, 50), "reported", "0.000640"),
-        (usage(20, 50, 30, 100), 0, None, tokens(20, 0, 50, 0, 30), "reported", "0.001000"),
-        # a total below its own parts
-        (usage(20, 50, None, 10), 0, None, tokens(20), "reported", "0.000040"),
-        # numbers as text and with a point, and the other spelling
-        (
-            usage("20", "1230", 200.0, "1450", candidatesTokensDetails=details(image="1120")),
-            1,
-            None,
-            tokens(20, 0, 110, 1120, 200),
-            "reported",
-            "0.138160",
-        ),
-        (
-            {
-                "prompt_token_count": 20,
-                "candidates_token_count": 1230,
-                "thoughts_token_count": 200,
-                "candidates_tokens_details": [{"modality": "IMAGE", "token_count": 1120}],
-            },
-            1,
-            None,
-            tokens(20, 0, 110, 1120, 200),
-            "reported",
-            "0.138160",
-        ),
-    ],
-)
-def test_a_usage_is_sorted_and_priced(
-    raw: dict[str, Any],
-    n_images: int,
-    size: str | None,
-    counted: Tokens,
-    basis: CostBasis,
-    usd: str,
-) -> None:
-    price = BOOK.find(PRO, at=TODAY)
-    got, got_basis = count_tokens(read_usage(raw), price, n_images=n_images, size=size)
-    assert (got, got_basis) == (counted, basis)
-    cost = price_tokens(got, got_basis, price)
-    assert (str(cost.usd), cost.basis) == (usd, basis)
-
-
 @pytest.mark.parametrize("raw", [None, {}, [], "x", {"promptTokenCount": None}, {"x": 1}])
 def test_no_usage_is_an_unknown_cost_and_never_nothing(raw: Any) -> None:
     price = BOOK.find(PRO, at=TODAY)
@@ -246,10 +53,7 @@ def test_no_usage_is_an_unknown_cost_and_never_nothing(raw: Any) -> None:
 def test_a_model_without_a_price_has_tokens_and_no_cost() -> None:
     price = BOOK.find("someone-elses-model", at=TODAY)
     assert price is None
-    counted, basis = count_tokens(read_usage(ONE), price, n_images=1, size=None)
-    # without a table all candidates count as image: dear rather than cheap
-    assert counted == tokens(20, 0, 0, 1230, 200)
-    assert price_tokens(counted, basis, price) == UNKNOWN
+    assert price_tokens(tokens(20, 0, 110, 1120, 200), "reported", price) == UNKNOWN
     assert estimate(price, n_prompt_chars=10, n_references=0, size=None) is None
 
 

@@ -1696,7 +1696,6 @@ BROKEN = {
         Broken(
             ITEMS + "- {id: a, prompt: p}\nbudget: {confirm_above_usd: 1}\nnotify: {on: always}\n",
             [
-                "job.yaml:4:10: budget.confirm_above_usd: this version of batchgen does not support it yet",
                 "job.yaml:5:1: notify: this version of batchgen does not support it yet",
             ],
         ),
