@@ -140,6 +140,10 @@ class Experience:
         self._n_turns = 0
         self._concurrency: deque[tuple[float, int]] = deque(maxlen=_MOST_RUNS)
 
+    def __repr__(self) -> str:
+        """Show how much is kept."""
+        return f"<Experience {len(self._pools)} kinds, {len(self._begun)} turns under way>"
+
     def take(self, line: Line) -> None:
         """Learn from one line."""
         match line:

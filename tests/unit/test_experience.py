@@ -180,6 +180,14 @@ def test_what_does_not_tell_all_that_a_picture_takes_is_no_sample(lines: list[Li
     assert samples(*lines) == []
 
 
+def test_of_turns_that_no_run_saw_to_their_end_nothing_is_kept() -> None:
+    left: list[Line] = [run(), *(sent(f"{n}") for n in range(50)), refused("1")]
+    assert repr(learnt(*left)) == "<Experience 0 kinds, 50 turns under way>"
+    assert repr(learnt(*left, run("s"))) == "<Experience 0 kinds, 0 turns under way>"
+    ended = end(60, peak=3, most=4)
+    assert repr(learnt(*left, ended)) == "<Experience 0 kinds, 0 turns under way>"
+
+
 def test_turns_of_one_item_are_told_apart() -> None:
     words = Tokens(output_image=7)
     lines: list[Line] = [sent(), sent(turn=2), came(turn=2), came(tokens=words)]
