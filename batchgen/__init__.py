@@ -10,6 +10,7 @@
                  course                                                                 foresight
                  differ-                                                                changes
                  ences                                                                  orphans
+    experience, published, spread and figures are what a forecast is made of
 
 Everything that a program may rely on is in `__all__`:
 

@@ -24,7 +24,7 @@ from batchgen.breakers import FirstRefusals
 from batchgen.budget import Purse
 from batchgen.clock import Clock
 from batchgen.conversation import Conversations, NextTurn
-from batchgen.cost import PriceBook, estimate_item, input_tokens
+from batchgen.cost import PriceBook, estimate_item, input_tokens, kind_and_input
 from batchgen.errors import (
     AttemptError,
     BadRequest,
@@ -283,6 +283,7 @@ class Caller:
             model=item.model,
             est_usd=demand.usd,
             est_tokens=demand.tokens or msgspec.UNSET,
+            asks=kind_and_input(item, turn=turn.number)[0] if n else msgspec.UNSET,
         )
 
     async def _exchange(self, call: _Call) -> CallEnd:

@@ -8,6 +8,7 @@ Source: `batchgen/known_models.yaml`, where every fact names its source and the 
 checked; docs/api-notes.md, section 5.
 """
 
+import dataclasses
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
@@ -18,7 +19,7 @@ from typing import Any, Final, Literal, NamedTuple, TypeAlias
 import msgspec
 import yaml
 
-from batchgen.model import Item
+from batchgen.model import Item, Kind, Tier
 
 WhenAsked: TypeAlias = Literal["used", "ignored", "refused"]
 
@@ -26,6 +27,7 @@ WhenAsked: TypeAlias = Literal["used", "ignored", "refused"]
 NOTICE: Final = timedelta(days=30)
 # A job names few models and mixes few settings, but a foreign manifest may hold any number.
 _MAX_REMEMBERED: Final = 4096
+_OTHER_TIERS: Final[tuple[Tier, ...]] = ("batch", "flex", "priority")
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +76,20 @@ class TokenCounts:
     reference: int
 
 
+class Span(NamedTuple):
+    """Between what and what a figure was seen, and what to expect."""
+
+    low: float
+    expected: float
+    high: float
+
+    @classmethod
+    def over(cls, spans: Iterable["Span"]) -> "Span":
+        """What several spans cover; what to expect is the middle of what they do."""
+        lows, expected, highs = zip(*spans, strict=True)
+        return cls(min(lows), sum(expected) / len(expected), max(highs))
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KnownModel:
     """One model under all its ids. None is what is not known; an empty tuple is none at all."""
@@ -91,6 +107,9 @@ class KnownModel:
     max_references: int | None = None
     max_input_tokens: int | None = None
     max_output_tokens: int | None = None
+    words: Span | None = None
+    thoughts: Mapping[str, Span] = dataclasses.field(default_factory=dict)
+    latency_s: Mapping[str, Span] = dataclasses.field(default_factory=dict)
 
 
 class _Asked(NamedTuple):
@@ -120,7 +139,8 @@ class KnownModels:
 
     def __init__(self, models: Iterable[KnownModel]) -> None:
         """Keep models under their names and aliases."""
-        self._models = {name: one for one in models for name in (one.name, *one.aliases)}
+        self._all = tuple(models)
+        self._models = {name: one for one in self._all for name in (one.name, *one.aliases)}
         self._endings = {
             name: ending for one in self._models.values() for name, ending in one.endings.items()
         }
@@ -181,6 +201,62 @@ class KnownModels:
         all_counts = [one.tokens for one in self._models.values() if one.tokens is not None]
         most = max(max(counts.by_size.values()) for counts in all_counts)
         return TokenCounts({"1K": most}, "1K", max(counts.reference for counts in all_counts))
+
+    def name_of(self, model: str) -> str:
+        """What all ids of a model are one under; of a model unknown, its own id."""
+        known = self.find(model)
+        return plain_name(model) if known is None else known.name
+
+    def kind(self, item: Item, n_images: int) -> Kind:
+        """What kind of picture an item asks its model for, with so many images in one request.
+
+        What the model would not get is not in it; what stands in a raw request or in `extra` is.
+        """
+        asked = _asked(self.as_sent(item))
+        tier: Tier | None = None
+        for body in (item.request, item.extra):
+            if body is not None:
+                asked = _laid_over(asked, _asked_raw(item.model, body, ""))
+                tier = _tier(body.get("serviceTier")) or tier
+        searches = ("web",) if asked.google_search is True else asked.google_search
+        return Kind(
+            size=asked.image_size,
+            ratio=asked.aspect_ratio,
+            references=n_images,
+            thinking=asked.thinking_level,
+            search=",".join(searches) if searches else None,
+            tier=tier,
+        )
+
+    def words(self, model: str) -> Span:
+        """Tokens of text beside an image; of a model that nobody measured, as of all others."""
+        known = self.find(model)
+        if known is not None and known.words is not None:
+            return known.words
+        return Span.over(one.words for one in self._all if one.words is not None)
+
+    def thoughts(self, model: str, level: str | None) -> Span:
+        """Tokens of thinking at a level; None is the one that a model has by itself."""
+        known = self.find(model)
+        if known is not None and known.thoughts:
+            found = known.thoughts.get(level or "default", known.thoughts.get("any"))
+            return found or Span.over(known.thoughts.values())
+        measured = [one.thoughts for one in self._all]
+        asked = level or "default"
+        at_level = [spans[asked] for spans in measured if asked in spans]
+        return Span.over(at_level or [span for spans in measured for span in spans.values()])
+
+    def latency_s(self, model: str, kind: Kind) -> Span:
+        """Seconds of a call; of a size that nobody measured, as of all that somebody did."""
+        known = self.find(model)
+        if known is None or not known.latency_s:
+            spans = (span for one in self._all for span in one.latency_s.values())
+            return Span.over(spans)
+        size = kind.size or "1K"
+        for name in (f"{size} {kind.thinking}", size):
+            if name in known.latency_s:
+                return known.latency_s[name]
+        return Span.over(known.latency_s.values())
 
     def _find_findings(self, asked: _Asked) -> tuple[_Finding, ...]:
         known = self.find(asked.model)
@@ -255,6 +331,18 @@ def _asked_raw(model: str, body: Mapping[str, Any], field: str) -> _Asked:
         0,
         field,
     )
+
+
+def _laid_over(asked: _Asked, more: _Asked) -> _Asked:
+    """What was asked, where more says nothing else."""
+    told = {name: value for name, value in more._asdict().items() if value}
+    return asked._replace(**told)
+
+
+def _tier(word: Any) -> Tier | None:
+    """Another way to be served than the usual one, in either spelling of the service."""
+    found = (_word(word) or "").lower()
+    return next((tier for tier in _OTHER_TIERS if tier in found), None)
 
 
 def _searches(tools: Any) -> bool | tuple[str, ...] | None:
@@ -357,7 +445,18 @@ def _read_model(name: str, facts: Mapping[str, Any]) -> KnownModel:
         max_references=_count(values.get("max_references")),
         max_input_tokens=_count(limits.get("input")),
         max_output_tokens=_count(limits.get("output")),
+        words=None if "words" not in values else _read_span(values["words"]),
+        thoughts=_read_spans(values.get("thoughts", {})),
+        latency_s=_read_spans(values.get("latency_s", {})),
     )
+
+
+def _read_spans(value: Mapping[str, Mapping[str, str]]) -> dict[str, Span]:
+    return {name: _read_span(span) for name, span in value.items()}
+
+
+def _read_span(value: Mapping[str, str]) -> Span:
+    return Span(float(value["low"]), float(value["expected"]), float(value["high"]))
 
 
 def _read_ending(value: Mapping[str, str]) -> Ending:

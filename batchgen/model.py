@@ -165,6 +165,23 @@ class Item(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
         return self.references + tuple(ref for turn in self.turns for ref in turn.references)
 
 
+class Kind(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """What a call asks of its model, as far as that decides what it takes: tokens and time.
+
+    Attributes:
+        references: Images that go along, those of earlier answers of a conversation included.
+        search: The kinds of search, separated by commas.
+        tier: How it asks to be served.
+    """
+
+    size: str | None = None
+    ratio: str | None = None
+    references: int = 0
+    thinking: str | None = None
+    search: str | None = None
+    tier: Tier | None = None
+
+
 class Tokens(msgspec.Struct, frozen=True, kw_only=True):
     """Token counts of one attempt by price class; `thoughts` are billed at the text rate."""
 

@@ -22,9 +22,10 @@ import msgspec
 from batchgen.access import choose_provider
 from batchgen.changes import Changes
 from batchgen.clock import Clock
-from batchgen.cost import PriceBook
 from batchgen.dependencies import Lineage, trace
 from batchgen.errors import store_errors
+from batchgen.experience import Experience, read_experience
+from batchgen.figures import Figures, Grounds
 from batchgen.forecast import forecast
 from batchgen.foresight import LEFT_ALONE, TO_MAKE, Fate, Foresight, Group, Left
 from batchgen.intake import Intake
@@ -50,6 +51,7 @@ from batchgen.store.expanded import read_ids, read_items, read_parents
 from batchgen.store.former import Former, open_former
 from batchgen.store.history import History, final_image
 from batchgen.store.layout import Layout
+from batchgen.store.ledger import Line
 from batchgen.wording import counted
 
 
@@ -68,6 +70,8 @@ class Preview(msgspec.Struct, frozen=True, kw_only=True):
         by_model: Items to make.
         planned_usd: What they should cost, as a run tells it when it begins; None where that is
             not known.
+        figures: Tokens, money and time that they should take, low, expected and high; None where
+            nothing is to be sent.
         n_addresses: Addresses that items refer to. They count as they were when they were last
             fetched; a run fetches them anew.
         n_unfinished: Requests that left and have no outcome yet: of a run that goes on, or that
@@ -86,6 +90,7 @@ class Preview(msgspec.Struct, frozen=True, kw_only=True):
     written_over: Group
     by_model: dict[str, int]
     planned_usd: Decimal | None
+    figures: Figures | None
     n_addresses: int
     n_unfinished: int
 
@@ -95,6 +100,7 @@ def preview(
     *,
     warn: Callable[[str], None],
     clock: Clock | None = None,
+    histories: Sequence[Path] = (),
     **options: Unpack[RunOptions],
 ) -> Preview:
     """Tell what a run with these options would do now.
@@ -103,15 +109,18 @@ def preview(
         job: The job file.
         warn: Told of what may be wrong with the job, and of the ledger's lines that are none.
         clock: Its day is that of the prices.
+        histories: Directories of other jobs, for what this one has no experience with.
         options: As for a run; those that only say how it goes are checked all the same.
 
     Raises:
-        UsageError: A run would refuse these options, or to write over another item's picture.
+        UsageError: A run would refuse these options, or to write over another item's picture; or
+            there is no ledger in one of the other directories.
         JobError: The job has errors; all of them are in `problems`.
         StoreError: The disk failed, or a newer batchgen wrote to the directory.
     """
     check_options(options)
     clock = clock or Clock()
+    own, others = Experience(), read_experience(histories) if histories else None
     manifest = open_manifest(Path(job))
     choose_provider(manifest.settings.provider, options.get("provider"), options.get("base_url"))
     parent = choose_output(options.get("output"), Path(job), manifest.name)
@@ -132,7 +141,10 @@ def preview(
         intake.recall()
         former = stack.enter_context(open_former(layout.items))
         _tell_of_unreadable(former, warn)
-        return _Look.at(intake, layout, former, warn, options).told(book, clock)
+        look = _Look.at(intake, layout, former, warn, options, observe=own.take)
+        limits = read_limits(manifest.settings.limits, options)
+        parents = read_parents(intake.draft)
+        return look.told(Grounds(book, clock.stamp(), own, limits, others, parents))
 
 
 def _go_on() -> None:
@@ -181,10 +193,12 @@ class _Look:
         former: Former,
         warn: Callable[[str], None],
         options: RunOptions,
+        *,
+        observe: Callable[[Line], None],
     ) -> Self:
-        """Read what earlier runs did."""
+        """Read what earlier runs did; `observe` is told of each line of theirs."""
         redo, selection = read_choice(options, layout)
-        history = look_at_past(layout, lambda told: warn(f"warning: {told}"))
+        history = look_at_past(layout, lambda told: warn(f"warning: {told}"), observe=observe)
         lineage = Lineage(read_parents(intake.draft), layout.root)
         any_model = "model" in options.get("ignore_change", ())
         broken = Broken.read(layout.broken)
@@ -202,7 +216,7 @@ class _Look:
         marks = self.selection.marks(self.items)
         return zip(map(self.lineage.resolved, self.items()), marks, strict=True)
 
-    def told(self, book: PriceBook, clock: Clock) -> Preview:
+    def told(self, grounds: Grounds) -> Preview:
         """Plan, and count."""
         search = Search(
             self.layout, self.history, self.marked_items, self.broken, any_model=self.any_model
@@ -213,8 +227,7 @@ class _Look:
         cost = forecast(
             foresight.to_make(self._agenda()),
             self.history,
-            book,
-            at=clock.stamp(),
+            grounds,
             is_anew=self.redo.done,
         )
         return Preview(
@@ -229,6 +242,7 @@ class _Look:
             written_over=Group.of(foresight.orphans.written_over),
             by_model=dict(cost.todo_by_model.most_common()),
             planned_usd=cost.planned_usd,
+            figures=cost.figures,
             n_addresses=self.intake.n_addresses,
             n_unfinished=len(self.history.unfinished),
         )

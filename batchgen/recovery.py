@@ -10,14 +10,20 @@ from batchgen.retry import Again, GiveUp, Later, Retries, StopRun, Tries, decide
 from batchgen.settle import CallEnd, Settler
 from batchgen.store.history import History, read_history
 from batchgen.store.layout import Layout
-from batchgen.store.ledger import Sent, move_torn_tail, segments, sync_again
+from batchgen.store.ledger import Line, Sent, move_torn_tail, segments, sync_again
 from batchgen.store.receipts import answered, load_receipt, part_name
 
 _MAX_TOLD = 10
 
 
-def read_past(layout: Layout, warn: Callable[[str], None], *, since: str | None = None) -> History:
-    """Read the ledger of a directory that this process holds; see `read_history` for `since`.
+def read_past(
+    layout: Layout,
+    warn: Callable[[str], None],
+    *,
+    since: str | None = None,
+    observe: Callable[[Line], None] | None = None,
+) -> History:
+    """Read the ledger of a directory that this process holds; see `read_history` for the rest.
 
     A torn last line, as a power cut leaves one, is moved aside; a line that does not parse is
     passed over. Both are told.
@@ -29,7 +35,7 @@ def read_past(layout: Layout, warn: Callable[[str], None], *, since: str | None 
     for path in paths:
         if (aside := move_torn_tail(path)) is not None:
             warn(f"{path.name} ended in a torn line, which is now in {aside.name}")
-    history = look_at_past(layout, warn, since=since)
+    history = look_at_past(layout, warn, since=since, observe=observe)
     if paths and paths[-1].stem not in history.ends:
         with store_errors(paths[-1]):
             sync_again(paths[-1])  # what it says is gone by from now on
@@ -37,7 +43,11 @@ def read_past(layout: Layout, warn: Callable[[str], None], *, since: str | None 
 
 
 def look_at_past(
-    layout: Layout, warn: Callable[[str], None], *, since: str | None = None
+    layout: Layout,
+    warn: Callable[[str], None],
+    *,
+    since: str | None = None,
+    observe: Callable[[Line], None] | None = None,
 ) -> History:
     """Read the ledger of a directory, and touch nothing: a run may be writing there.
 
@@ -46,7 +56,7 @@ def look_at_past(
     Raises:
         StoreError: A newer batchgen wrote here.
     """
-    history = read_history(segments(layout.ledger), since=since)
+    history = read_history(segments(layout.ledger), since=since, observe=observe)
     for place in history.unreadable[:_MAX_TOLD]:
         warn(f"the ledger has a line that cannot be read: {place}")
     return history

@@ -43,6 +43,8 @@ from batchgen.errors import (
     store_errors,
 )
 from batchgen.events import Event, RunBegan, Stopping, Warned
+from batchgen.experience import Experience
+from batchgen.figures import Grounds
 from batchgen.filing import Filer
 from batchgen.forecast import forecast
 from batchgen.intake import Intake
@@ -376,7 +378,10 @@ class Runner:
         )
         since = counts_since(self._limits, self._budget, self._began_at)
         warnings: list[str] = []
-        history = await asyncio.to_thread(read_past, self._layout, warnings.append, since=since)
+        experience = Experience()
+        history = await asyncio.to_thread(
+            read_past, self._layout, warnings.append, since=since, observe=experience.take
+        )
         for warning in warnings:
             self._warn(warning)
         takeover = await Takeover.look(
@@ -416,19 +421,21 @@ class Runner:
             clock=self._clock,
             max_body_bytes=settings.max_body_bytes,
         )
-        self._start(caller, settings.retries)
+        history.observe = None
+        self._start(caller, settings.retries, experience)
         await self._hear_yes()
         self._announce(manifest, provider)
 
-    def _start(self, caller: Caller, retries: Retries) -> None:
+    def _start(self, caller: Caller, retries: Retries, experience: Experience) -> None:
         """Plan, and put the parts together that see the plan through."""
         self._parents = read_parents(self._layout.items)
         self._broken = Broken.read(self._layout.broken)
         self._forecast = forecast(
             self._new_agenda().foreseen(),
             self._recorder.history,
-            self._book,
-            at=self._clock.stamp(),
+            Grounds(
+                self._book, self._clock.stamp(), experience, self._limits, parents=self._parents
+            ),
             limit=self._limit,
             is_anew=self._redo.done,
         )
@@ -567,6 +574,7 @@ class Runner:
         concurrency: dict[str, Any] = {
             "peak": limiter.peak,
             "final": limiter.concurrency,
+            "most": self._limits.concurrency.highest,
             "history": [asdict(step) for step in limiter.history],
         }
         return End(

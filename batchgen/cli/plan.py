@@ -9,11 +9,12 @@ import click
 from batchgen.cli import choice
 from batchgen.cli.streams import print_json, print_text, say
 from batchgen.sanitize import printable
-from batchgen.wording import counted, usd
+from batchgen.wording import counted, duration, usd
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from batchgen.figures import Basis, Figures
     from batchgen.foresight import Group
     from batchgen.options import RunOptions
     from batchgen.preview import Preview
@@ -42,6 +43,12 @@ _NO_MORE: Final = {
     "orphaned": "in the job no more; their pictures stay where they are",
     "written_over": "in the job no more; other pictures take the places of theirs",
 }
+_BASES: Final = {
+    "history": "from {} of this job",
+    "similar_history": "from {} of this job that were alike",
+    "other_history": "from {} of other jobs",
+    "table": "from published figures",
+}
 _WIDTH: Final = max(map(len, _WORDS.values()))
 _MAX_CHARS: Final = 2000
 
@@ -59,10 +66,20 @@ _MAX_CHARS: Final = 2000
 @choice.sample
 @choice.only
 @choice.tag
+@click.option(
+    "--history",
+    "histories",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    multiple=True,
+    help="Another job's directory, or a folder of several: its figures, where JOB has none yet.",
+)
 @choice.prices
 @click.option("--json", "as_json", is_flag=True, help="Print the plan as JSON on stdout.")
-def plan(job: Path, *, as_json: bool, **flags: Any) -> int:
-    """Tell what `run` would make of JOB now, why, and what that should cost.
+def plan(job: Path, *, histories: tuple[Path, ...], as_json: bool, **flags: Any) -> int:
+    """Tell what `run` would make of JOB now, why, and what that should take.
+
+    Tokens, cost and duration are told as expected, and from low to high: by what earlier pictures
+    of this job took; where there are too few, by those of --history; else by published figures.
 
     What asks for something else than in the last run is told with what has changed; pictures of
     items that the job has no more are told too, and stay where they are.
@@ -70,14 +87,16 @@ def plan(job: Path, *, as_json: bool, **flags: Any) -> int:
     Needs no key, sends nothing and writes nothing, and may be asked while a run goes on. References
     from https:// addresses count as they were when a run fetched them last.
     """
-    return show_plan(job, choice.chosen(**flags), as_json=as_json)
+    return show_plan(job, choice.chosen(**flags), as_json=as_json, histories=histories)
 
 
-def show_plan(job: Path, options: "RunOptions", *, as_json: bool) -> int:
+def show_plan(
+    job: Path, options: "RunOptions", *, as_json: bool, histories: tuple[Path, ...] = ()
+) -> int:
     """Print what a run with these options would do."""
     from batchgen.preview import preview
 
-    found = preview(job, warn=say, **options)
+    found = preview(job, warn=say, histories=histories, **options)
     if as_json:
         print_json(found)
     else:
@@ -98,9 +117,40 @@ def _lines(found: "Preview") -> Iterator[str]:
     if found.n_unfinished:
         requests = counted(found.n_unfinished, "request")
         yield f"{requests} without an outcome: a run goes on, or was killed, and may be billed"
+    if found.figures is not None:
+        yield from _figures(found.figures)
     models = ", ".join(f"{name} {n:,}" for name, n in found.by_model.items())
     told = f"{found.n_to_make:,}/{found.n_items:,} to make, planned {usd(found.planned_usd)}"
     yield told + (f" · {models}" if models else "")
+
+
+def _figures(told: "Figures") -> Iterator[str]:
+    """What it takes, each with what tells it."""
+    tokens, cost, time = told.tokens, told.cost_usd, told.duration_s
+    by = _told_by(told.tokens.basis)
+    yield f"tokens    {tokens.expected:,} ({tokens.low:,}–{tokens.high:,}), {by}"
+    if cost is None:
+        yield f"cost      unknown: no price for {', '.join(told.unpriced)}"
+    else:
+        yield f"cost      {usd(cost.expected)} ({usd(cost.low)}–{usd(cost.high)}), {by}"
+    span = f"{duration(time.low)}–{duration(time.high)}"
+    at_once = f"about {time.concurrency.expected:.3g} at once"
+    if time.concurrency_basis == "history":
+        at_once += " as in earlier runs"
+    yield f"duration  {duration(time.expected)} ({span}), {at_once}, {by}"
+
+
+def _told_by(basis: "list[Basis]") -> str:
+    """`from 160 earlier pictures of this job; 12 of 60 from published figures`."""
+    n_all = sum(one.pictures for one in basis)
+    told = []
+    for name, words in _BASES.items():
+        these = [one for one in basis if one.basis == name]
+        n, n_samples = sum(one.pictures for one in these), sum(one.samples for one in these)
+        if these:
+            share = "" if n == n_all else f"{n:,} of {n_all:,} "
+            told.append(share + words.format(counted(n_samples, "earlier picture")))
+    return "; ".join(told)
 
 
 def _groups(verb: str, groups: "Mapping[Any, Group]") -> Iterator[str]:

@@ -5,7 +5,7 @@ rule       a usage becomes tokens by price class, and those become a cost
 estimate   the most that a call should cost, before it is sent
 """
 
-from batchgen.cost.estimate import estimate, estimate_item, input_tokens
+from batchgen.cost.estimate import estimate, estimate_item, input_tokens, kind_and_input
 from batchgen.cost.prices import Price, PriceBook, PriceList, Rates
 from batchgen.cost.rule import NOTHING, UNKNOWN, Cost, count_tokens, price_tokens
 
@@ -21,5 +21,6 @@ __all__ = [
     "estimate",
     "estimate_item",
     "input_tokens",
+    "kind_and_input",
     "price_tokens",
 ]

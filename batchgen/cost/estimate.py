@@ -10,7 +10,7 @@ from typing import Any, Final, NamedTuple
 from batchgen.cost.prices import Price, PriceBook
 from batchgen.cost.rule import price_tokens
 from batchgen.known_models import KnownModels
-from batchgen.model import Item, Tokens
+from batchgen.model import Item, Kind, Tokens
 
 # A prompt's text is about four characters a token; the spread of text beside an image is 88-650.
 _CHARS_PER_TOKEN: Final = 4
@@ -41,6 +41,17 @@ def input_tokens(item: Item, *, turn: int | None = None) -> int:
     """About how many tokens a call of an item sends, as a limit of tokens counts them."""
     load = load_of(item, turn=turn)
     return text_tokens(load.n_chars) + load.n_images * _a_reference(item.model)
+
+
+def kind_and_input(item: Item, *, turn: int | None = None) -> tuple[Kind, int, int]:
+    """What kind of picture a call of an item asks for, and what it sends; see `load_of` for `turn`.
+
+    Returns:
+        The kind, and about how many tokens of text and of images.
+    """
+    load = load_of(item, turn=turn)
+    kind = KnownModels.shipped().kind(item, load.n_images)
+    return kind, text_tokens(load.n_chars), load.n_images * _a_reference(item.model)
 
 
 def _a_reference(model: str) -> int:

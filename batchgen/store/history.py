@@ -6,7 +6,7 @@ again when somebody asks; so a job of a million items is remembered in a hundred
 
 import errno
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
@@ -100,6 +100,7 @@ class History:
         models: Those that were ever asked.
         unreadable: Places (`NAME:LINE`) of lines that are no ledger line.
         since: From this stamp on, requests are listed in `recent`; None lists none.
+        observe: Told of each line as it is taken.
 
     Cost: about 100 bytes for each item and key, whatever is known of it.
     """
@@ -111,6 +112,7 @@ class History:
     unreadable: list[str] = field(default_factory=list)
     since: str | None = None
     recent: list[Departed] = field(default_factory=list)
+    observe: Callable[[Line], None] | None = None
     _last: dict[int, int] = field(default_factory=dict)  # the place of the last line, by name
     _done: dict[int, int] = field(default_factory=dict)  # places, where a later line made nothing
     _sums: dict[int, _Sum] = field(default_factory=dict)  # of names with more than one line
@@ -126,6 +128,8 @@ class History:
         """
         if self.knows(line):
             return
+        if self.observe is not None:
+            self.observe(line)
         match line:
             case Attempt():
                 sent = self.unfinished.pop((line.run_id, line.item, line.turn, line.attempt), None)
@@ -355,17 +359,23 @@ def _sum(total: AddableT | None, more: AddableT | None) -> AddableT | None:
     return total + more
 
 
-def read_history(paths: Iterable[Path], *, since: str | None = None) -> History:
+def read_history(
+    paths: Iterable[Path],
+    *,
+    since: str | None = None,
+    observe: Callable[[Line], None] | None = None,
+) -> History:
     """Read segments into one history.
 
     Args:
         paths: The segments, oldest first.
         since: From this stamp on, requests are listed one by one.
+        observe: Told of each line, so that who learns from them all need not read them again.
 
     Raises:
         StoreError: A line is of a newer version of batchgen, or a segment cannot be read.
     """
-    history = History(since=since)
+    history = History(since=since, observe=observe)
     for path in paths:
         for begins, line in read_lines(path, history.unreadable):
             history.apply(line, history.place_in(path, begins))

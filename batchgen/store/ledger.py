@@ -17,7 +17,7 @@ from typing import Any, Final, Self, TypeAlias
 import msgspec
 
 from batchgen.errors import StoreError, store_errors
-from batchgen.model import Attempt, Tokens
+from batchgen.model import Attempt, Kind, Tokens
 from batchgen.sanitize import Secrets
 from batchgen.selection import Selection
 from batchgen.store.inside import open_inside, open_to_append, refuse_links
@@ -52,6 +52,8 @@ class Sent(msgspec.Struct, frozen=True, kw_only=True, tag_field="event", tag="se
 
     Attributes:
         est_tokens: About how many input tokens, for a limit of them in a run that comes after it.
+        asks: What kind of picture it asks for, so that a forecast can learn from what it took,
+            whatever became of the job since.
     """
 
     v: int = VERSION
@@ -64,6 +66,7 @@ class Sent(msgspec.Struct, frozen=True, kw_only=True, tag_field="event", tag="se
     model: str
     est_usd: Decimal | None = None
     est_tokens: int | msgspec.UnsetType = msgspec.UNSET
+    asks: Kind | msgspec.UnsetType = msgspec.UNSET
 
     @property
     def call(self) -> "Call":

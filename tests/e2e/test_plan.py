@@ -17,7 +17,9 @@ from tests.servers import Answer, Asked, FaultServer
 
 Json = dict[str, Any]
 PLANS = [("plan",), ("run", "--dry-run")]
-PRICE = "0.142202"  # 1 token in, 650 of text and 1120 of a picture out
+# 1 token in, 360 of words, 225 of thoughts, and 5 % on top of all these for a second call; 1120 of
+# a picture out.
+PRICE = "0.141773"
 # Prints what would reach the network, and ends: nothing may.
 NO_NETWORK = """
 import sys
@@ -184,9 +186,14 @@ def test_the_figures_and_the_words(job: Path) -> None:
     [segment] = (job.parent / "out/job/ledger").glob("*.jsonl")
     done = batchgen("plan", job, "-o", job.parent / "out")
     assert (done.code, done.err) == (0, "")
-    first, *groups, last = (" ".join(line.split()) for line in done.out.splitlines())
+    first, *groups, tokens, cost, time, last = (
+        " ".join(line.split()) for line in done.out.splitlines()
+    )
     assert first == f"job → {job.parent}/out/job (last run {segment.stem})"
     assert groups == ["make 2 new b, c", "leave 1 unchanged a"]
+    assert tokens == "tokens 3,471 (2,265–5,595), from published figures"
+    assert cost == "cost $0.28 ($0.24–$0.38), from published figures"
+    assert time.endswith(", about 34 at once, from published figures")
     assert last == f"2/3 to make, planned $0.28 · {MODEL} 2"
 
 
@@ -195,8 +202,8 @@ def test_the_plan_reads_like_a_diff(job: Path, server: FaultServer) -> None:
     items: list[str | Json] = ["b", {"id": "c", "prompt": "c\u202e", "image_size": "2K"}, "d"]
     write_job(job, items, provider=_provider(server))
     done = batchgen("plan", job, "-o", job.parent / "out")
-    _, *groups, _ = (" ".join(line.split()) for line in done.out.splitlines())
-    assert groups == [
+    lines = [" ".join(line.split()) for line in done.out.splitlines()]
+    assert [line for line in lines if line.startswith(("make", "leave"))] == [
         "make 1 new d",
         "make 1 changed c (prompt, image_size unset → 2K)",
         "leave 1 unchanged b",

@@ -24,6 +24,7 @@ from batchgen.model import (
     SEARCH_KINDS,
     THINKING_LEVELS,
     Item,
+    Kind,
     Reference,
     Turn,
 )
@@ -361,9 +362,82 @@ def test_the_table_speaks_the_words_of_the_job_file() -> None:
 def test_an_entry_is_whole_or_holds_no_more_than_an_end() -> None:
     for known in entries():
         missing = {one.name for one in fields(known) if getattr(known, one.name) is None}
+        missing -= {"words"}  # of some models nobody has published measurements
         whole = known.name in {NEW, PRO, FLASH, LITE, OLD}
         assert bool(missing) != whole, known.name
         assert whole or known.endings
+
+
+def test_what_was_measured_lies_between_its_ends_and_goes_by_words_of_the_job_file() -> None:
+    n_spans = 0
+    for known in entries():
+        levels = {"default", "any", *THINKING_LEVELS}
+        sizes = {*IMAGE_SIZES, *(f"{size} {one}" for size in IMAGE_SIZES for one in levels)}
+        assert (set(known.thoughts) <= levels, set(known.latency_s) <= sizes) == (True, True)
+        spans = [*known.thoughts.values(), *known.latency_s.values()]
+        for low, expected, high in [*spans, *([known.words] if known.words else [])]:
+            assert 0 <= low <= expected <= high
+            n_spans += 1
+    assert n_spans > 8
+
+
+@pytest.mark.parametrize(
+    ("model", "kind", "expected"),
+    [
+        (PRO, Kind(), ((88, 360, 630), (50, 225, 400), (22, 23, 35))),
+        (PRO, Kind(thinking="HIGH"), ((88, 360, 630), (50, 225, 400), (22, 23, 35))),
+        (PRO, Kind(size="4K"), ((88, 360, 630), (50, 225, 400), (23, 90, 300))),
+        (PRO, Kind(size="2K"), ((88, 360, 630), (50, 225, 400), (22, 56.5, 300))),
+        (FLASH, Kind(size="1K"), ((88, 360, 630), (0, 0, 0), (12, 12.5, 13))),
+        (FLASH, Kind(thinking="HIGH"), ((88, 360, 630), (700, 750, 800), (18, 20.5, 23))),
+        (FLASH, Kind(thinking="LOW"), ((88, 360, 630), (0, 250, 800), (12, 12.5, 13))),
+        (NEW, Kind(thinking="HIGH"), ((88, 360, 630), (700, 750, 800), (12, 36.5, 300))),
+        (OLD, Kind(), ((88, 360, 630), (0, 0, 0), (12, 36.5, 300))),
+        ("who-knows", Kind(thinking="LOW"), ((88, 360, 630), (0, 195, 800), (12, 36.5, 300))),
+    ],
+)
+def test_what_nobody_measured_of_a_model_is_what_was_measured_of_others(
+    model: str, kind: Kind, expected: tuple[tuple[float, float, float], ...]
+) -> None:
+    words, thoughts = KNOWN.words(model), KNOWN.thoughts(model, kind.thinking)
+    for told, span in zip((words, thoughts, KNOWN.latency_s(model, kind)), expected, strict=True):
+        assert tuple(told) == pytest.approx(span)
+
+
+def raw(**generation: Any) -> dict[str, Any]:
+    return {"request": {"contents": [], "generationConfig": generation}}
+
+
+@pytest.mark.parametrize(
+    ("model", "settings", "kind"),
+    [
+        (PRO, {}, Kind()),
+        (PRO, {"image_size": "4K", "aspect_ratio": "4:5"}, Kind(size="4K", ratio="4:5")),
+        (PRO, {"thinking_level": "HIGH"}, Kind()),  # it is left out of the request
+        (FLASH, {"thinking_level": "HIGH"}, Kind(thinking="HIGH")),
+        (PRO, {"google_search": True}, Kind(search="web")),
+        (FLASH, {"google_search": ("web", "image")}, Kind(search="web,image")),
+        (PRO, {"extra": {"serviceTier": "flex"}}, Kind(tier="flex")),
+        (
+            PRO,
+            {"image_size": "1K", "extra": raw(imageConfig={"imageSize": "4K"})["request"]},
+            Kind(size="4K"),
+        ),
+        (
+            FLASH,
+            raw(imageConfig={"imageSize": "2K", "aspectRatio": "1:1"}),
+            Kind(size="2K", ratio="1:1"),
+        ),
+        (FLASH, raw(thinkingConfig={"thinkingLevel": "high"}), Kind(thinking="HIGH")),
+        (PRO, {"request": {"tools": [{"googleSearch": {}}]}}, Kind(search="web")),
+        (PRO, {"request": {"generationConfig": "odd", "serviceTier": 7}}, Kind()),
+    ],
+)
+def test_a_kind_is_what_a_model_is_asked_for_wherever_it_is_written(
+    model: str, settings: dict[str, Any], kind: Kind
+) -> None:
+    assert KNOWN.kind(item(model, **settings), 0) == kind
+    assert KNOWN.kind(item(model, **settings), 3).references == 3
 
 
 def test_image_tokens_are_known_for_every_size_and_for_none() -> None:
