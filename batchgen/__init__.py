@@ -1,16 +1,13 @@
 """batchgen: a batch job runner for Gemini-native image generation.
 
     job file ──> plan ──> pool ──> transport ──> wire ──> store ──> ledger ──> report and cost
-    manifest/    plan     pool     transport/    wire/    answer    store/     report/  cost
-    intake       depend-  limits/  references/   attempt  settle    ledger     export   known_models
-    selection    encies   retry    conversation           store/    recorder  verify   preview
-                 forecast budget                                              reconcile
-                 takeover breakers
+    manifest/    plan     pool     transport/    wire/    answer    store/     report/    cost/
+    intake       depend-  limits/  references/   attempt  settle    ledger     spending/  pricing
+    selection    encies   retry    conversation           store/    recorder   reconcile/ known_models
+                 forecast/ budget                                              export     preview/
+                 takeover breakers                                             verify
                  filing, search
-                 course                                                                 foresight
-                 differ-                                                                changes
-                 ences                                                                  orphans
-    experience, published, spread and figures are what a forecast is made of
+                 course
 
 Everything that a program may rely on is in `__all__`:
 

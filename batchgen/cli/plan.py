@@ -14,10 +14,10 @@ from batchgen.wording import counted, duration, usd
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from batchgen.figures import Basis, Figures
-    from batchgen.foresight import Group
+    from batchgen.forecast.figures import Basis, Figures
     from batchgen.options import RunOptions
     from batchgen.preview import Preview
+    from batchgen.preview.foresight import Group
 
 _WORDS: Final = {
     "new": "new",

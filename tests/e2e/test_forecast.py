@@ -11,7 +11,7 @@ import pytest
 
 from batchgen import RunBegan
 from batchgen.emulator import Emulator, Settings
-from batchgen.figures import Figures
+from batchgen.forecast.figures import Figures
 from batchgen.preview import preview
 from tests import ledgers
 from tests.commands import batchgen

@@ -5,8 +5,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from batchgen.differences import differences
 from batchgen.model import Item, Reference, SafetySetting, Turn, content_key
+from batchgen.preview.differences import differences
 
 Json = dict[str, Any]
 A, B, C = (Reference(path=f"/job/{name}.png", sha256=name * 64, label=f"{name}:") for name in "abc")

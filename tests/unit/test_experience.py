@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from batchgen.errors import UsageError
-from batchgen.experience import (
+from batchgen.forecast.experience import (
     EVERY_ONE,
     FEWEST,
     MOST_KINDS,

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from batchgen.cost import PriceBook, PriceList
-from batchgen.experience import FEWEST, Experience
-from batchgen.figures import Figures, Grounds
 from batchgen.forecast import Forecast, forecast
+from batchgen.forecast.experience import FEWEST, Experience
+from batchgen.forecast.figures import Figures, Grounds
 from batchgen.limits import Limits
 from batchgen.limits.settings import AUTO, Concurrency
 from batchgen.model import Attempt, Item, Kind, Outcome, Reference, Tokens, Turn

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from batchgen.spread import Spread, added, of_samples, quantile
+from batchgen.forecast.spread import Spread, added, of_samples, quantile
 
 Draw = Callable[[random.Random], float]
 

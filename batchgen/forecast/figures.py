@@ -19,12 +19,12 @@ from typing import Final, Literal, TypeAlias
 import msgspec
 
 from batchgen.cost import Price, PriceBook
-from batchgen.experience import Experience, Found, Sample
+from batchgen.forecast.experience import Experience, Found, Sample
+from batchgen.forecast.published import published
+from batchgen.forecast.spread import Spread, added, of_samples
 from batchgen.known_models import Span
 from batchgen.limits import Limits
 from batchgen.model import Kind, Tier, Tokens
-from batchgen.published import published
-from batchgen.spread import Spread, added, of_samples
 
 BasisName: TypeAlias = Literal["history", "similar_history", "other_history", "table"]
 Quantity: TypeAlias = Callable[[Sample], float]

@@ -1,9 +1,4 @@
-"""What a run would do now, and why: read, and nothing more.
-
-preview                     the job, the earlier runs, and the plan that follows from them
-  ├── foresight.Foresight   what becomes of each item, counted
-  ├── changes.Changes       what of it asks for something else than in the last run
-  └── orphans.Orphans       pictures of items that the job has no more
+"""The job and the earlier runs, and the plan that follows from them.
 
 It needs no key, sends nothing, takes no lock, and writes nothing but a draft of the expanded job,
 which lies elsewhere and goes away again. So it may be asked at any time, also while a run goes on.
@@ -20,14 +15,12 @@ from typing import Self, Unpack
 import msgspec
 
 from batchgen.access import choose_provider
-from batchgen.changes import Changes
 from batchgen.clock import Clock
 from batchgen.dependencies import Lineage, trace
 from batchgen.errors import store_errors
-from batchgen.experience import Experience, read_experience
-from batchgen.figures import Figures, Grounds
 from batchgen.forecast import forecast
-from batchgen.foresight import LEFT_ALONE, TO_MAKE, Fate, Foresight, Group, Left
+from batchgen.forecast.experience import Experience, read_experience
+from batchgen.forecast.figures import Figures, Grounds
 from batchgen.intake import Intake
 from batchgen.manifest import Manifest, open_manifest
 from batchgen.model import Item
@@ -39,8 +32,10 @@ from batchgen.options import (
     read_choice,
     read_limits,
 )
-from batchgen.orphans import Orphans
 from batchgen.plan import Agenda, Redo, find_overwriting, refuse_to_overwrite
+from batchgen.preview.changes import Changes
+from batchgen.preview.foresight import LEFT_ALONE, TO_MAKE, Fate, Foresight, Group, Left
+from batchgen.preview.orphans import Orphans
 from batchgen.pricing import choose_book
 from batchgen.recovery import look_at_past
 from batchgen.references import ReferenceLibrary

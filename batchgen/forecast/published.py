@@ -5,7 +5,7 @@ Source: batchgen/known_models.yaml for what a model counts and how long it takes
 
 from typing import Final
 
-from batchgen.experience import Sample
+from batchgen.forecast.experience import Sample
 from batchgen.known_models import KnownModels, Span
 from batchgen.model import Kind
 

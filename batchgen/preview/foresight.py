@@ -11,10 +11,10 @@ from typing import Final, Literal, TypeAlias
 
 import msgspec
 
-from batchgen.changes import Changes
 from batchgen.model import Item, Outcome, Result
-from batchgen.orphans import Orphans
 from batchgen.plan import Agenda, Reason, Settled, Skip, Step, Todo, Twin
+from batchgen.preview.changes import Changes
+from batchgen.preview.orphans import Orphans
 from batchgen.search import Filing
 from batchgen.store.history import History, Name, turn_names
 from batchgen.store.layout import Layout

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 
 from batchgen.dependencies import Lineage
-from batchgen.differences import differences
 from batchgen.model import Attempt, Item
+from batchgen.preview.differences import differences
 from batchgen.store.former import Former
 from batchgen.store.history import History
 from batchgen.store.layout import EXTENSIONS, Layout

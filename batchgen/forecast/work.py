@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 
 from batchgen.cost import kind_and_input
-from batchgen.figures import Figures, Grounds, Turns, figure
+from batchgen.forecast.figures import Figures, Grounds, Turns, figure
 from batchgen.model import Item, Kind, Outcome
 from batchgen.plan import Settled, Skip, Step, Todo, Twin
 from batchgen.store.history import History, turn_names
