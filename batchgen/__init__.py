@@ -3,9 +3,9 @@
     job file ──> plan ──> pool ──> transport ──> wire ──> store ──> ledger ──> report and cost
     manifest/    plan     pool     transport/    wire/    answer    store/     report/    cost/
     intake       depend-  limits/  references/   attempt  settle    ledger     spending/  pricing
-    selection    encies   retry    conversation           store/    recorder   reconcile/ known_models
-                 forecast/ budget                                              export     preview/
-                 takeover breakers                                             verify
+    selection    encies   retry    conversation           store/    recorder   reconcile/ known_
+                 forecast/ budget                                              export       models
+                 takeover breakers                                             verify     preview/
                  filing, search
                  course
 
