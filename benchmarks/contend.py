@@ -12,6 +12,7 @@ import sys
 import time
 from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 
 from benchmarks.work import loads
 
@@ -27,6 +28,13 @@ def peak_rss_bytes() -> int:
     return peak if sys.platform == "darwin" else peak * 1024
 
 
+def _children_rss_bytes(contender: ModuleType) -> int:
+    """The peaks of the processes that a contender started, each counted as the largest."""
+    n_processes: int = getattr(contender, "N_PROCESSES", 0)
+    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+    return n_processes * (peak if sys.platform == "darwin" else peak * 1024)
+
+
 def main() -> None:
     """Run the contender that the command line names."""
     contender = import_module(f"benchmarks.contenders.{sys.argv[1]}")
@@ -36,7 +44,7 @@ def main() -> None:
     figures = {
         "wall_s": time.perf_counter() - began_s,
         "cpu_s": time.process_time() - cpu_began_s,
-        "peak_rss_bytes": peak_rss_bytes(),
+        "peak_rss_bytes": peak_rss_bytes() + _children_rss_bytes(contender),
     }
     print(json.dumps(figures))
 

@@ -22,7 +22,7 @@ from batchgen.spending.span import read_moment
 from batchgen.spending.tally import Call, Sums, Tally
 from batchgen.store.history import final_image
 from batchgen.store.layout import Layout
-from batchgen.store.ledger import Line, Sent
+from batchgen.store.ledger import Line, Sent, read_line
 from batchgen.store.lock import is_held
 from batchgen.wire.grounding import count_queries
 from batchgen.wire.usage import read_usage
@@ -160,6 +160,48 @@ class Ledger:
             basis=cost.basis,
             billed=line.billed,
         )
+
+
+@dataclass(slots=True)
+class Ledgers:
+    """The lines of all ledgers, each call once, of whatever ledger: one may have been copied.
+
+    Attributes:
+        pricer: None takes the recorded costs; else every call is priced anew by it.
+    """
+
+    tally: Tally
+    pricer: Pricer | None = None
+    n_calls: int = 0
+    n_double: int = 0
+    n_under_way: int = 0
+    _known: Numbered = field(default_factory=Numbered)
+    _of: dict[Path, Ledger] = field(default_factory=dict)
+
+    def read(self, path: Path, number: int, text: bytes) -> tuple[bool, str | None]:
+        """Count a line; whether it is one of ours, and what is wrong with it.
+
+        Raises:
+            StoreError: It is of a newer version of batchgen.
+        """
+        line, why = read_line(text, path, number)
+        if line is None:
+            return False, why
+        ledger = self._of.get(path.parent)
+        if ledger is None:
+            ledger = Ledger(path.parent, self.tally, self._known, self.pricer)
+            self._of[path.parent] = ledger
+        ledger.take(line)
+        return True, why
+
+    def end(self) -> None:
+        """Count what nobody wrote the outcome of; afterwards no line may come."""
+        for ledger in self._of.values():
+            ledger.end()
+            self.n_calls += ledger.n_calls
+            self.n_double += ledger.n_double
+            self.n_under_way += ledger.n_under_way
+        self._of.clear()
 
 
 def repriced(line: Attempt, pricer: Pricer) -> Cost:

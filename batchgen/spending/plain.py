@@ -19,7 +19,7 @@ from batchgen.known_models import plain_name
 from batchgen.model import Outcome, Tokens
 from batchgen.spending.foreign import Foreign, look_at
 from batchgen.spending.pricing import MICRO, WholeRates
-from batchgen.spending.tally import TOKENS, Call, Sums, Tally
+from batchgen.spending.tally import Call, Sums, Tally
 from batchgen.wire.usage import read_tier
 
 # What is longer holds an image, and goes the way on which nothing is held twice.
@@ -60,15 +60,16 @@ class _Slot:
 
     Attributes:
         sums: Of the group that they belong to.
-        rates: What a token costs: input, text and image output, and the scale of all three.
+        rates: What a token costs: input, text and image output; their scale, and half of it.
+        input: Tokens that were sent, images included.
         n_expected: How many tokens their images take, where the details do not say.
     """
 
     sums: Sums
-    rates: tuple[int, int, int, int]
+    rates: tuple[int, int, int, int, float]
     n_expected: int
     n: int = 0
-    input_text: int = 0
+    input: int = 0
     input_image: int = 0
     output_text: int = 0
     output_image: int = 0
@@ -78,7 +79,13 @@ class _Slot:
 
     def hand_over(self) -> None:
         """Add what they came to to the sums of their group."""
-        tokens = Tokens(**{name: getattr(self, name) for name in TOKENS})
+        tokens = Tokens(
+            input_text=self.input - self.input_image,
+            input_image=self.input_image,
+            output_text=self.output_text,
+            output_image=self.output_image,
+            thoughts=self.thoughts,
+        )
         usd, inferred_usd = (
             Decimal(micro) / MICRO for micro in (self.micro_usd, self.micro_inferred_usd)
         )
@@ -116,14 +123,18 @@ class Plain:
             except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
                 yield number, line
                 continue
-            candidates = bytes(answer.candidates)
-            if candidates not in looks:
-                self._look(candidates)
-            usage, at = answer.usageMetadata, answer.createTime
-            kind = (looks[candidates], answer.modelVersion, at[:10], usage.trafficType)
-            if kind not in slots:
-                slots[kind] = self._slot(kind)
-            if (slot := slots[kind]) is None or at[-1:] != _UTC:
+            candidates, usage = bytes(answer.candidates), answer.usageMetadata
+            at = answer.createTime
+            try:
+                n_images = looks[candidates]
+            except KeyError:
+                n_images = self._look(candidates)
+            kind = (n_images, answer.modelVersion, at[:10], usage.trafficType)
+            try:
+                slot = slots[kind]
+            except KeyError:
+                slot = slots[kind] = self._slot(kind)
+            if slot is None or at[-1:] != _UTC:
                 yield number, line
             else:
                 _add(slot, usage)
@@ -137,16 +148,19 @@ class Plain:
         self.tally.n_untimed += self._untimed.attempts
         self._slots.clear()
 
-    def _look(self, candidates: bytes) -> None:
-        """Remember how many images candidates hold; 0 for what goes the other way."""
+    def _look(self, candidates: bytes) -> int:
+        """How many images candidates hold, which is remembered; 0 for what goes the other way."""
+        n_images = 0
+        if len(candidates) > _MAX_BYTES:
+            return n_images
+        with suppress(msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            seen = look_at({"candidates": msgspec.json.decode(candidates)})
+            if seen.outcome is Outcome.IMAGE and not seen.n_queries:
+                n_images = seen.n_images or 0
         if len(self._looks) >= _MAX_REMEMBERED:
             self._looks.clear()
-        self._looks[candidates] = 0
-        if len(candidates) <= _MAX_BYTES:
-            with suppress(msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-                seen = look_at({"candidates": msgspec.json.decode(candidates)})
-                if seen.outcome is Outcome.IMAGE and not seen.n_queries:
-                    self._looks[candidates] = seen.n_images or 0
+        self._looks[candidates] = n_images
+        return n_images
 
     def _slot(self, kind: _Kind) -> _Slot | None:
         """Where calls of a kind go; None if it takes more to say what they cost."""
@@ -163,7 +177,7 @@ class Plain:
             return None
         rates = WholeRates.of(price.tiers[tier])
         n_expected = n_images * price.tokens_an_image(self.foreign.assumed.size)
-        whole = (rates.input, rates.text_output, rates.image_output, rates.scale)
+        whole = (rates.input, rates.text_output, rates.image_output, rates.scale, rates.scale / 2)
         return _Slot(sums, whole, n_expected)
 
     def _sums(self, model: str, day: datetime | None) -> Sums | None:
@@ -181,7 +195,7 @@ class Plain:
 
 def _add(slot: _Slot, usage: _Usage) -> None:
     """Count a call with a picture, as `count_tokens` and `price_tokens` do."""
-    input_rate, text_rate, image_rate, scale = slot.rates
+    input_rate, text_rate, image_rate, scale, half = slot.rates
     shown = drawn = 0
     for detail in usage.promptTokensDetails:
         if detail.modality == "IMAGE":
@@ -201,10 +215,10 @@ def _add(slot: _Slot, usage: _Usage) -> None:
     thoughts = usage.thoughtsTokenCount
     fractions = sent * input_rate + (words + thoughts) * text_rate + drawn * image_rate
     micro_usd, rest = divmod(fractions, scale)
-    if 2 * rest > scale or (2 * rest == scale and micro_usd & 1):  # a half goes to the even one
+    if rest > half or (rest == half and micro_usd & 1):  # a half goes to the even one
         micro_usd += 1
     slot.n += 1
-    slot.input_text += sent - shown
+    slot.input += sent
     slot.input_image += shown
     slot.output_text += words
     slot.output_image += drawn

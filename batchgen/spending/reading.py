@@ -16,25 +16,26 @@ from dataclasses import dataclass, field
 from functools import partial
 from itertools import chain
 from pathlib import Path
-from typing import Any, BinaryIO, Final, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, BinaryIO, Final, NamedTuple, cast
 
 import msgspec
 
 from batchgen.errors import store_errors
 from batchgen.sanitize import printable
 from batchgen.spending.foreign import Assumed, Counts, Foreign, NoCallError
-from batchgen.spending.ledgers import Ledger, Numbered
 from batchgen.spending.plain import Plain
 from batchgen.spending.pricing import Pricer
 from batchgen.spending.sources import STDIN
 from batchgen.spending.tally import Tally
 from batchgen.store.inside import open_inside
-from batchgen.store.ledger import read_line
+
+if TYPE_CHECKING:
+    from batchgen.spending.ledgers import Ledgers
 
 MAX_TOLD: Final = 10
 # A longer line, or a longer document of many lines, is not held in memory.
 MAX_LINE_BYTES: Final = 64 << 20
-_READ_BYTES: Final = 1 << 16
+READ_BYTES: Final = 1 << 16
 _GZIP: Final = b"\x1f\x8b"
 _BOM: Final = b"\xef\xbb\xbf"
 _EVENT: Final = b'"event"'
@@ -106,8 +107,7 @@ class Reader:
 
     spending: Spending
     assumed: Assumed = Assumed()
-    _known: Numbered = field(default_factory=Numbered)
-    _ledgers: dict[Path, Ledger] = field(default_factory=dict)
+    _ledgers: "Ledgers | None" = None
 
     def read(self, path: Path) -> None:
         """Read a file.
@@ -125,36 +125,38 @@ class Reader:
         if n_before == spending.n_lines + spending.n_unreadable:
             spending.refuse(path, None, "an empty file")
 
-    def read_lines(self, path: Path, file: BinaryIO) -> int:
-        """Read a file that is open; how many lines it has."""
+    def read_lines(self, path: Path, file: BinaryIO, *, is_beginning: bool = True) -> int:
+        """Read a file that is open, or a part of it; how many lines there are."""
         first, n_blank = _first_line(file)
-        if _is_begun(first):
+        if is_beginning and _is_begun(first):
             head = first + file.read(MAX_LINE_BYTES)
             if (documents := _documents(head)) is not None:
                 log = _Log(self, path, file)
                 for number, document in documents:
                     log.take(n_blank + number, document)
                 return n_blank + head.count(b"\n")
-            file = io.BufferedReader(_Joined(head, file), _READ_BYTES)
+            file = io.BufferedReader(_Joined(head, file), READ_BYTES)
             first = file.readline(MAX_LINE_BYTES)
         return n_blank + _Log(self, path, file).read(first, n_blank)
 
-    def ledger(self, path: Path) -> Ledger:
-        """The ledger that a file belongs to: that of its folder."""
-        if (found := self._ledgers.get(path.parent)) is None:
+    @property
+    def ledgers(self) -> "Ledgers":
+        """Takes lines of our own."""
+        if self._ledgers is None:
+            # Most logs hold none of ours, and much would have to be imported for them.
+            from batchgen.spending.ledgers import Ledgers  # noqa: PLC0415
+
             pricer = self.spending.pricer if self.spending.reprices else None
-            found = Ledger(path.parent, self.spending.tally, self._known, pricer)
-            self._ledgers[path.parent] = found
-        return found
+            self._ledgers = Ledgers(self.spending.tally, pricer)
+        return self._ledgers
 
     def end(self) -> Spending:
         """Count what is known only at the end, and return all of it."""
-        for ledger in self._ledgers.values():
-            ledger.end()
-            self.spending.n_recorded += ledger.n_calls
-            self.spending.n_double += ledger.n_double
-            self.spending.n_under_way += ledger.n_under_way
-        self._ledgers.clear()
+        if self._ledgers is not None:
+            self._ledgers.end()
+            self.spending.n_recorded = self._ledgers.n_calls
+            self.spending.n_double = self._ledgers.n_double
+            self.spending.n_under_way = self._ledgers.n_under_way
         return self.spending
 
 
@@ -216,13 +218,11 @@ class _Log:
             self._spending.n_lines += 1
 
     def _read_ours(self, number: int, text: bytes) -> None:
-        line, why = read_line(text, self._path, number)
+        is_known, why = self._reader.ledgers.read(self._path, number, text)
         if why is not None:
             self._refuse(number, why if text.endswith(b"\n") else f"{_TORN}: {why}")
-        if line is not None:
-            self._spending.n_lines += 1
-            self._spending.n_ours += 1
-            self._reader.ledger(self._path).take(line)
+        self._spending.n_lines += is_known
+        self._spending.n_ours += is_known
 
     def _refuse(self, number: int, why: str) -> None:
         self._spending.refuse(self._path, number, why)
@@ -257,6 +257,17 @@ def _first_line(file: BinaryIO) -> tuple[bytes, int]:
             return line, n_blank
         n_blank += 1
     return b"", n_blank
+
+
+def is_plain_line(line: bytes) -> bool:
+    """Whether a line is a whole document, and none of our ledger's."""
+    if _EVENT in line[:_HEAD_BYTES] or line.startswith(_GZIP):
+        return False
+    try:
+        loads(line.removeprefix(_BOM))
+    except ValueError:
+        return False
+    return True
 
 
 def _is_begun(line: bytes) -> bool:
@@ -300,11 +311,11 @@ def opened(path: Path) -> Iterator[BinaryIO]:
             file = closing.enter_context(open_inside(path))
         else:
             file = closing.enter_context(path.open("rb"))  # a pipe, on whose writer it may wait
-        buffered = io.BufferedReader(cast("io.RawIOBase", file), _READ_BYTES)
+        buffered = io.BufferedReader(cast("io.RawIOBase", file), READ_BYTES)
         closing.callback(buffered.detach)
         if buffered.peek(len(_GZIP))[: len(_GZIP)] == _GZIP:
             unpacked = closing.enter_context(gzip.GzipFile(fileobj=buffered))
-            buffered = io.BufferedReader(cast("io.RawIOBase", unpacked), _READ_BYTES)
+            buffered = io.BufferedReader(cast("io.RawIOBase", unpacked), READ_BYTES)
         yield buffered
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Final
 
 from batchgen.errors import UsageError
-from batchgen.store.ledger import segments
+from batchgen.store.layout import Layout
 from batchgen.wording import counted
 
 STDIN: Final = Path("-")
@@ -89,7 +89,7 @@ def _below(root: Path) -> tuple[list[Path], list[Path], int]:
     for folder, names, files in os.walk(root):
         names.sort()
         here = Path(folder)
-        of_job = segments(here / _LEDGER) if _LEDGER in names else []
+        of_job = Layout(here).segments if _LEDGER in names else []
         if of_job:
             names.clear()
         for file in of_job or [here / one for one in sorted(files) if _is_log(one)]:

@@ -6,6 +6,7 @@ from batchgen.cost import PriceBook
 from batchgen.spending.foreign import Assumed
 from batchgen.spending.pricing import Pricer
 from batchgen.spending.reading import Reader, Spending
+from batchgen.spending.shares import read_shared
 from batchgen.spending.sources import find_sources
 from batchgen.spending.tally import Tally
 
@@ -35,7 +36,9 @@ def spend(
         UsageError: A path is not there, or there is nothing to read in it.
         StoreError: A file cannot be read, or a newer batchgen wrote it.
     """
-    reader = Reader(Spending(tally, Pricer(book, day), reprices=reprice), assumed)
+    spending = Spending(tally, Pricer(book, day), reprices=reprice)
+    reader = Reader(spending, assumed)
     for path in find_sources(paths, warn):
-        reader.read(path)
+        if not read_shared(path, spending, assumed):
+            reader.read(path)
     return reader.end()
