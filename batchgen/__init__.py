@@ -4,7 +4,7 @@
     manifest/    plan     pool     transport/    wire/    answer    store/     report/  cost
     intake       depend-  limits/  references/   attempt  settle    ledger     export   known_models
     selection    encies   retry    conversation           store/    recorder  verify   preview
-                 forecast budget
+                 forecast budget                                              spending
                  takeover breakers
                  filing, search
                  course

@@ -4,7 +4,7 @@
               files, line by line   ├─ plain     whole answers, the usual shape ──────┤──> tally
                                     └─ foreign   everything else that tells tokens ───┘   tables
 
-- `spend`: all of it;
+- `adding`: all of it in one call;
 - `sources`: which files the paths mean;
 - `reading`: one file after the other; `shares` reads a large one with several processes;
 - `foreign`: what a line of somebody else's log says; `plain` is its quick way for most lines;
@@ -17,10 +17,10 @@ Cost: memory grows with the number of groups, and by about 16 bytes for each cal
 ledger; never with the number of lines. `--by item` of a million items is a million groups.
 """
 
+from batchgen.spending.adding import spend
 from batchgen.spending.foreign import Assumed
 from batchgen.spending.reading import Spending
 from batchgen.spending.span import Span, read_bound
-from batchgen.spending.spend import spend
 from batchgen.spending.tally import Sums, Tally, grouping
 
 __all__ = ["Assumed", "Span", "Spending", "Sums", "Tally", "grouping", "read_bound", "spend"]

@@ -12,7 +12,17 @@ import pytest
 
 from batchgen.cost import PriceBook
 from batchgen.errors import StoreError, UsageError
-from batchgen.spending import Assumed, Span, Spending, Tally, grouping, read_bound, spend
+from batchgen.spending import (
+    Assumed,
+    Span,
+    Spending,
+    Tally,
+    adding,
+    grouping,
+    read_bound,
+    shares,
+    spend,
+)
 from batchgen.spending import reading as reading_module
 
 if TYPE_CHECKING:
@@ -249,3 +259,53 @@ def test_an_unknown_name_to_group_by_says_which_there_are() -> None:
     assert grouping(["model,day", " model", "tag:a b"]) == ("model", "day", "tag:a b")
     with pytest.raises(UsageError, match="expected model, day, run, outcome, item, tag:NAME"):
         grouping(["colour"])
+
+
+# --- a large log ----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def quickly_shared(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
+    """Logs of any size are shared, on however few cores; whether each was."""
+    was_shared: list[bool] = []
+
+    def noted(*arguments: Any) -> bool:
+        was_shared.append(shares.read_shared(*arguments))
+        return was_shared[-1]
+
+    monkeypatch.setattr(shares, "LEAST_BYTES", 1)
+    monkeypatch.setattr(shares, "_n_cores", lambda: 2)
+    monkeypatch.setattr(adding, "read_shared", noted)
+    return was_shared
+
+
+def test_a_large_log_comes_to_the_same_when_it_is_shared(
+    tmp_path: Path, quickly_shared: list[bool]
+) -> None:
+    lines = [line(createTime=f"2026-11-{1 + n % 28:02d}T00:00:00Z") for n in range(3000)]
+    lines[1000], lines[2500], lines[2900] = b"oops", b"oops", b""
+    log, packed = tmp_path / "log.jsonl", tmp_path / "log.gz"
+    log.write_bytes(b"\xef\xbb\xbf" + b"\r\n".join(lines))
+    packed.write_bytes(gzip.compress(log.read_bytes()))
+    until = read_bound("2026-11-20", NOW, is_end=True)
+    shared, alone = (spent(path, by="day,model", span=Span(until=until)) for path in (log, packed))
+    assert quickly_shared == [True, False]
+    assert shared.tally.groups == alone.tally.groups
+    assert shared.tally.n_outside == alone.tally.n_outside > 0
+    assert [one.number for one in shared.unreadable] == [1001, 2501]
+    assert [one.number for one in alone.unreadable] == [1001, 2501]
+    assert (shared.n_lines, shared.n_unreadable) == (alone.n_lines, 2)
+    assert shared.counts == alone.counts
+    assert shared.pricer.used == alone.pricer.used != set()
+
+
+def test_a_log_with_a_line_of_our_own_is_not_shared(
+    tmp_path: Path, quickly_shared: list[bool]
+) -> None:
+    ours = b'{"v":1,"event":"end","run_id":"r","at":"","stop_reason":"done","exit_code":0,'
+    ours += b'"wall_s":1,"concurrency":{}}'
+    (tmp_path / "late.jsonl").write_bytes(b"\n".join([*[line()] * 50, ours]))
+    (tmp_path / "first.jsonl").write_bytes(b"\n".join([ours, *[line()] * 50]))
+    (tmp_path / "pretty.json").write_bytes(json.dumps([LINE] * 50, indent=1).encode())
+    assert n_calls(tmp_path) == 150
+    assert quickly_shared == [False, False, False]
