@@ -26,7 +26,7 @@ from batchgen.model import Billed, Outcome, Tier, Usage
 from batchgen.spending.pricing import Pricer
 from batchgen.spending.span import read_moment
 from batchgen.spending.tally import Call
-from batchgen.wire.envelope import several
+from batchgen.wire.envelope import is_thought, several
 from batchgen.wire.fault import read_fault
 from batchgen.wire.grounding import count_queries
 from batchgen.wire.reply import reply_in, why_no_image
@@ -97,10 +97,15 @@ class Counts:
 
 @dataclass(slots=True)
 class _Found:
-    """A call as it was found under its wrappers; what stands further inside wins."""
+    """A call as it was found under its wrappers; what stands further inside wins.
+
+    Attributes:
+        usage: A usageMetadata as it came; `counts` is what it says, where that is known already.
+    """
 
     answer: Json | None = None
     usage: Any = None
+    counts: Usage | None = None
     failure: AttemptError | None = None
     answered: str | None = None
     asked: str | None = None
@@ -171,7 +176,7 @@ class Foreign:
             return Call(outcome=outcome, usd=NOTHING.usd, basis="inferred", billed="no", **about)
         self.counts.n_without_model += model is None
         seen = UNSEEN if found.answer is None else look_at(found.answer)
-        usage = read_usage(found.usage)
+        usage = found.counts or read_usage(found.usage)
         price = self.pricer.find(found.answered, asked, day)
         n_images = counted_images(seen, usage)
         tokens, basis = count_tokens(usage, price, n_images=n_images, size=self.assumed.size)
@@ -213,7 +218,8 @@ def _open(layer: Json, found: _Found, depth: int) -> None:
         if layer.get("error") and not layer.get("candidates"):
             found.failure = _failure(layer["error"])
         return
-    if read_usage(layer) is not None:
+    found.counts = read_usage(layer)
+    if found.counts is not None:
         found.usage = layer
         return
     for name in _WRAPPERS if depth < _MAX_NESTED else ():
@@ -303,7 +309,10 @@ UNSEEN: Final = Seen(Outcome.NO_IMAGE, None, 0, "yes")
 
 def look_at(answer: Json) -> Seen:
     """Look at the parts of an answer; where it holds images, their data is written over."""
-    n_images = _number_images(answer)
+    n_images, has_picture = _number_images(answer)
+    candidates = several(answer.get("candidates"))
+    if has_picture and not any(_either(_map(one), "groundingMetadata") for one in candidates):
+        return Seen(Outcome.IMAGE, n_images, 0, "yes")
     members = {name: answer.get(name) for name in ("candidates", "promptFeedback")}
     members["prompt_feedback"] = answer.get("prompt_feedback")
     reply = reply_in(members)
@@ -314,8 +323,7 @@ def look_at(answer: Json) -> Seen:
     error = why_no_image(reply)
     # An answer that ended well and has neither words nor parts: somebody took them out.
     is_stripped = not (n_images or reply.text or reply.block_reason) and reason in {"", "STOP"}
-    has_candidates = bool(several(answer.get("candidates")))
-    known = None if is_stripped and has_candidates else n_images
+    known = None if is_stripped and candidates else n_images
     return Seen(error.outcome, known, n_queries, error.billed)
 
 
@@ -326,9 +334,13 @@ def counted_images(seen: Seen, usage: Usage | None) -> int | None:
     return seen.n_images
 
 
-def _number_images(answer: Json) -> int:
-    """Put a number in place of the data of each image, as answers are read; how many there are."""
-    n_images = 0
+def _number_images(answer: Json) -> tuple[int, bool]:
+    """Put a number in place of the data of each image, as answers are read.
+
+    Returns:
+        How many there are, and whether any is no thought.
+    """
+    n_images, has_picture = 0, False
     for candidate in several(answer.get("candidates")):
         _plain_reason(candidate)
         for content in several(_map(candidate).get("content")):
@@ -337,7 +349,8 @@ def _number_images(answer: Json) -> int:
                     part.pop("inline_data", None)
                     part["inlineData"] = {"data": str(n_images)}
                     n_images += 1
-    return n_images
+                    has_picture = has_picture or not is_thought(part)
+    return n_images, has_picture
 
 
 def _plain_reason(candidate: Any) -> None:

@@ -1,4 +1,4 @@
-"""The quick way for most lines of a log: a whole answer with a picture and its token details.
+"""The quick way for most lines of a log: whole answers with a picture, and counts that tell of one.
 
 A line goes this way only if all of its members are of the usual kind; what it comes to is what
 `foreign` and `price_tokens` make of it, to the micro-dollar. Everything else is handed back.
@@ -52,6 +52,33 @@ class _Answer(msgspec.Struct, gc=False, kw_only=True, forbid_unknown_fields=True
     modelVersion: str  # noqa: N815
     createTime: str = _UTC  # noqa: N815
     responseId: str = ""  # noqa: N815
+
+
+class _Blob(msgspec.Struct, gc=False, forbid_unknown_fields=True):
+    mimeType: Literal["image/png", "image/jpeg", "image/webp"]  # noqa: N815
+    data: msgspec.Raw = msgspec.Raw()
+
+
+class _Part(msgspec.Struct, gc=False, forbid_unknown_fields=True):
+    inlineData: _Blob | None = None  # noqa: N815
+    text: str = ""
+    thought: bool = False
+    thoughtSignature: str = ""  # noqa: N815
+
+
+class _Content(msgspec.Struct, gc=False, kw_only=True, forbid_unknown_fields=True):
+    parts: list[_Part]
+    role: str = ""
+
+
+class _Candidate(msgspec.Struct, gc=False, kw_only=True, forbid_unknown_fields=True):
+    content: _Content
+    finishReason: str = ""  # noqa: N815
+    index: int = 0
+
+
+_decode_usage = msgspec.json.Decoder(_Usage).decode
+_decode_candidates = msgspec.json.Decoder(list[_Candidate]).decode
 
 
 @dataclass(slots=True)
@@ -121,7 +148,8 @@ class Plain:
             try:
                 answer = decode(line)
             except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-                yield number, line
+                if not self._take_bare(line):
+                    yield number, line
                 continue
             candidates, usage = bytes(answer.candidates), answer.usageMetadata
             at = answer.createTime
@@ -148,15 +176,30 @@ class Plain:
         self.tally.n_untimed += self._untimed.attempts
         self._slots.clear()
 
+    def _take_bare(self, line: bytes) -> bool:
+        """Count a usageMetadata by itself, if its details tell of a picture; whether it was one."""
+        try:
+            usage = _decode_usage(line)
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            return False
+        details = usage.candidatesTokensDetails
+        if not any(one.modality == "IMAGE" and one.tokenCount for one in details):
+            return False
+        kind = (1, "", _UTC, usage.trafficType)
+        if kind not in self._slots:
+            self._slots[kind] = self._slot(kind)
+        if (slot := self._slots[kind]) is None:
+            return False
+        _add(slot, usage)
+        return True
+
     def _look(self, candidates: bytes) -> int:
         """How many images candidates hold, which is remembered; 0 for what goes the other way."""
         n_images = 0
         if len(candidates) > _MAX_BYTES:
             return n_images
         with suppress(msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-            seen = look_at({"candidates": msgspec.json.decode(candidates)})
-            if seen.outcome is Outcome.IMAGE and not seen.n_queries:
-                n_images = seen.n_images or 0
+            n_images = _n_images(candidates)
         if len(self._looks) >= _MAX_REMEMBERED:
             self._looks.clear()
         self._looks[candidates] = n_images
@@ -166,13 +209,14 @@ class Plain:
         """Where calls of a kind go; None if it takes more to say what they cost."""
         n_images, model, written, traffic = kind
         day = None if written == _UTC else _midnight(written)
-        price = self.foreign.pricer.find(model, None, None if day is None else written)
+        asked = None if model else self.foreign.assumed.model
+        price = self.foreign.pricer.find(model or None, asked, None if day is None else written)
         if not n_images or price is None or (day is None and written != _UTC):
             return None
         tier = read_tier({"trafficType": traffic})
         if tier == "standard":
             tier = self.foreign.assumed.tier or tier
-        sums = self._sums(model, day)
+        sums = self._sums(model or asked or "", day)
         if sums is None or tier not in price.tiers:
             return None
         rates = WholeRates.of(price.tiers[tier])
@@ -191,6 +235,23 @@ class Plain:
                 return None if is_inside is None else self._outside
         name = plain_name(model.strip())
         return self.tally.sums_of(Call(model=name, at=day, outcome=Outcome.IMAGE, basis="reported"))
+
+
+def _n_images(candidates: bytes) -> int:
+    """How many images candidates hold; 0 unless one of them is the picture, and all is plain.
+
+    Raises:
+        MsgspecError, UnicodeDecodeError, RecursionError: They are no JSON.
+    """
+    try:
+        (candidate,) = _decode_candidates(candidates)
+    except (msgspec.ValidationError, ValueError):
+        seen = look_at({"candidates": msgspec.json.decode(candidates)})
+        is_plain = seen.outcome is Outcome.IMAGE and not seen.n_queries
+        return seen.n_images or 0 if is_plain else 0
+    images = [part for part in candidate.content.parts if part.inlineData is not None]
+    has_picture = any(not part.thought for part in images)
+    return len(images) if has_picture else 0
 
 
 def _add(slot: _Slot, usage: _Usage) -> None:

@@ -69,15 +69,17 @@ def _images(raw: dict[str, Any], camel: str, snake: str) -> int | None:
     details = raw.get(camel) or raw.get(snake)
     if not isinstance(details, list):
         return None
-    counts = [
-        (_modality(detail), _count(detail, "tokenCount", "token_count"))
-        for detail in details
-        if isinstance(detail, dict)
-    ]
-    known = [(modality, count) for modality, count in counts if count is not None]
-    if not known or ("IMAGE", None) in counts:
-        return None
-    return sum(count for modality, count in known if modality == "IMAGE")
+    n_known = n_images = 0
+    for detail in details:
+        if not isinstance(detail, dict):
+            continue
+        count, is_image = _count(detail, "tokenCount", "token_count"), _modality(detail) == "IMAGE"
+        if count is not None:
+            n_known += 1
+            n_images += count if is_image else 0
+        elif is_image:
+            return None
+    return n_images if n_known else None
 
 
 def _modality(detail: dict[str, Any]) -> str:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 Json: TypeAlias = dict[str, Any]
 
 BOOK = PriceBook.shipped()
+ASSUMED = Assumed(model="models/gemini-3.1-flash-image", size="2K")
 MODELS = st.sampled_from(
     [
         *("gemini-3-pro-image", "gemini-3.1-flash-lite-image", "gemini-nano-banana-2.1"),
@@ -35,6 +36,9 @@ PARTS = st.lists(
             {"inlineData": {"mimeType": "image/png"}},
             {"inlineData": {"mimeType": "image/png"}, "thought": True},
             {"text": "words"},
+            {"inlineData": {"mimeType": "audio/wav"}},
+            {"fileData": {"mimeType": "image/png", "fileUri": "a.png"}},
+            {"text": "thought", "thought": True, "thoughtSignature": "c2ln"},
         ]
     ),
     max_size=3,
@@ -61,6 +65,8 @@ def answers(draw: st.DrawFn) -> Json:
         if draw(st.booleans()):
             usage[name] = draw(values)
     reason = draw(st.sampled_from(["STOP", "NO_IMAGE"]))
+    if draw(st.integers(0, 3)) == 0:
+        return usage
     answer = {
         "candidates": [{"content": {"parts": draw(PARTS)}, "finishReason": reason}],
         "usageMetadata": usage,
@@ -71,12 +77,12 @@ def answers(draw: st.DrawFn) -> Json:
     return answer
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(st.lists(answers(), min_size=1, max_size=20))
 def test_many_lines_come_to_what_each_does(lines: list[Json]) -> None:
     by = grouping(["model,day,outcome"])
     slow = Tally(by, Span())
-    foreign = Foreign(Pricer(BOOK, "2026-11-28"))
+    foreign = Foreign(Pricer(BOOK, "2026-11-28"), ASSUMED)
     for line in json.loads(json.dumps(lines)):
         for call in foreign.calls(line):
             slow.add(call)
@@ -84,7 +90,7 @@ def test_many_lines_come_to_what_each_does(lines: list[Json]) -> None:
         log = Path(directory) / "log.jsonl"
         log.write_text("".join(json.dumps(line) + "\n" for line in lines))
         quick = Tally(by, Span())
-        found = spend([str(log)], quick, BOOK, Assumed(), day="2026-11-28", warn=print)
+        found = spend([str(log)], quick, BOOK, ASSUMED, day="2026-11-28", warn=print)
     assert found.counts.n_calls == len(lines)
     assert {key: sums.figures() for key, sums in quick.groups.items()} == {
         key: sums.figures() for key, sums in slow.groups.items()
