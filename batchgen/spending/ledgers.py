@@ -100,9 +100,10 @@ class Ledger:
             self.n_double += 1
             return
         self.n_calls += 1
-        sums = self.tally.add(self._call(line))
-        if sums is not None and _picture(line) is not None:
-            self._accept(line, sums)
+        picture = _picture(line)
+        sums = self.tally.add(self._call(line, picture))
+        if sums is not None and picture is not None:
+            self._accept(line.item, picture, sums)
 
     def end(self) -> None:
         """Count the requests that left and whose outcome nobody wrote."""
@@ -115,15 +116,14 @@ class Ledger:
                 self.tally.add(_unfinished(sent))
         self._pending.clear()
 
-    def _accept(self, line: Attempt, sums: Sums) -> None:
+    def _accept(self, item: str, picture: ImageFile, sums: Sums) -> None:
         """Of the pictures of an item the newest counts, unless it is to be made again."""
         number = self._numbers.setdefault(id(sums), len(self._groups))
         if number == len(self._groups):
             self._groups.append(sums)
-        picture = _picture(line)
-        is_marked = picture is not None and self._marked.get(line.item) == picture.sha256
+        is_marked = self._marked.get(item) == picture.sha256
         sums.n_accepted -= is_marked
-        before = self._latest.put(hash(line.item), _NOWHERE if is_marked else number)
+        before = self._latest.put(hash(item), _NOWHERE if is_marked else number)
         if before is not None and before != _NOWHERE:
             self._groups[before].n_accepted -= 1
 
@@ -143,7 +143,7 @@ class Ledger:
         layout = Layout(self.directory.parent)
         return layout if layout.ledger == self.directory else None
 
-    def _call(self, line: Attempt) -> Call:
+    def _call(self, line: Attempt, picture: ImageFile | None) -> Call:
         cost = Cost(line.cost_usd, line.cost_basis)
         if self.pricer is not None and line.billed != "no":
             cost = repriced(line, self.pricer)
@@ -154,7 +154,7 @@ class Ledger:
             item=line.item,
             tags=line.tags,
             outcome=line.outcome,
-            n_images=int(_picture(line) is not None),
+            n_images=int(picture is not None),
             tokens=line.tokens,
             usd=cost.usd,
             basis=cost.basis,
@@ -177,6 +177,7 @@ class Ledgers:
     n_under_way: int = 0
     _known: Numbered = field(default_factory=Numbered)
     _of: dict[Path, Ledger] = field(default_factory=dict)
+    _now: tuple[Path, Ledger] | None = None  # the file that is read, and the ledger it is of
 
     def read(self, path: Path, number: int, text: bytes) -> tuple[bool, str | None]:
         """Count a line; whether it is one of ours, and what is wrong with it.
@@ -187,12 +188,16 @@ class Ledgers:
         line, why = read_line(text, path, number)
         if line is None:
             return False, why
-        ledger = self._of.get(path.parent)
-        if ledger is None:
-            ledger = Ledger(path.parent, self.tally, self._known, self.pricer)
-            self._of[path.parent] = ledger
-        ledger.take(line)
+        if self._now is None or self._now[0] is not path:
+            self._now = (path, self._ledger(path.parent))
+        self._now[1].take(line)
         return True, why
+
+    def _ledger(self, directory: Path) -> Ledger:
+        if (ledger := self._of.get(directory)) is None:
+            ledger = Ledger(directory, self.tally, self._known, self.pricer)
+            self._of[directory] = ledger
+        return ledger
 
     def end(self) -> None:
         """Count what nobody wrote the outcome of; afterwards no line may come."""
