@@ -182,8 +182,6 @@ class Foreign:
         tokens, basis = count_tokens(usage, price, n_images=n_images, size=self.assumed.size)
         tier = self._tier(found)
         cost = price_tokens(tokens, basis, price, tier=tier, n_queries=seen.n_queries)
-        if seen.billed == "no":
-            cost = NOTHING
         has_image = seen.outcome is Outcome.IMAGE
         if not n_images and tokens is not None and seen.outcome is not Outcome.BLOCKED:
             has_image = has_image or tokens.output_image > 0

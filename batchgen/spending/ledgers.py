@@ -145,7 +145,7 @@ class Ledger:
 
     def _call(self, line: Attempt, picture: ImageFile | None) -> Call:
         cost = Cost(line.cost_usd, line.cost_basis)
-        if self.pricer is not None and line.billed != "no":
+        if self.pricer is not None:
             cost = repriced(line, self.pricer)
         return Call(
             model=line.model,

@@ -128,7 +128,7 @@ class Plain:
     """Adds up the plain lines of a log, and hands back the others.
 
     Attributes:
-        n_lines: How many lines there were, once all are read.
+        n_lines: How many lines there were, once they are at an end.
     """
 
     tally: Tally
@@ -144,29 +144,31 @@ class Plain:
         decode = msgspec.json.Decoder(_Answer).decode
         looks, slots = self._looks, self._slots
         number = 0
-        for number, line in enumerate(lines, 1):
-            try:
-                answer = decode(line)
-            except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-                if not self._take_bare(line):
+        try:
+            for number, line in enumerate(lines, 1):
+                try:
+                    answer = decode(line)
+                except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+                    if not self._take_bare(line):
+                        yield number, line
+                    continue
+                candidates, usage = bytes(answer.candidates), answer.usageMetadata
+                at = answer.createTime
+                try:
+                    n_images = looks[candidates]
+                except KeyError:
+                    n_images = self._look(candidates)
+                kind = (n_images, answer.modelVersion, at[:10], usage.trafficType)
+                try:
+                    slot = slots[kind]
+                except KeyError:
+                    slot = slots[kind] = self._slot(kind)
+                if slot is None or at[-1:] != _UTC:
                     yield number, line
-                continue
-            candidates, usage = bytes(answer.candidates), answer.usageMetadata
-            at = answer.createTime
-            try:
-                n_images = looks[candidates]
-            except KeyError:
-                n_images = self._look(candidates)
-            kind = (n_images, answer.modelVersion, at[:10], usage.trafficType)
-            try:
-                slot = slots[kind]
-            except KeyError:
-                slot = slots[kind] = self._slot(kind)
-            if slot is None or at[-1:] != _UTC:
-                yield number, line
-            else:
-                _add(slot, usage)
-        self.n_lines = number
+                else:
+                    _add(slot, usage)
+        finally:
+            self.n_lines = number
 
     def end(self) -> None:
         """Hand everything over to the tally; afterwards nothing may be added."""

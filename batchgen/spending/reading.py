@@ -172,16 +172,26 @@ class _Log:
         """Read all lines; how many there are."""
         others = iter(partial(self._file.readline, MAX_LINE_BYTES), b"")
         lines = chain([first], others) if first else others
+        if _EVENT in first[:_HEAD_BYTES]:
+            number = 0
+            for number, line in enumerate(lines, 1):
+                self._read_line(n_before + number, line)
+            return number
+        return self._read_plain(lines, n_before)
+
+    def _read_plain(self, lines: Iterator[bytes], n_before: int) -> int:
+        """Read lines of which most are plain answers; how many there are."""
         plain = Plain(self._spending.tally, self._foreign)
-        is_ours = _EVENT in first[:_HEAD_BYTES]
-        n_odd = number = 0
-        for number, line in enumerate(lines, 1) if is_ours else plain.odd_lines(lines):
-            n_odd += 1
-            self._read_line(n_before + number, line)
-        plain.end()
-        self._spending.n_lines += plain.n_lines and plain.n_lines - n_odd
-        self._spending.counts.n_calls += plain.n_lines and plain.n_lines - n_odd
-        return max(plain.n_lines, number)
+        n_odd = 0
+        try:
+            for number, line in plain.odd_lines(lines):
+                n_odd += 1
+                self._read_line(n_before + number, line)
+        finally:  # what came before a file broke off counts
+            plain.end()
+            self._spending.n_lines += plain.n_lines - n_odd
+            self._spending.counts.n_calls += plain.n_lines - n_odd
+        return plain.n_lines
 
     def _read_line(self, number: int, line: bytes) -> None:
         if line.isspace():

@@ -36,7 +36,8 @@ NOW = datetime(2026, 11, 28, 12, tzinfo=UTC)
 USAGE = {"promptTokenCount": 20, "candidatesTokenCount": 1120, "totalTokenCount": 1140}
 DETAILS = {"candidatesTokensDetails": [{"modality": "IMAGE", "tokenCount": 1120}]}
 ALWAYS = Span()
-LINE: Json = {"usageMetadata": {**USAGE, **DETAILS}, "modelVersion": PRO}
+CANDIDATE = {"content": {"parts": [{"inlineData": {"mimeType": "image/png"}}]}}
+LINE: Json = {"candidates": [CANDIDATE], "usageMetadata": {**USAGE, **DETAILS}, "modelVersion": PRO}
 
 
 def line(**more: Any) -> bytes:
@@ -218,6 +219,26 @@ def test_a_span_has_the_calls_that_left_in_it_and_none_without_a_time(
     found = spent(tmp_path / "log.jsonl", span=Span(*bounds))
     tally = found.tally
     assert (tally.total().attempts, tally.n_untimed, tally.n_outside) == (n, 1, 4 - n)
+
+
+def test_a_span_within_a_day_has_what_is_in_it(tmp_path: Path) -> None:
+    hours = (0, 11, 12, 13, 23)
+    lines = [line(createTime=f"2026-11-21T{hour:02d}:30:00Z") for hour in hours]
+    (tmp_path / "log.jsonl").write_bytes(b"\n".join(lines))
+    noon, one = (datetime(2026, 11, 21, hour, tzinfo=UTC) for hour in (12, 13))
+    tally = spent(tmp_path / "log.jsonl", span=Span(noon, one)).tally
+    assert (tally.total().attempts, tally.n_outside) == (1, 4)
+
+
+def test_a_day_with_an_offset_is_told_in_utc(tmp_path: Path) -> None:
+    (tmp_path / "log.jsonl").write_bytes(b"\n".join(TIMED))
+    groups = spent(tmp_path / "log.jsonl", by="day").tally.groups
+    assert {key[0]: sums.attempts for key, sums in groups.items()} == {
+        "2026-11-20": 1,
+        "2026-11-21": 2,
+        "2026-11-22": 1,
+        None: 1,
+    }
 
 
 @pytest.mark.parametrize("text", ["soon", "2026-13-01", "7", "7 weeks", ""])
