@@ -67,11 +67,11 @@ def results_as_csv(root: Path) -> Iterator[bytes]:
     lineage = read_lineage(layout, history)
     with store_errors(root):
         tags = sorted({name for item in read_items(layout.items) for name in item.tags})
-        yield _BOM + _line([*COLUMNS, *(f"tags.{name}" for name in tags)])
+        yield _BOM + csv_line([*COLUMNS, *(f"tags.{name}" for name in tags)])
         for item in read_items(layout.items):
             resolved = lineage.resolved(item)
             result = result_of(resolved, history.standing(resolved))
-            yield _line([*_cells(result), *(result.tags.get(name) for name in tags)])
+            yield csv_line([*_cells(result), *(result.tags.get(name) for name in tags)])
 
 
 def _cells(result: Result) -> Iterator[Cell]:
@@ -85,7 +85,8 @@ def _cells(result: Result) -> Iterator[Cell]:
     yield from (result.run_id, result.finished_at)
 
 
-def _line(cells: list[Cell]) -> bytes:
+def csv_line(cells: list[Cell]) -> bytes:
+    """A line of a table, in which no text can be taken for a formula."""
     written = io.StringIO()
     writer = csv.writer(written, quoting=csv.QUOTE_NONNUMERIC, lineterminator="\r\n")
     writer.writerow([safe_cell(cell) if isinstance(cell, str) else cell for cell in cells])

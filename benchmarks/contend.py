@@ -7,11 +7,13 @@ the run; memory is the peak of the whole process.
 """
 
 import json
+import os
 import resource
 import sys
 import time
 from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 
 from benchmarks.work import loads
 
@@ -27,16 +29,28 @@ def peak_rss_bytes() -> int:
     return peak if sys.platform == "darwin" else peak * 1024
 
 
+def cpu_s() -> float:
+    """User and system time, of this process and of those that it started and that have ended."""
+    return sum(os.times()[:4])
+
+
+def _children_rss_bytes(contender: ModuleType) -> int:
+    """The peaks of the processes that a contender started, each counted as the largest."""
+    n_processes: int = getattr(contender, "N_PROCESSES", 0)
+    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+    return n_processes * (peak if sys.platform == "darwin" else peak * 1024)
+
+
 def main() -> None:
     """Run the contender that the command line names."""
     contender = import_module(f"benchmarks.contenders.{sys.argv[1]}")
     task = loads(sys.stdin.read())
-    began_s, cpu_began_s = time.perf_counter(), time.process_time()
+    began_s, cpu_began_s = time.perf_counter(), cpu_s()
     contender.run(task)
     figures = {
         "wall_s": time.perf_counter() - began_s,
-        "cpu_s": time.process_time() - cpu_began_s,
-        "peak_rss_bytes": peak_rss_bytes(),
+        "cpu_s": cpu_s() - cpu_began_s,
+        "peak_rss_bytes": peak_rss_bytes() + _children_rss_bytes(contender),
     }
     print(json.dumps(figures))
 

@@ -10,7 +10,7 @@ from typing import Final
 
 _PACKAGES: Final = (
     *("batchgen", "aiohttp", "google-genai", "msgspec", "orjson", "pybase64"),
-    *("pydantic", "httpx2"),
+    *("pydantic", "httpx2", "duckdb"),
 )
 _MEMORY_DISK: Final = Path("/dev/shm")
 _MARGIN_BYTES: Final = 256 << 20

@@ -18,6 +18,8 @@ _LABELS: Final = {
     "json_loads": "`json.loads` a line, ids into a set",
     "yaml_load": "`yaml.load(…, CSafeLoader)`",
     "csv_product": "`csv.DictReader`, `itertools.product`, `str.format`",
+    "cost": "batchgen cost",
+    "duckdb_cost": "duckdb, the same group-by in SQL, the columns told",
     "batchgen_told": "batchgen, the limit set in the job",
     "batchgen_auto": "batchgen, the limit found out (`concurrency: auto`)",
     "patient_script": "usual script, 64 at once, with the usual retries",
@@ -38,6 +40,11 @@ A job file is read by `batchgen validate`, its own imports included: every field
 checked, each reference opened and hashed once, defaults merged, content keys worked out, ids and
 keys compared with all others. The others check nothing and keep no places: they are the least that
 reading such a file in Python costs, not another way to do the same.
+
+A log is added up by `batchgen cost`, its own imports included, and by duckdb, whose import and
+whose query are not: both group a million answers by model and day into calls, tokens by kind and
+cost, rounded a call, with a tenth of the answers lacking details; what they come to is compared to
+the micro-dollar. batchgen reads a large log with a process a core: their peaks are added.
 
 A server with a limit takes 0.2 to 1 s for an answer, and refuses at once, with a 429, what is
 beyond its limit. "Used" is how much of the limit was taken up while the last 80 % of the requests
@@ -80,7 +87,7 @@ def scenario_text(table: Table) -> str:
     rows = [_row(name, medians, table) for name in table.runs]
     lines = [f"## {table.scenario.title} (`{table.scenario.name}`)", ""]
     lines += _aligned([_header(table.scenario), *rows])
-    on_disk = "Job file" if isinstance(table.scenario, Readings) else "Output"
+    on_disk = "The file" if isinstance(table.scenario, Readings) else "Output"
     lines += ["", f"{on_disk} on {table.place}. {_goal(table.scenario, medians)}"]
     lines += [f"{_LABELS[name]} failed: {why}" for name, why in table.failures.items()]
     lines += ["", f"*Measured {'; '.join(table.measured_with)}.*"]

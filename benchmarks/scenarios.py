@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, TypeAlias
 
-from benchmarks import jobs
+from benchmarks import jobs, logs
 from benchmarks.measure import Median
 
 MB: Final = 1_000_000
@@ -15,6 +15,7 @@ MAX_PEAK_RSS_BYTES: Final = 150 * MB
 MIN_LINES_PER_S: Final = 250_000
 MAX_LINES_RSS_BYTES: Final = 200 * MB
 MAX_YAML_S: Final = 4.0
+MAX_TIMES_DUCKDB: Final = 3.0
 SYNC_CONTENDERS: Final = ("batchgen", "sync_a_line", "no_syncs")
 TRAFFIC_CONTENDERS: Final = ("batchgen_told", "batchgen_auto", "patient_script")
 MIN_USED: Final = 0.9
@@ -74,12 +75,14 @@ class Calls:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Readings:
-    """One job file, read by the command and by the barest script for a file of its kind.
+    """One file, read by a command and by another way to do the same.
 
     Attributes:
         n: Items that the file stands for.
         write: Writes a file of so many items, and what it names, into a directory.
         script: The contender beside the command.
+        command: The contender that is the command.
+        bytes_each: The most that an item takes on disk.
     """
 
     name: str
@@ -87,17 +90,19 @@ class Readings:
     n: int
     write: Callable[[Path, int], Path]
     script: str
+    command: str = "validate"
+    bytes_each: int = 200
     goal: Goal | None = None
 
     @property
     def contenders(self) -> tuple[str, ...]:
         """The command and the script."""
-        return ("validate", self.script)
+        return (self.command, self.script)
 
     @property
     def disk_bytes(self) -> int:
         """What the file needs at most."""
-        return self.n * 200
+        return self.n * self.bytes_each
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -156,6 +161,13 @@ def _lines(medians: Mapping[str, Median]) -> tuple[str, bool]:
 def _yaml_s(medians: Mapping[str, Median]) -> tuple[str, bool]:
     wall_s = medians["validate"].wall_s
     return f"{wall_s:.2f} s", wall_s <= MAX_YAML_S
+
+
+def _times_duckdb(medians: Mapping[str, Median]) -> tuple[str, bool]:
+    ours, other = medians["cost"], medians["duckdb_cost"]
+    times = ours.wall_s / other.wall_s
+    is_met = times <= MAX_TIMES_DUCKDB and ours.peak_rss_bytes <= MAX_PEAK_RSS_BYTES
+    return f"{times:.2f} x, {ours.peak_rss_bytes / MB:.0f} MB", is_met
 
 
 def _traffic(medians: Mapping[str, Median]) -> tuple[str, bool]:
@@ -242,6 +254,16 @@ SCENARIOS: Final[tuple[Scenario, ...]] = (
         n=400_000,
         write=jobs.table,
         script="csv_product",
+    ),
+    Readings(
+        name="cost",
+        title="Adding up a log of 1,000,000 answers by model and day",
+        n=1_000_000,
+        write=logs.answers,
+        command="cost",
+        script="duckdb_cost",
+        bytes_each=600,
+        goal=Goal("at most 3 x the time of duckdb, and at most 150 MB of peak RSS", _times_duckdb),
     ),
     Limited(
         name="window",

@@ -8,6 +8,7 @@ from typing import Final
 import click
 
 from batchgen._version import __version__
+from batchgen.cli.cost import cost
 from batchgen.cli.emulate import emulate
 from batchgen.cli.export import export
 from batchgen.cli.init import init
@@ -36,7 +37,7 @@ def cli() -> None:
     """
 
 
-for command in (init, validate, plan, run, report, verify, export, emulate, schema):
+for command in (init, validate, plan, run, report, verify, cost, export, emulate, schema):
     cli.add_command(command)
 
 

@@ -41,6 +41,11 @@ class Layout:
         return self.root / "ledger"
 
     @property
+    def segments(self) -> list[Path]:
+        """The segments of the ledger, oldest run first."""
+        return sorted(self.ledger.glob("*.jsonl"))
+
+    @property
     def parts(self) -> Path:
         """Answers that are being received."""
         return self.root / ".parts"

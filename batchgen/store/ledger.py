@@ -296,8 +296,7 @@ def read_lines(path: Path, unreadable: list[str] | None = None) -> Iterator[tupl
         for number, text in enumerate(file, 1):
             if not text.endswith(b"\n"):
                 return
-            line, why = _read_line(text)
-            _refuse_newer(_version(text) if line is None else line.v, path, number)
+            line, why = read_line(text, path, number)
             if why is not None and unreadable is not None:
                 unreadable.append(f"{path.name}:{number}: {why}")
             if line is not None:
@@ -313,6 +312,22 @@ def decode_line(text: bytes) -> Line:
     """
     line: Line = _decoder.decode(text)
     return line
+
+
+def read_line(text: bytes, path: Path, number: int) -> tuple[Line | None, str | None]:
+    """Read one line, and say what is wrong with it; either may be None.
+
+    Args:
+        text: The line.
+        path: Where it stands, for the message.
+        number: The same.
+
+    Raises:
+        StoreError: It is of a newer version of batchgen.
+    """
+    line, why = _read_line(text)
+    _refuse_newer(_version(text) if line is None else line.v, path, number)
+    return line, why
 
 
 def _read_line(text: bytes) -> tuple[Line | None, str | None]:

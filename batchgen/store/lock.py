@@ -17,6 +17,24 @@ _N_LOOKS: Final = 10
 _BETWEEN_LOOKS_S: Final = 0.02
 
 
+def is_held(path: Path) -> bool:
+    """Whether a run holds a directory at this moment, by its lock file; nothing is waited for.
+
+    Where there is no such file, or it cannot be read, none is known to.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError as error:
+        return isinstance(error, BlockingIOError)
+    finally:
+        os.close(descriptor)
+    return False
+
+
 class OutputLock:
     """Hold a job's directory for as long as the process lives, at most.
 

@@ -111,14 +111,22 @@ def read_reply(skeleton: bytes | str, *, empty: Container[int] = ()) -> Reply:
         AttemptError: The 200 carries an `error` object; classified as its own code says.
     """
     text = skeleton if isinstance(skeleton, str) else skeleton.decode("utf-8", "replace")
-    document = _document(text)
+    return reply_in(_document(text), empty=empty)
+
+
+def reply_in(document: dict[str, Any], *, empty: Container[int] = ()) -> Reply:
+    """Read an answer that has been parsed; see `read_reply`.
+
+    Raises:
+        AttemptError: It carries an `error` object and no picture; classified as its own code says.
+    """
     candidates = several(document.get("candidates"))
     images_of = [list(_images(candidate, empty)) for candidate in candidates]
     with_picture = (n for n, images in enumerate(images_of) if _last_shown(images) is not None)
     readable = (n for n, candidate in enumerate(candidates) if isinstance(candidate, dict))
     chosen = next(chain(with_picture, readable), 0)
     images = tuple(_in_roles(images_of, chosen))
-    failure = read_fault(200, {}, text.encode()) if document.get("error") else None
+    failure = _failure(document) if document.get("error") else None
     if failure is not None and not any(image.role == "final" for image in images):
         raise failure
     candidate = candidates[chosen] if candidates else None
@@ -151,6 +159,10 @@ def read_reply(skeleton: bytes | str, *, empty: Container[int] = ()) -> Reply:
         grounding=grounding,
         note="; ".join(notes) or None,
     )
+
+
+def _failure(document: dict[str, Any]) -> AttemptError:
+    return read_fault(200, {}, json.dumps({"error": document["error"]}).encode())
 
 
 def _document(text: str) -> dict[str, Any]:
