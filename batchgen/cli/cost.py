@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from batchgen.cli.streams import print_bytes, print_text, say
+from batchgen.cli.streams import print_bytes, print_json, print_text, say
 from batchgen.sanitize import printable
 from batchgen.wording import counted
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from batchgen.cost import PriceBook
     from batchgen.spending import Spending
 
-_TIERS: Final = ("standard", "batch", "flex", "priority")
+_TIERS: Final = ("standard", "batch", "flex", "priority", "offpeak", "provisioned")
 
 
 @click.command()
@@ -55,9 +55,21 @@ _TIERS: Final = ("standard", "batch", "flex", "priority")
     allow_from_autoenv=False,
     help="How calls were served that do not say; lines of a batch: batch.",
 )
+@click.option(
+    "--reconcile",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Hold the ledgers against the usage log that a gateway exported.",
+)
 @click.option("--show-prices", is_flag=True, help="Print the prices of today; needs no PATH.")
 def cost(
-    paths: tuple[str, ...], *, _format: str, prices: Path | None, show_prices: bool, **flags: Any
+    paths: tuple[str, ...],
+    *,
+    _format: str,
+    prices: Path | None,
+    reconcile: Path | None,
+    show_prices: bool,
+    **flags: Any,
 ) -> None:
     """Add up tokens and cost of our ledgers, and of token logs from elsewhere.
 
@@ -75,29 +87,39 @@ def cost(
     anything could be read, else 2; 12 if the disk failed.
     """
     now = datetime.now(UTC)
-    book = price_book(prices)
+    book = _price_book(prices)
     if show_prices:
         _show_prices(book, now.date().isoformat(), _format)
     elif not paths:
         raise click.UsageError("Missing argument 'PATH…': a job's directory, a log, or -")
+    elif reconcile is not None:
+        _hold_against(reconcile, paths, book, _format)
     else:
         spending = _read(paths, book, now, reprice=prices is not None, **flags)
         _tell(spending)
         _print(spending, _format)
 
 
-def price_book(prices: Path | None) -> "PriceBook":
-    """The prices by which calls are priced.
+def _price_book(prices: Path | None) -> "PriceBook":
+    """The prices by which calls are priced."""
+    from batchgen.pricing import choose_book
 
-    Raises:
-        UsageError: A list of one's own is asked for, which cannot be read yet.
-    """
-    from batchgen.cost import PriceBook
-    from batchgen.errors import UsageError
+    return choose_book(prices, None, _warn)
 
-    if prices is not None:
-        raise UsageError(f"--prices {prices}: not yet")
-    return PriceBook.shipped()
+
+def _hold_against(log: Path, paths: tuple[str, ...], book: "PriceBook", _format: str) -> None:
+    """Print how ledgers and the log of a gateway agree."""
+    from batchgen.cli.reconciled import reconciled
+    from batchgen.reconcile import reconcile
+    from batchgen.spending.sources import find_ledgers
+
+    if _format == "csv":
+        raise click.UsageError("--reconcile goes with --format table or json")
+    found = reconcile(find_ledgers(paths, _warn), log, book)
+    if _format == "json":
+        print_json(found)
+    else:
+        print_text("".join(f"{line}\n" for line in reconciled(found)))
 
 
 def _read(

@@ -29,6 +29,7 @@ SEARCHES: Final = ("search_1k_queries", "search_1k_prompts")
 # `gemini-3-pro-image-preview-11-2025`, `…-05-20`, `…-001`, `…@default`: an edition of a model.
 _EDITION: Final = re.compile(r"(-\d{2}-\d{4}|-\d{2}-\d{2}|-\d{3}|-\d{8}|@[\w.-]+)\Z")
 _PER_1K: Final = Decimal(1000)
+_CHEAPER: Final = frozenset({"batch", "flex", "offpeak"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +70,10 @@ class Price:
     def standard(self) -> Rates:
         """The rates of a call that asked for nothing else."""
         return self.tiers["standard"]
+
+    def rates(self, tier: Tier) -> Rates | None:
+        """What is asked for a tier; where nobody knows that of a cheaper one, the usual."""
+        return self.tiers.get(tier, self.standard if tier in _CHEAPER else None)
 
     def tokens_an_image(self, size: str | None) -> int:
         """Output tokens of one image of this size; the dearest where the size is unknown."""
@@ -214,9 +219,15 @@ class PriceBook:
             self._found[asked] = self._find(models, at)
         return self._found[asked]
 
-    def origin(self, model: str, at: str) -> PriceList | None:
-        """The list that a model's price is from."""
-        return next((one for one in self.lists if one.find(model, at) is not None), None)
+    def origin(self, *models: str | None, at: str) -> PriceList | None:
+        """The list that the price of a call is from, see `find`."""
+        named = [model for model in models if model]
+        lists = (one for one in self.lists for model in named if one.find(model, at) is not None)
+        return next(lists, None)
+
+    def with_job(self, job: PriceList) -> "PriceBook":
+        """The same book with a job's prices below those of a file, which come first."""
+        return PriceBook((*self.lists[:1], job, *self.lists[1:]))
 
     def _find(self, models: Sequence[str | None], at: str) -> Price | None:
         found = list(self._finds(models, at))

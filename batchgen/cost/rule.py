@@ -19,7 +19,6 @@ _MICRO: Final = Decimal("0.000001")
 _PER: Final = Decimal(1_000_000)
 # The words beside an image add about a tenth of its tokens, by which images are told from a count.
 _WITH_WORDS: Final = 1.1
-_CHEAPER: Final = frozenset({"batch", "flex", "offpeak"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,9 +169,9 @@ def price_tokens(
     """
     if tokens is None or price is None:
         return UNKNOWN
-    rates, search_usd = price.tiers.get(tier), price.search_usd(n_queries)
-    if rates is None and tier in _CHEAPER:
-        rates, basis = price.standard, "inferred"
+    rates, search_usd = price.rates(tier), price.search_usd(n_queries)
+    if tier not in price.tiers:
+        basis = "inferred"
     if rates is None or search_usd is None:
         return UNKNOWN
     usd = (

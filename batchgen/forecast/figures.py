@@ -293,15 +293,13 @@ def _share(turns: Turns, basis: BasisName, found: Found | None, grounds: Grounds
     price = grounds.book.find(version, turns.model, at=grounds.at)
     may_search = any(sample.n_queries for sample in took)
     rates = None if price is None else _rates(price, tier, may_search=may_search)
-    names = (name for name in (version, turns.model) if name is not None)
-    origins = (grounds.book.origin(name, grounds.at) for name in names)
-    prices = next((one.origin for one in origins if one is not None), None)
-    return _Share(turns, basis, took, rates, prices)
+    origin = grounds.book.origin(version, turns.model, at=grounds.at)
+    return _Share(turns, basis, took, rates, None if origin is None else origin.origin)
 
 
 def _rates(price: Price, tier: Tier, *, may_search: bool) -> _Rates | None:
     """What is asked for tokens and searches; None if nobody knows."""
-    rates = price.tiers.get(tier)
+    rates = price.rates(tier)
     if rates is None or (may_search and not price.knows_searches):
         return None
     return _Rates(

@@ -156,6 +156,11 @@ def _compared(model: str, written: Mapping[str, Any]) -> Iterator[tuple[Steps, A
             yield steps, as_usd(rates[name]), getattr(listed, name)
 
 
+def prices_of_job(head: Mapping[str, Any]) -> PriceList | None:
+    """The prices of a job that was run, from its head as a ledger keeps it."""
+    return read_prices(Checker(), head.get("prices"), (), OF_THE_JOB)
+
+
 def read_price_file(path: Path) -> tuple[PriceList, tuple[str, ...]]:
     """Read a price file: `multiplier` and `models`, as under `prices` of a job.
 

@@ -15,6 +15,7 @@ import msgspec
 
 from batchgen.cost import Cost, count_tokens, price_tokens
 from batchgen.errors import UsageError
+from batchgen.manifest.prices import prices_of_job
 from batchgen.model import Attempt, ImageFile, Outcome
 from batchgen.review import read_redo
 from batchgen.spending.pricing import Pricer
@@ -22,7 +23,7 @@ from batchgen.spending.span import read_moment
 from batchgen.spending.tally import Call, Sums, Tally
 from batchgen.store.history import final_image
 from batchgen.store.layout import Layout
-from batchgen.store.ledger import Line, Sent, read_line
+from batchgen.store.ledger import Line, Run, Sent, read_line
 from batchgen.store.lock import is_held
 from batchgen.wire.grounding import count_queries
 from batchgen.wire.usage import read_usage
@@ -68,7 +69,8 @@ class Ledger:
     Attributes:
         directory: Where the segments lie.
         known: The calls that were counted, of whatever ledger: one may have been copied.
-        pricer: None takes the recorded costs; else every call is priced anew by it.
+        pricer: None takes the recorded costs; else every call is priced anew by it, and by what
+            its job said of prices.
         n_double: Lines that tell of a call once more.
         n_under_way: Requests without an outcome, of a run that goes on.
     """
@@ -85,9 +87,13 @@ class Ledger:
     _groups: list[Sums] = field(default_factory=list)
     _numbers: dict[int, int] = field(default_factory=dict)
     _redo: dict[str, str] | None = None
+    _of_run: Pricer | None = None
 
     def take(self, line: Line) -> None:
         """Count one line."""
+        if isinstance(line, Run) and self.pricer is not None:
+            job = prices_of_job(line.head)
+            self._of_run = self.pricer if job is None else self.pricer.of_job(job)
         if not isinstance(line, Sent | Attempt) or not line.attempt:
             return
         call = hash((line.run_id, line.item, line.turn, line.attempt))
@@ -146,7 +152,7 @@ class Ledger:
     def _call(self, line: Attempt, picture: ImageFile | None) -> Call:
         cost = Cost(line.cost_usd, line.cost_basis)
         if self.pricer is not None:
-            cost = repriced(line, self.pricer)
+            cost = repriced(line, self._of_run or self.pricer)
         return Call(
             model=line.model,
             at=read_moment(line.at),

@@ -37,8 +37,8 @@ class _Detail(msgspec.Struct, gc=False):
 
 class _Usage(msgspec.Struct, gc=False, kw_only=True, forbid_unknown_fields=True):
     promptTokenCount: _Count  # noqa: N815
-    candidatesTokenCount: _Count  # noqa: N815
-    thoughtsTokenCount: _Count = 0  # noqa: N815
+    candidatesTokenCount: Annotated[int, msgspec.Meta(ge=1, le=10**12)]  # noqa: N815
+    thoughtsTokenCount: _Count | None = None  # noqa: N815
     totalTokenCount: _Count  # noqa: N815
     promptTokensDetails: list[_Detail] = []  # noqa: N815
     candidatesTokensDetails: list[_Detail] = []  # noqa: N815
@@ -163,7 +163,7 @@ class Plain:
                     slot = slots[kind]
                 except KeyError:
                     slot = slots[kind] = self._slot(kind)
-                if slot is None or at[-1:] != _UTC:
+                if slot is None or at[-1:] != _UTC or _has_more(usage):
                     yield number, line
                 else:
                     _add(slot, usage)
@@ -185,7 +185,8 @@ class Plain:
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             return False
         details = usage.candidatesTokensDetails
-        if not any(one.modality == "IMAGE" and one.tokenCount for one in details):
+        is_picture = any(one.modality == "IMAGE" and one.tokenCount for one in details)
+        if not is_picture or _has_more(usage):
             return False
         kind = (1, "", _UTC, usage.trafficType)
         if kind not in self._slots:
@@ -256,6 +257,14 @@ def _n_images(candidates: bytes) -> int:
     return len(images) if has_picture else 0
 
 
+def _has_more(usage: _Usage) -> bool:
+    """Whether the total tells of thoughts that nothing else does."""
+    if usage.thoughtsTokenCount is not None:
+        return False
+    known = usage.promptTokenCount + usage.candidatesTokenCount + usage.toolUsePromptTokenCount
+    return usage.totalTokenCount > known
+
+
 def _add(slot: _Slot, usage: _Usage) -> None:
     """Count a call with a picture, as `count_tokens` and `price_tokens` do."""
     input_rate, text_rate, image_rate, scale, half = slot.rates
@@ -275,7 +284,7 @@ def _add(slot: _Slot, usage: _Usage) -> None:
     if shown > prompt:  # noqa: PLR1730 - a third of the time of min()
         shown = prompt
     sent = prompt + usage.toolUsePromptTokenCount
-    thoughts = usage.thoughtsTokenCount
+    thoughts = usage.thoughtsTokenCount or 0
     fractions = sent * input_rate + (words + thoughts) * text_rate + drawn * image_rate
     micro_usd, rest = divmod(fractions, scale)
     if rest > half or (rest == half and micro_usd & 1):  # a half goes to the even one

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Final
 
-from batchgen.cost import Price, PriceBook, Rates
+from batchgen.cost import Price, PriceBook, PriceList, Rates
 
 MICRO: Final = 1_000_000
 
@@ -24,6 +24,10 @@ class Pricer:
     used: set[tuple[str, str | None]] = field(default_factory=set)
     _found: dict[tuple[str | None, ...], Price | None] = field(default_factory=dict)
 
+    def of_job(self, job: PriceList) -> "Pricer":
+        """The same, for calls of a job with prices of its own."""
+        return Pricer(self.book.with_job(job), self.today, self.used)
+
     def find(self, answered: str | None, asked: str | None, day: str | None) -> Price | None:
         """The price of a call, by the model that answered, else by the one that was asked."""
         key = (answered, asked, day)
@@ -34,8 +38,7 @@ class Pricer:
     def _find(self, answered: str | None, asked: str | None, at: str) -> Price | None:
         price = self.book.find(answered, asked, at=at)
         if price is not None:
-            origins = (self.book.origin(name, at) for name in (answered, asked) if name)
-            origin = next(filter(None, origins), None)
+            origin = self.book.origin(answered, asked, at=at)
             self.used.add((origin.origin if origin else "", price.checked))
         return price
 

@@ -45,6 +45,19 @@ def find_sources(paths: Iterable[str], warn: Callable[[str], None]) -> list[Path
     return list(found.values())
 
 
+def find_ledgers(paths: Iterable[str], warn: Callable[[str], None]) -> list[Path]:
+    """The segments of the ledgers among the files that paths mean, see `find_sources`.
+
+    Raises:
+        UsageError: One of them is no ledger.
+    """
+    found = find_sources(paths, warn)
+    for one in found:
+        if one == STDIN or one.parent.name != _LEDGER:
+            raise UsageError(f"{one} is no ledger: expected the directory of a job, or one above")
+    return found
+
+
 def _meant(written: str, warn: Callable[[str], None]) -> Iterator[Path]:
     if written == "-":
         yield STDIN

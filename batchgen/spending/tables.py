@@ -112,7 +112,7 @@ def price_rows(book: PriceBook, day: str) -> list[dict[str, Cell]]:
     """The prices that apply on a day, the multiplier included: a row for each model and tier."""
     rows: list[dict[str, Cell]] = []
     for model in book.models:
-        price, origin = book.find(model, at=day), book.origin(model, day)
+        price, origin = book.find(model, at=day), book.origin(model, at=day)
         if price is None or origin is None:
             continue
         for tier, rates in price.tiers.items():

@@ -176,3 +176,80 @@ def test_words_of_a_log_do_not_steer_the_terminal(tmp_path: Path) -> None:
     done = batchgen("cost", tmp_path / "log.jsonl")
     assert "\x1b" not in done.out + done.err
     assert "\u202e" not in done.out
+
+
+def write_prices(directory: Path, text: str) -> Path:
+    path = directory / "prices.yaml"
+    path.write_text(text, "utf-8")
+    return path
+
+
+def test_a_price_file_prices_a_ledger_anew_below_it_what_the_job_says(tmp_path: Path) -> None:
+    job = write_job(
+        tmp_path / "job.jsonl",
+        ["a bottle", {"id": "flash", "prompt": "a bottle", "model": FLASH}],
+        prices={"multiplier": "0.5", "models": {FLASH: {"image_output": 30}}},
+    )
+    with commands.emulator("--latency", "0") as server:
+        where = ("--base-url", server.url, "--provider", "emulator", "-o", tmp_path / "output")
+        assert batchgen("run", job, *where).code == 0
+    directory = tmp_path / "output" / "job"
+    recorded = by(cost(directory), "model")
+    twice = write_prices(tmp_path, "multiplier: 2\n")
+    # a multiplier of 2 in the place of 0.5, and of Flash still what the job says
+    anew = by(cost(directory, "--prices", twice), "model")
+    for model in (PRO, FLASH):
+        was, now = (Decimal(one[model]["cost_usd"]) for one in (recorded, anew))
+        assert abs(now - 4 * was) <= Decimal("0.000002")
+    dear = write_prices(tmp_path, f"models: {{{FLASH}: {{image_output: 60}}}}\n")
+    told = by(cost(directory, BATCHGEN_PRICES=str(dear)), "model")
+    image_usd = Decimal(1120 * 30) / 1_000_000 / 2
+    assert Decimal(told[FLASH]["cost_usd"]) - Decimal(recorded[FLASH]["cost_usd"]) == image_usd
+    assert told[PRO]["cost_usd"] == recorded[PRO]["cost_usd"]
+
+
+def test_a_price_file_with_a_mistake_is_told_with_its_place(
+    directory: Path, tmp_path: Path
+) -> None:
+    path = write_prices(tmp_path, "multiplier: cheap\n")
+    done = batchgen("cost", directory, "--prices", path)
+    assert (done.code, done.out) == (2, "")
+    assert f"{path}:1:13: multiplier: expected a number, found 'cheap'" in done.err
+    slip = write_prices(tmp_path, f"models: {{{PRO}: {{image_output: 0.12}}}}\n")
+    done = batchgen("cost", directory, "--prices", slip)
+    assert done.code == 0
+    assert f"warning: models.{PRO}.image_output: $0.12 is more than 5 times off" in done.err
+
+
+def test_a_ledger_is_held_against_the_bill_of_a_gateway(directory: Path, tmp_path: Path) -> None:
+    calls = [line for line in ledgers.attempts(directory) if line["billed"] == "yes"]
+    rows = [
+        {
+            "type": 2,
+            "request_id": line["request_id"],
+            "model_name": line["model"],
+            "quota": round(Decimal(line["cost_usd"]) * Decimal("0.8") * 500_000),
+            "created_at": 1_795_000_000,
+        }
+        for line in calls
+    ]
+    log = tmp_path / "log.json"
+    log.write_text(json.dumps({"success": True, "data": {"items": rows}}), "utf-8")
+    done = batchgen("cost", directory, "--reconcile", log)
+    assert done.code == 0, done.err
+    n_pictures = sum(line["outcome"] == "image" for line in calls)
+    assert f"billed, with a picture    {n_pictures}, " in done.out
+    assert f"joined by request id      {len(calls)}, " in done.out
+    assert "× 0.800" in done.out
+    told = batchgen("cost", directory, "--reconcile", log, "--format", "json").json
+    assert told["rows"]["by_id"]["n"] == len(calls)
+
+
+def test_only_a_ledger_can_be_held_against_a_bill(directory: Path, tmp_path: Path) -> None:
+    log = tmp_path / "log.jsonl"
+    log.write_text('{"request_id": "a", "quota": 5, "type": 2}\n', "utf-8")
+    done = batchgen("cost", log, "--reconcile", log)
+    assert done.code == 2
+    assert f"{log} is no ledger: expected the directory of a job, or one above" in done.err
+    done = batchgen("cost", directory, "--reconcile", log, "--format", "csv")
+    assert (done.code, "--format table or json" in done.err) == (2, True)

@@ -222,7 +222,9 @@ def test_who_answers_and_how_it_is_served_is_what_prices() -> None:
     assert 2 * Decimal(cost(flex)[1]) == Decimal(cost(figures(items(10), usual))[1])
     odd, unlisted = {"serviceTier": "odd"}, {"serviceTier": "SERVICE_TIER_FLEX"}
     assert cost(figures(items(1, extra=odd))) == cost(figures(items(1)))
-    assert figures(items(1, model=NEW, extra=unlisted)).cost_usd is None
+    assert cost(figures(items(1, model=NEW, extra=unlisted))) == cost(figures(items(1, model=NEW)))
+    lite, dearer = "gemini-3.1-flash-lite-image", {"serviceTier": "priority"}
+    assert figures(items(1, model=lite, extra=dearer)).cost_usd is None
     successor = figures(items(10), after(20, model_version=FLASH))
     assert successor.cost_usd is not None
     assert Decimal(cost(successor)[1]) < Decimal(cost(figures(items(10), usual))[1]) / Decimal(

@@ -54,7 +54,7 @@ def test_the_first_list_that_has_a_price_wins_and_the_rest_stays() -> None:
     assert image_usd(laid, "mine") == "100"
     assert image_usd(laid, "gemini-2.5-flash-image") == "30"
     assert image_usd(laid, "unheard-of") is None
-    origins = [laid.origin(model, TODAY) for model in (PRO, "mine", "gemini-2.5-flash-image")]
+    origins = [laid.origin(model, at=TODAY) for model in (PRO, "mine", "gemini-2.5-flash-image")]
     assert [one.origin for one in origins if one] == ["above", "below", "batchgen/prices.yaml"]
 
 
