@@ -194,11 +194,11 @@ def _basis(spending: "Spending") -> Iterator[str]:
 
 
 def _show_prices(book: "PriceBook", day: str, _format: str) -> None:
-    from batchgen.spending import tables
+    from batchgen.spending import price_tables
 
     if _format == "json":
-        print_bytes(tables.prices_as_json(book, day))
+        print_bytes(price_tables.prices_as_json(book, day))
     elif _format == "csv":
-        print_bytes(tables.prices_as_csv(book, day))
+        print_bytes(price_tables.prices_as_csv(book, day))
     else:
-        print_text("".join(f"{line}\n" for line in tables.prices_as_table(book, day)))
+        print_text("".join(f"{line}\n" for line in price_tables.prices_as_table(book, day)))

@@ -34,15 +34,25 @@ _CHEAPER: Final = frozenset({"batch", "flex", "offpeak"})
 
 @dataclass(frozen=True, slots=True)
 class Rates:
-    """USD per million tokens: of what is sent, of words and thoughts, and of pictures."""
+    """USD per million tokens: of what is sent, of words and thoughts, and of pictures.
+
+    Attributes:
+        source: Where they were read, if not where the others of their model were.
+    """
 
     input: Decimal
     text_output: Decimal
     image_output: Decimal
+    source: str | None = None
 
     def __mul__(self, factor: Decimal) -> "Rates":
         """The same, so many times as dear."""
-        return Rates(self.input * factor, self.text_output * factor, self.image_output * factor)
+        return replace(
+            self,
+            input=self.input * factor,
+            text_output=self.text_output * factor,
+            image_output=self.image_output * factor,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -269,7 +279,7 @@ def read_price(model: str, written: Mapping[str, Any]) -> Price:
     tiers: dict[Tier, Rates] = {"standard": _rates(written)}
     for tier in TIERS[1:]:
         if (one := written.get(tier)) is not None:
-            tiers[tier] = _rates(one)
+            tiers[tier] = replace(_rates(one), source=one.get("source"))
     searches = {name: as_usd(usd) for name in SEARCHES if (usd := written.get(name)) is not None}
     return Price(
         tiers=tiers,
@@ -289,7 +299,8 @@ def _known_counts(*models: str | None) -> TokenCounts | None:
 
 
 def _rates(written: Mapping[str, Any]) -> Rates:
-    return Rates(*(as_usd(written[name]) for name in RATES))
+    input_, text_output, image_output = (as_usd(written[name]) for name in RATES)
+    return Rates(input_, text_output, image_output)
 
 
 def as_usd(written: Any) -> Decimal:

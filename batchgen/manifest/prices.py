@@ -83,7 +83,7 @@ def _rates(check: Checker, model: str, value: Any, steps: Steps) -> dict[str, An
         if tier in given:
             below = (*steps, tier)
             rates = check.mapping(given[tier], below, (*RATES, "source"))
-            whole[tier] = _filled(check, rates, known, tier, below)
+            whole[tier] = {**rates, **_filled(check, rates, known, tier, below)}
     return whole
 
 

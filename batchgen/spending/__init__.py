@@ -11,7 +11,7 @@
 - `ledgers`: lines of our own, each call once;
 - `tally`: calls become sums by group; `span` is the time that they must fall into;
 - `pricing`: what a call cost, by the price book;
-- `tables`: the sums as a table, JSON or CSV.
+- `tables`: the sums as a table, JSON or CSV; `price_tables`: the price book likewise.
 
 Cost: memory grows with the number of groups, and by about 16 bytes for each call and item of a
 ledger; never with the number of lines. `--by item` of a million items is a million groups.

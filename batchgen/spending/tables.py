@@ -1,4 +1,4 @@
-"""The sums as a table for people, and as JSON and CSV for programs; and the price book likewise."""
+"""The sums as a table for people, and as JSON and CSV for programs."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from decimal import Decimal
@@ -6,7 +6,6 @@ from typing import Any, Final, TypeAlias
 
 import msgspec
 
-from batchgen.cost import PriceBook
 from batchgen.sanitize import printable
 from batchgen.spending.tally import TOKENS, Sums, Tally
 from batchgen.spreadsheet import Cell, csv_line
@@ -15,16 +14,12 @@ from batchgen.wording import usd
 Money: TypeAlias = Callable[[Decimal], str]
 
 _MAX_NAME_CHARS: Final = 60
-_MISSING: Final = "–"
+MISSING: Final = "–"
 # Below it, a hundredth of a cent counts.
 _LARGE_USD: Final = 100
 _FIGURES: Final = (
     *("attempts", "images", "text in", "image in", "text out", "image out", "thoughts"),
-    *("cost", "an image", "waste", "maybe"),
-)
-_PRICE_COLUMNS: Final = (
-    *("model", "tier", "input", "text_output", "image_output", "search_1k_queries"),
-    *("search_1k_prompts", "valid_from", "checked", "source", "origin", "multiplier"),
+    *("cost", "per image", "waste", "maybe"),
 )
 
 
@@ -70,7 +65,7 @@ def as_table(tally: Tally) -> Iterator[str]:
 
 
 def _name(value: str | None) -> str:
-    return _MISSING if value is None else printable(value, _MAX_NAME_CHARS)
+    return MISSING if value is None else printable(value, _MAX_NAME_CHARS)
 
 
 def _cells(sums: Sums, money: Money) -> tuple[str, ...]:
@@ -79,8 +74,8 @@ def _cells(sums: Sums, money: Money) -> tuple[str, ...]:
     return (
         *(f"{count:,}" for count in counts),
         _bill(sums, money),
-        _MISSING if an_image is None else f"${an_image:,.4f}",
-        *(money(one) if one else _MISSING for one in (sums.waste_usd, sums.maybe_usd)),
+        MISSING if an_image is None else f"${an_image:,.4f}",
+        *(money(one) if one else MISSING for one in (sums.waste_usd, sums.maybe_usd)),
     )
 
 
@@ -103,49 +98,3 @@ def aligned(rows: Sequence[Sequence[str]], n_left: int) -> Iterator[str]:
             for at, (cell, width) in enumerate(zip(row, widths, strict=True))
         ]
         yield "  ".join(cells).rstrip()
-
-
-# --- the price book -----------------------------------------------------------------------------
-
-
-def price_rows(book: PriceBook, day: str) -> list[dict[str, Cell]]:
-    """The prices that apply on a day, the multiplier included: a row for each model and tier."""
-    rows: list[dict[str, Cell]] = []
-    for model in book.models:
-        price, origin = book.find(model, at=day), book.origin(model, at=day)
-        if price is None or origin is None:
-            continue
-        for tier, rates in price.tiers.items():
-            rates_of = (rates.input, rates.text_output, rates.image_output)
-            searches = (price.search_1k_queries, price.search_1k_prompts)
-            where = (price.valid_from or None, price.checked, price.source, origin.origin)
-            cells = (model, tier, *rates_of, *searches, *where, book.multiplier)
-            rows.append(dict(zip(_PRICE_COLUMNS, cells, strict=True)))
-    return rows
-
-
-def prices_as_json(book: PriceBook, day: str) -> Iterator[bytes]:
-    """`{"prices": [{"model", "tier", "input", …}]}`; money is text, USD per million tokens."""
-    yield msgspec.json.encode({"day": day, "prices": price_rows(book, day)}) + b"\n"
-
-
-def prices_as_csv(book: PriceBook, day: str) -> Iterator[bytes]:
-    """A header, and a line for each model and tier."""
-    yield csv_line([*_PRICE_COLUMNS])
-    for row in price_rows(book, day):
-        yield csv_line([*row.values()])
-
-
-def prices_as_table(book: PriceBook, day: str) -> Iterator[str]:
-    """Aligned columns."""
-    rows = price_rows(book, day)
-    shown = [tuple(_price_cell(row[name]) for name in _PRICE_COLUMNS) for row in rows]
-    head = tuple(name.replace("_", " ") for name in _PRICE_COLUMNS)
-    yield f"USD per million tokens (searches: per thousand) on {day}"
-    yield from aligned([head, *shown], len(_PRICE_COLUMNS))
-
-
-def _price_cell(value: Cell) -> str:
-    if isinstance(value, Decimal):
-        return f"{value.normalize():f}"
-    return _MISSING if value is None else printable(str(value), _MAX_NAME_CHARS)

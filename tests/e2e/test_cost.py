@@ -167,7 +167,10 @@ def test_the_price_book_is_shown_as_it_applies_today() -> None:
     rows = list(
         csv.DictReader(io.StringIO(batchgen("cost", "--show-prices", "--format", "csv").out))
     )
-    assert len(rows) == len(done.json["prices"]) == len(table) - 2
+    assert len(rows) == len(done.json["prices"])
+    assert sum(line.startswith(f"{PRO} ") for line in table) == 4
+    assert f"{PRO}-preview: as {PRO}" in table
+    assert "litellm 1.109.1 (Vertex)" in [line for line in table if line.startswith(FLASH)][3]
 
 
 def test_words_of_a_log_do_not_steer_the_terminal(tmp_path: Path) -> None:
