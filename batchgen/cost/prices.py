@@ -43,7 +43,7 @@ class Rates:
     input: Decimal
     text_output: Decimal
     image_output: Decimal
-    source: str | None = None
+    source: str | None = field(default=None, compare=False)
 
     def __mul__(self, factor: Decimal) -> "Rates":
         """The same, so many times as dear."""
