@@ -162,7 +162,7 @@ def prices_of_job(head: Mapping[str, Any]) -> PriceList | None:
 
 
 def read_price_file(path: Path) -> tuple[PriceList, tuple[str, ...]]:
-    """Read a price file: `multiplier` and `models`, as under `prices` of a job.
+    """Read a price file: `multiplier` and `models`, as under `prices` of a job, or with `prices:`.
 
     The book that comes with batchgen has this form too, so a copy of it is a good beginning.
 
@@ -178,9 +178,12 @@ def read_price_file(path: Path) -> tuple[PriceList, tuple[str, ...]]:
         value = document.value()
     except YamlError as error:
         raise UsageError(_placed(path, error)) from error
+    steps: Steps = ()
     if isinstance(value, dict):
         value = {name: one for name, one in value.items() if name not in {"v", "currency"}}
-    found = read_prices(check, value, (), str(path))
+        if [*value] == ["prices"]:  # as it stands in a job
+            value, steps = value["prices"], ("prices",)
+    found = read_prices(check, value, steps, str(path))
     if check.mistakes:
         told = "\n".join(_told(path, document, one) for one in check.mistakes)
         raise UsageError(f"{told}\nno price was taken from {path}")

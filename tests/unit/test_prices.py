@@ -158,6 +158,14 @@ def test_a_copy_of_the_book_is_a_price_file(tmp_path: Path) -> None:
     assert found.prices == PriceList.shipped().prices
 
 
+def test_a_price_file_may_be_a_piece_of_a_job(tmp_path: Path) -> None:
+    path = write(tmp_path / "prices.yaml", "prices: {multiplier: 0.8}\n")
+    assert read_price_file(path)[0].multiplier == Decimal("0.8")
+    write(path, "prices: {multiplier: x}\n")
+    with pytest.raises(UsageError, match=r"prices\.yaml:1:22: prices\.multiplier: expected a num"):
+        read_price_file(path)
+
+
 def test_dated_rates_of_a_file_count_from_their_day(tmp_path: Path) -> None:
     path = write(
         tmp_path / "prices.yaml",
