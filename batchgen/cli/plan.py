@@ -51,6 +51,7 @@ _BASES: Final = {
 }
 _WIDTH: Final = max(map(len, _WORDS.values()))
 _MAX_CHARS: Final = 2000
+_MANY: Final = 10
 
 
 @click.command()
@@ -134,7 +135,9 @@ def _figures(told: "Figures") -> Iterator[str]:
     else:
         yield f"cost      {usd(cost.expected)} ({usd(cost.low)}–{usd(cost.high)}), {by}"
     span = f"{duration(time.low)}–{duration(time.high)}"
-    at_once = f"about {time.concurrency.expected:.3g} at once"
+    n_at_once = time.concurrency.expected
+    digits = 0 if n_at_once >= _MANY or n_at_once == int(n_at_once) else 1
+    at_once = f"about {n_at_once:,.{digits}f} at once"
     if time.concurrency_basis == "history":
         at_once += " as in earlier runs"
     yield f"duration  {duration(time.expected)} ({span}), {at_once}, {by}"
