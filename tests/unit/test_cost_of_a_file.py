@@ -320,6 +320,23 @@ def test_a_large_log_comes_to_the_same_when_it_is_shared(
     assert shared.pricer.used == alone.pricer.used != set()
 
 
+def test_what_was_read_before_a_shared_log_is_told_once(
+    tmp_path: Path, quickly_shared: list[bool]
+) -> None:
+    unnamed = json.dumps({name: one for name, one in LINE.items() if name != "modelVersion"})
+    (tmp_path / "a.json").write_bytes(json.dumps([LINE] * 3, indent=1).encode())
+    (tmp_path / "b.jsonl").write_bytes(b"\n".join([b"oops", line(), unnamed.encode()]))
+    (tmp_path / "c.jsonl").write_bytes(b"\n".join([line()] * 50))
+    (tmp_path / "d.jsonl").write_bytes(b"\n".join([line()] * 50))
+    ours = b'{"v":1,"event":"run","run_id":"r","at":"","job":"j","job_sha256":"","provider":"p",'
+    (tmp_path / "a0.jsonl").write_bytes(ours + b'"version":"1"}\n')
+    found = spent(tmp_path)
+    assert quickly_shared == [False, False, False, True, True]
+    assert found.tally.total().attempts == found.counts.n_calls == 105
+    assert (found.counts.n_without_model, found.n_lines) == (1, 104)
+    assert (found.n_unreadable, len(found.unreadable)) == (1, 1)
+
+
 def test_a_log_with_a_line_of_our_own_is_not_shared(
     tmp_path: Path, quickly_shared: list[bool]
 ) -> None:
