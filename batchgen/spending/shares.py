@@ -107,7 +107,8 @@ def _bounds(file: BinaryIO, size_bytes: int, n: int) -> Iterator[tuple[int, int]
     begins = 0
     for number in range(1, n + 1):
         file.seek(max(begins, size_bytes * number // n))
-        file.readline()
+        while (piece := file.readline(READ_BYTES)) and not piece.endswith(b"\n"):
+            pass
         ends = file.tell()
         if ends > begins:
             yield begins, ends

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import os
+import tracemalloc
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -335,6 +336,22 @@ def test_what_was_read_before_a_shared_log_is_told_once(
     assert found.tally.total().attempts == found.counts.n_calls == 105
     assert (found.counts.n_without_model, found.n_lines) == (1, 104)
     assert (found.n_unreadable, len(found.unreadable)) == (1, 1)
+
+
+def test_where_a_log_is_cut_no_line_is_held_whole(
+    tmp_path: Path, quickly_shared: list[bool], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reading_module, "MAX_LINE_BYTES", 1 << 16)
+    monkeypatch.setattr(shares, "MAX_LINE_BYTES", 1 << 16)
+    log = tmp_path / "log.jsonl"
+    log.write_bytes(b"\n".join([line(), b"x" * (32 << 20), line(), b""]))
+    tracemalloc.start()
+    found = spent(log)
+    _, peak_bytes = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert (found.tally.total().attempts, found.n_unreadable) == (2, 1)
+    assert quickly_shared == [True]
+    assert peak_bytes < 8 << 20
 
 
 def test_a_log_with_a_line_of_our_own_is_not_shared(
