@@ -84,8 +84,7 @@ def test_many_lines_come_to_what_each_does(lines: list[Json]) -> None:
     slow = Tally(by, Span())
     foreign = Foreign(Pricer(BOOK, "2026-11-28"), ASSUMED)
     for line in json.loads(json.dumps(lines)):
-        for call in foreign.calls(line):
-            slow.add(call)
+        slow.add(foreign.call(line))
     with tempfile.TemporaryDirectory() as directory:
         log = Path(directory) / "log.jsonl"
         log.write_text("".join(json.dumps(line) + "\n" for line in lines))

@@ -145,6 +145,27 @@ def test_what_is_no_call_is_counted_and_named_by_its_line(tmp_path: Path) -> Non
     assert "cut off at its end" in shown[-1]
 
 
+def test_what_is_no_call_in_a_list_hides_no_call_after_it(tmp_path: Path) -> None:
+    log = tmp_path / "log.jsonl"
+    log.write_bytes(json.dumps([LINE, {"a": 1}, [7, LINE]]).encode() + b"\n" + line())
+    found = spent(log)
+    assert (found.tally.total().attempts, found.n_lines) == (3, 2)
+    why = "an object without token counts (a); 1 more of the list"
+    assert [(one.number, one.why) for one in found.unreadable] == [(1, why)]
+
+
+@pytest.mark.parametrize("depth", range(10, 1000, 10))
+def test_no_depth_of_nesting_stops_the_reading(depth: int, tmp_path: Path) -> None:
+    deep = "[" * depth + "]" * depth
+    odd = [
+        deep,
+        f'{{"error":{{"code":3,"details":{deep}}}}}',
+        f'{{"status_code":400,"body":{deep}}}',
+    ]
+    (tmp_path / "log.jsonl").write_bytes("\n".join([*odd, ""]).encode() + line())
+    assert n_calls(tmp_path) >= 1
+
+
 def test_only_the_first_of_many_unreadable_lines_are_kept(tmp_path: Path) -> None:
     (tmp_path / "log.jsonl").write_bytes(line() + b"\n" + b"oops\n" * 1000)
     found = spent(tmp_path / "log.jsonl")
