@@ -126,9 +126,7 @@ def preview(
         intake = Intake(
             manifest, ReferenceLibrary(layout.references), Path(place) / "items.jsonl", _go_on
         )
-        book = choose_book(
-            options.get("prices"), manifest.settings.prices, lambda told: warn(f"warning: {told}")
-        )
+        book = choose_book(options.get("prices"), manifest.settings.prices, warn)
         is_bound = _needs_prices(manifest, options, clock)
         intake.read(model=options.get("model"), book=book if is_bound else None)
         for warning in intake.warnings():
