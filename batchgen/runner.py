@@ -46,7 +46,7 @@ from batchgen.events import Event, RunBegan, Stopping, Warned
 from batchgen.filing import Filer
 from batchgen.forecast import forecast
 from batchgen.forecast.experience import Experience
-from batchgen.forecast.figures import Grounds
+from batchgen.forecast.turns import Grounds
 from batchgen.intake import Intake
 from batchgen.limits import Limiter, Out
 from batchgen.manifest import Manifest, open_manifest

@@ -20,7 +20,8 @@ from batchgen.dependencies import Lineage, trace
 from batchgen.errors import store_errors
 from batchgen.forecast import forecast
 from batchgen.forecast.experience import Experience, read_experience
-from batchgen.forecast.figures import Figures, Grounds
+from batchgen.forecast.figures import Figures
+from batchgen.forecast.turns import Grounds
 from batchgen.intake import Intake
 from batchgen.manifest import Manifest, open_manifest
 from batchgen.model import Item
