@@ -152,8 +152,11 @@ class Plain:
                     if not self._take_bare(line):
                         yield number, line
                     continue
-                candidates, usage = bytes(answer.candidates), answer.usageMetadata
-                at = answer.createTime
+                usage, at = answer.usageMetadata, answer.createTime
+                if at[-1:] != _UTC or _has_more(usage):
+                    yield number, line
+                    continue
+                candidates = bytes(answer.candidates)
                 try:
                     n_images = looks[candidates]
                 except KeyError:
@@ -163,7 +166,7 @@ class Plain:
                     slot = slots[kind]
                 except KeyError:
                     slot = slots[kind] = self._slot(kind)
-                if slot is None or at[-1:] != _UTC or _has_more(usage):
+                if slot is None:
                     yield number, line
                 else:
                     _add(slot, usage)
