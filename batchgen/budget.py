@@ -2,7 +2,7 @@
 
 Money is set aside before a request leaves, as much as one picture of its size should cost at most,
 and given back when the bill is known. So a cap is passed by nothing but what an answer may cost on
-top of that: drafts that nobody asked for, and text or thoughts beyond 650 tokens.
+top of that: drafts that nobody asked for, searches, and text or thoughts beyond 650 tokens.
 """
 
 import asyncio
@@ -171,7 +171,7 @@ class Purse:
             if over_usd > 0:
                 return (
                     f"{cap.name} {in_usd(cap.most_usd)} was passed by {in_usd(over_usd)}: "
-                    "answers held more thoughts, text or drafts than was set aside for them"
+                    "answers held more thoughts, text, drafts or searches than was set aside"
                 )
         return None
 

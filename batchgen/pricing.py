@@ -37,9 +37,9 @@ def user_prices() -> Path | None:
     home = os.environ.get("XDG_CONFIG_HOME")
     try:
         path = (Path(home) if home else Path.home() / ".config") / _OF_THE_USER
-    except RuntimeError:  # a user without a home
+        return path if path.is_file() else None
+    except (RuntimeError, OSError):  # a user without a home, or who may not look into it
         return None
-    return path if path.is_file() else None
 
 
 def _read(path: Path, warn: Callable[[str], None]) -> PriceList:

@@ -46,7 +46,7 @@ from batchgen.events import Event, RunBegan, Stopping, Warned
 from batchgen.filing import Filer
 from batchgen.forecast import forecast
 from batchgen.forecast.experience import Experience
-from batchgen.forecast.figures import Grounds
+from batchgen.forecast.turns import Grounds
 from batchgen.intake import Intake
 from batchgen.limits import Limiter, Out
 from batchgen.manifest import Manifest, open_manifest
@@ -181,7 +181,7 @@ class Runner:
         self._limits = replace(limits, concurrency=bearable(limits.concurrency))
         self._budget = read_budget(manifest.settings.budget, options, self._clock)
         self._secrets = Secrets(secret_values(provider, key, self._proxy))
-        self._book = choose_book(options.get("prices"), manifest.settings.prices, self._warn)
+        self._book = choose_book(options.get("prices"), manifest.settings.prices, self._pass_on)
         parent = choose_output(options.get("output"), self._job, manifest.name)
         self._layout = Layout(parent / manifest.name)
         self._references = ReferenceLibrary(self._layout.references, fetcher=self._fetcher)
@@ -565,7 +565,10 @@ class Runner:
         self.stop.ask(str(failure), failure)
 
     def _warn(self, told: str) -> None:
-        self._tell(Warned(f"warning: {self._secrets.redact(told)}"))
+        self._pass_on(f"warning: {told}")
+
+    def _pass_on(self, warning: str) -> None:
+        self._tell(Warned(self._secrets.redact(warning)))
 
     # --- the end ------------------------------------------------------------------------------
 

@@ -45,7 +45,7 @@ _TIERS: Final = ("standard", "batch", "flex", "priority", "offpeak", "provisione
 @click.option("--model", allow_from_autoenv=False, help="The model of lines that name none.")
 @click.option(
     "--size",
-    metavar="512|1K|2K|4K",
+    type=click.Choice(["512", "1K", "2K", "4K"], case_sensitive=False),
     allow_from_autoenv=False,
     help="The size of pictures whose tokens no details tell; 1K unless told.",
 )
@@ -104,7 +104,7 @@ def _price_book(prices: Path | None) -> "PriceBook":
     """The prices by which calls are priced."""
     from batchgen.pricing import choose_book
 
-    return choose_book(prices, None, _warn)
+    return choose_book(prices, None, lambda told: say(printable(told, 500)))
 
 
 def _hold_against(log: Path, paths: tuple[str, ...], book: "PriceBook", _format: str) -> None:

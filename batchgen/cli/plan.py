@@ -14,7 +14,8 @@ from batchgen.wording import counted, duration, usd
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from batchgen.forecast.figures import Basis, Figures
+    from batchgen.forecast.figures import Figures
+    from batchgen.forecast.turns import Basis
     from batchgen.options import RunOptions
     from batchgen.preview import Preview
     from batchgen.preview.foresight import Group

@@ -10,7 +10,7 @@ from typing import Any, Final, NamedTuple
 from batchgen.cost.prices import Price, PriceBook
 from batchgen.cost.rule import price_tokens
 from batchgen.known_models import KnownModels
-from batchgen.model import Item, Kind, Tokens
+from batchgen.model import Item, Kind, Tier, Tokens
 
 # A prompt's text is about four characters a token; the spread of text beside an image is 88-650.
 _CHARS_PER_TOKEN: Final = 4
@@ -34,6 +34,7 @@ def estimate_item(
         n_prompt_chars=load.n_chars,
         n_references=load.n_images,
         size=load.size,
+        tier=KnownModels.shipped().kind(item, load.n_images).tier or "standard",
     )
 
 
@@ -59,11 +60,17 @@ def _a_reference(model: str) -> int:
 
 
 def estimate(
-    price: Price | None, *, n_prompt_chars: int, n_references: int, size: str | None
+    price: Price | None,
+    *,
+    n_prompt_chars: int,
+    n_references: int,
+    size: str | None,
+    tier: Tier = "standard",
 ) -> Decimal | None:
     """The most that one image of this size should cost; None without a price.
 
-    Drafts that nobody asked for are not in it.
+    Who asks to be served in another way may be served as usual all the same. Drafts that nobody
+    asked for are not in it, nor searches.
     """
     if price is None:
         return None
@@ -73,7 +80,8 @@ def estimate(
         output_text=TEXT_ALLOWANCE_TOKENS,
         output_image=price.tokens_an_image(size),
     )
-    return price_tokens(tokens, "inferred", price).usd
+    costs = (price_tokens(tokens, "inferred", price, tier=one).usd for one in {"standard", tier})
+    return max(usd for usd in costs if usd is not None)
 
 
 def text_tokens(n_chars: int) -> int:

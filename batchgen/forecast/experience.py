@@ -204,7 +204,7 @@ class Experience:
         return self._pools.setdefault(name, Pool())
 
     def _ended(self, line: Attempt) -> None:
-        self._n_calls += 1
+        self._n_calls += line.attempt > 0
         self._busy_s += line.latency_s or 0.0
         name = (line.item, line.turn)
         sent = self._begun.get(name)
@@ -236,7 +236,7 @@ class Experience:
         peak, most = line.concurrency.get("peak"), line.concurrency.get("most")
         if not (isinstance(peak, int) and isinstance(most, int)) or line.wall_s <= 0:
             return
-        if self._n_calls > _ROUNDS * peak:
+        if self._busy_s and self._n_calls > _ROUNDS * peak:
             self._concurrency.append((self._busy_s / line.wall_s, most))
 
     def _similar(self, model: str, kind: Kind) -> Pool:

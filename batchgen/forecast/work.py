@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 
 from batchgen.cost import kind_and_input
-from batchgen.forecast.figures import Figures, Grounds, Turns, figure
+from batchgen.forecast.figures import Figures, figure
+from batchgen.forecast.turns import Grounds, Turns
 from batchgen.model import Item, Kind, Outcome
 from batchgen.plan import Settled, Skip, Step, Todo, Twin
 from batchgen.store.history import History, turn_names

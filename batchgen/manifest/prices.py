@@ -30,6 +30,8 @@ _FIELDS: Final = ("multiplier", "models")
 _OTHER_TIERS: Final = TIERS[1:]
 _TOLD: Final = ("valid_from", "checked", "source")
 _RATES: Final = (*RATES, *SEARCHES, *_OTHER_TIERS, *_TOLD)
+# A dollar a token: no rate is more, and sums of what is beyond all bounds cannot be written.
+_MOST: Final = 1e6
 _DAY: Final = re.compile(r"\d{4}-\d{2}-\d{2}")
 
 
@@ -46,7 +48,7 @@ def read_prices(check: Checker, value: Any, steps: Steps, origin: str) -> PriceL
     given = {name: one for name, one in fields.items() if one is not None}
     n_mistakes = len(check.mistakes)
     if "multiplier" in given:
-        check.number(given["multiplier"], (*steps, "multiplier"))
+        check.number(given["multiplier"], (*steps, "multiplier"), most=_MOST)
     models = check.mapping(given.get("models"), (*steps, "models"), None)
     written = {
         model: _model(check, model, one, (*steps, "models", model)) for model, one in models.items()
@@ -76,7 +78,7 @@ def _rates(check: Checker, model: str, value: Any, steps: Steps) -> dict[str, An
     _check_day(check, given.get("valid_from"), (*steps, "valid_from"))
     for name in SEARCHES:
         if name in given:
-            check.number(given[name], (*steps, name))
+            check.number(given[name], (*steps, name), most=_MOST)
     known = PriceList.shipped().find(model, str(given.get("valid_from", "9")))
     whole = {**given, **_filled(check, given, known, "standard", steps)}
     for tier in _OTHER_TIERS:
@@ -95,7 +97,7 @@ def _filled(
     whole = {}
     for name in RATES:
         if given.get(name) is not None:
-            check.number(given[name], (*steps, name))
+            check.number(given[name], (*steps, name), most=_MOST)
             whole[name] = given[name]
         elif listed is not None:
             whole[name] = getattr(listed, name)

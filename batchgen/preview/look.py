@@ -20,7 +20,8 @@ from batchgen.dependencies import Lineage, trace
 from batchgen.errors import store_errors
 from batchgen.forecast import forecast
 from batchgen.forecast.experience import Experience, read_experience
-from batchgen.forecast.figures import Figures, Grounds
+from batchgen.forecast.figures import Figures
+from batchgen.forecast.turns import Grounds
 from batchgen.intake import Intake
 from batchgen.manifest import Manifest, open_manifest
 from batchgen.model import Item
@@ -126,9 +127,7 @@ def preview(
         intake = Intake(
             manifest, ReferenceLibrary(layout.references), Path(place) / "items.jsonl", _go_on
         )
-        book = choose_book(
-            options.get("prices"), manifest.settings.prices, lambda told: warn(f"warning: {told}")
-        )
+        book = choose_book(options.get("prices"), manifest.settings.prices, warn)
         is_bound = _needs_prices(manifest, options, clock)
         intake.read(model=options.get("model"), book=book if is_bound else None)
         for warning in intake.warnings():

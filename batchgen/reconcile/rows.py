@@ -62,6 +62,7 @@ _ERROR, _REFUND = 5, 6
 # The beginning of a document that is too large to be read at once, up to its first row.
 _HOLDER: Final = re.compile(r'\s*(?:\{[^{}\[\]]*(?:"\s*:\s*\{[^{}\[\]]*)?)?\[\s*(?=[{\]])')
 _NAME: Final = re.compile(r"[^\w]|_")
+_THOUSANDS: Final = re.compile(r"-?[1-9]\d{0,2}(,\d{3})+(\.\d*)?")
 
 
 class Row(NamedTuple):
@@ -314,10 +315,14 @@ def _nano_usd(fields: Mapping[str, Any], kind: int) -> int:
 
 
 def _number(value: Any) -> Decimal:
-    """A number, also as a text, with a currency sign before it or commas in it."""
+    """A number, also as a text, with a currency sign before it or commas between its thousands.
+
+    Other commas are no number: who knows whether `0,138` is less than a dollar?
+    """
     text = str(value).strip().lower().removeprefix("$").removeprefix("us$").removesuffix("usd")
+    text = text.strip()
     try:
-        number = Decimal(text.strip().replace(",", ""))
+        number = Decimal(text.replace(",", "") if _THOUSANDS.fullmatch(text) else text)
     except DecimalException as error:
         raise ValueError(f"{str(value)[:40]!r} is no number") from error
     if not number.is_finite():
@@ -338,7 +343,8 @@ def _at_s(value: Any) -> int | None:
             at = datetime.fromisoformat(text)
         except ValueError:
             return None
-        return int((at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp())
+        at_s = int((at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp())
+        return at_s if at_s > 0 else None
     if not number.is_finite() or not 0 < number < _MAX_SECONDS * 1000:
         return None
     return int(number if number < _MAX_SECONDS else number / 1000)

@@ -139,25 +139,25 @@ class Foreign:
     assumed: Assumed = Assumed()
     counts: Counts = field(default_factory=Counts)
 
-    def calls(self, document: Any) -> Iterator[Call]:
-        """Each call that a document tells of.
+    def call(self, document: Any) -> Call:
+        """The call that a document tells of.
 
         Raises:
             NoCallError: It tells of none.
         """
-        if isinstance(document, list):
-            if not document:
-                raise NoCallError("an empty list")
-            for one in document:
-                yield from self.calls(one)
-            return
         if not isinstance(document, dict):
-            raise NoCallError(f"a JSON {type(document).__name__}, and no object")
+            kind = type(document).__name__
+            raise NoCallError(
+                f"a JSON {kind}, and no object" if document != [] else "an empty list"
+            )
         found = _Found()
-        _open(document, found, 0)
+        try:
+            _open(document, found, 0)
+        except RecursionError as error:
+            raise NoCallError("nested too deeply") from error
         if found.answer is None and found.usage is None and found.failure is None:
             raise NoCallError(_what(document))
-        yield self._call(found)
+        return self._call(found)
 
     def _call(self, found: _Found) -> Call:
         asked = found.asked or (self.assumed.model if found.answered is None else None)
@@ -200,6 +200,17 @@ class Foreign:
         if told != "standard":
             return told
         return self.assumed.tier or ("batch" if found.is_batch else "standard")
+
+
+def each_of(document: Any) -> Iterator[Any]:
+    """The documents that a list holds, and the lists in it, in order; any other is one itself."""
+    left = [document]
+    while left:
+        one = left.pop()
+        if isinstance(one, list) and one:
+            left.extend(reversed(one))
+        else:
+            yield one
 
 
 def _open(layer: Json, found: _Found, depth: int) -> None:

@@ -4,8 +4,6 @@ A disk that failed may give a line twice, and later on. A request without an out
 unless its run goes on.
 """
 
-from array import array
-from collections import defaultdict
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,41 +23,11 @@ from batchgen.store.history import final_image
 from batchgen.store.layout import Layout
 from batchgen.store.ledger import Line, Run, Sent, read_line
 from batchgen.store.lock import is_held
+from batchgen.store.numbered import Numbered
 from batchgen.wire.grounding import count_queries
 from batchgen.wire.usage import read_usage
 
-_N_BUCKETS: Final = 1 << 16
 _NOWHERE: Final = -1
-
-
-class Numbered:
-    """Small numbers by 64-bit hash: like a dict of a million, in a sixth of its memory.
-
-    Of many millions, two things have the same hash. Cost: 16 bytes each; to look one up takes
-    longer the more there are, a microsecond at a million.
-    """
-
-    def __init__(self) -> None:
-        """Start with none."""
-        self._buckets: defaultdict[int, tuple[array[int], array[int]]] = defaultdict(
-            lambda: (array("q"), array("q"))
-        )
-
-    def put(self, hashed: int, number: int = 0) -> int | None:
-        """Set the number of a hash; the one that it had before, or None."""
-        hashes, numbers = self._buckets[hashed % _N_BUCKETS]
-        if hashed not in hashes:
-            hashes.append(hashed)
-            numbers.append(number)
-            return None
-        place = hashes.index(hashed)
-        before, numbers[place] = numbers[place], number
-        return before
-
-    def __contains__(self, hashed: int) -> bool:
-        """Whether it has a number."""
-        at = hashed % _N_BUCKETS
-        return at in self._buckets and hashed in self._buckets[at][0]
 
 
 @dataclass(slots=True)

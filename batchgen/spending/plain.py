@@ -25,6 +25,8 @@ from batchgen.wire.usage import read_tier
 # What is longer holds an image, and goes the way on which nothing is held twice.
 _MAX_BYTES: Final = 16 << 10
 _MAX_REMEMBERED: Final = 4096
+# Half of what is finer is no exact float any more.
+_FINEST: Final = 10**22
 _UTC: Final = "Z"
 
 _Count: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=10**12)]
@@ -152,8 +154,11 @@ class Plain:
                     if not self._take_bare(line):
                         yield number, line
                     continue
-                candidates, usage = bytes(answer.candidates), answer.usageMetadata
-                at = answer.createTime
+                usage, at = answer.usageMetadata, answer.createTime
+                if at[-1:] != _UTC or _has_more(usage):
+                    yield number, line
+                    continue
+                candidates = bytes(answer.candidates)
                 try:
                     n_images = looks[candidates]
                 except KeyError:
@@ -163,7 +168,7 @@ class Plain:
                     slot = slots[kind]
                 except KeyError:
                     slot = slots[kind] = self._slot(kind)
-                if slot is None or at[-1:] != _UTC or _has_more(usage):
+                if slot is None:
                     yield number, line
                 else:
                     _add(slot, usage)
@@ -223,6 +228,8 @@ class Plain:
         if sums is None or tier not in price.tiers:
             return None
         rates = WholeRates.of(price.tiers[tier])
+        if rates.scale > _FINEST:
+            return None
         n_expected = n_images * price.tokens_an_image(self.foreign.assumed.size)
         whole = (rates.input, rates.text_output, rates.image_output, rates.scale, rates.scale / 2)
         return _Slot(sums, whole, n_expected)

@@ -22,7 +22,7 @@ import msgspec
 
 from batchgen.errors import store_errors
 from batchgen.sanitize import printable
-from batchgen.spending.foreign import Assumed, Counts, Foreign, NoCallError
+from batchgen.spending.foreign import Assumed, Counts, Foreign, NoCallError, each_of
 from batchgen.spending.plain import Plain
 from batchgen.spending.pricing import Pricer
 from batchgen.spending.sources import STDIN
@@ -219,13 +219,19 @@ class _Log:
 
     def take(self, number: int, document: Any) -> None:
         """Count the calls of a document."""
-        try:
-            for call in self._foreign.calls(document):
-                self._spending.tally.add(call)
-        except NoCallError as error:
-            self._refuse(number, str(error))
-        else:
-            self._spending.n_lines += 1
+        odd: list[str] = []
+        is_known = False
+        for one in each_of(document):
+            try:
+                self._spending.tally.add(self._foreign.call(one))
+                is_known = True
+            except NoCallError as error:
+                odd.append(str(error))
+        if odd:
+            self._refuse(
+                number, odd[0] + (f"; {len(odd) - 1:,} more of the list" if odd[1:] else "")
+            )
+        self._spending.n_lines += is_known
 
     def _read_ours(self, number: int, text: bytes) -> None:
         is_known, why = self._reader.ledgers.read(self._path, number, text)

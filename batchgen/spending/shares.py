@@ -12,7 +12,7 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
@@ -68,8 +68,11 @@ def _shared(
     # To copy this process is quicker than to start another, and safe while it has one thread.
     is_alone = sys.platform == "linux" and threading.active_count() == 1
     context = get_context("fork" if is_alone else "spawn")
-    empty = replace(spending, tally=Tally(spending.tally.by, spending.tally.span))
-    shares = [_Share(path, begins, ends, empty, assumed) for begins, ends in bounds]
+    empty = Tally(spending.tally.by, spending.tally.span)
+    shares = [
+        _Share(path, begins, ends, Spending(empty, spending.pricer), assumed)
+        for begins, ends in bounds
+    ]
     try:
         with ProcessPoolExecutor(n_processes, context, _leave_signals) as pool:
             found = list(pool.map(_read, shares))
@@ -104,7 +107,8 @@ def _bounds(file: BinaryIO, size_bytes: int, n: int) -> Iterator[tuple[int, int]
     begins = 0
     for number in range(1, n + 1):
         file.seek(max(begins, size_bytes * number // n))
-        file.readline()
+        while (piece := file.readline(READ_BYTES)) and not piece.endswith(b"\n"):
+            pass
         ends = file.tell()
         if ends > begins:
             yield begins, ends

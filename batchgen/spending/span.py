@@ -11,6 +11,7 @@ from batchgen.wording import read_duration
 _PER_SECOND: Final = (1, 10**3, 10**6, 10**9)
 _LEAST_S, _MOST_S = 946_684_800, 4_102_444_800  # 2000 and 2100
 _DAY_CHARS: Final = len("2026-11-21")
+_BARE_DAY_CHARS: Final = len("20261121")
 
 
 def read_moment(value: Any) -> datetime | None:
@@ -20,6 +21,8 @@ def read_moment(value: Any) -> datetime | None:
     """
     if isinstance(value, str):
         text = value.strip()
+        if text.isdecimal() and len(text) > _BARE_DAY_CHARS:
+            return _since_1970(float(text))  # 1795120100000 begins with a day of 1795 as well
         try:
             found = datetime.fromisoformat(text)
             return found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)

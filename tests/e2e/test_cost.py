@@ -141,6 +141,7 @@ def test_standard_input_is_read_and_what_it_lacks_is_told(directory: Path) -> No
         (("gone",), "gone is not there: expected a job's directory"),
         (("--by", "colour", "."), "expected model, day, run, outcome, item, tag:NAME"),
         (("--since", "soon", "."), "expected a day"),
+        (("--size", "3K", "."), "'--size': '3K' is not one of '512'"),
     ],
 )
 def test_wrong_usage_says_what_was_expected(arguments: tuple[str, ...], words: str) -> None:
@@ -221,7 +222,8 @@ def test_a_price_file_with_a_mistake_is_told_with_its_place(
     slip = write_prices(tmp_path, f"models: {{{PRO}: {{image_output: 0.12}}}}\n")
     done = batchgen("cost", directory, "--prices", slip)
     assert done.code == 0
-    assert f"warning: models.{PRO}.image_output: $0.12 is more than 5 times off" in done.err
+    at = f"{slip}:1:45: warning: models.{PRO}.image_output: $0.12 is more than 5 times off"
+    assert done.err.startswith(at)
 
 
 def test_a_ledger_is_held_against_the_bill_of_a_gateway(directory: Path, tmp_path: Path) -> None:

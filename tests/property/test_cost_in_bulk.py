@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import tempfile
+from decimal import Decimal
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, TypeAlias
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -15,9 +16,6 @@ from batchgen.model import Tokens
 from batchgen.spending import Assumed, Span, Tally, grouping, spend
 from batchgen.spending.foreign import Foreign
 from batchgen.spending.pricing import Pricer
-
-if TYPE_CHECKING:
-    from decimal import Decimal
 
 Json: TypeAlias = dict[str, Any]
 
@@ -84,8 +82,7 @@ def test_many_lines_come_to_what_each_does(lines: list[Json]) -> None:
     slow = Tally(by, Span())
     foreign = Foreign(Pricer(BOOK, "2026-11-28"), ASSUMED)
     for line in json.loads(json.dumps(lines)):
-        for call in foreign.calls(line):
-            slow.add(call)
+        slow.add(foreign.call(line))
     with tempfile.TemporaryDirectory() as directory:
         log = Path(directory) / "log.jsonl"
         log.write_text("".join(json.dumps(line) + "\n" for line in lines))
@@ -132,3 +129,14 @@ def test_whole_rates_round_as_decimals_do(
     assert isinstance(price, Price)
     assert isinstance(price.standard, Rates)
     assert tally.total().cost_usd == price_tokens(tokens, "reported", price).usd
+
+
+def test_a_rate_that_is_finer_than_any_figure_is_taken(tmp_path: Path) -> None:
+    usage = {"promptTokenCount": 20, "candidatesTokenCount": 1120, "totalTokenCount": 1140}
+    details = {"candidatesTokensDetails": [{"modality": "IMAGE", "tokenCount": 1120}]}
+    (tmp_path / "log.jsonl").write_text(json.dumps(usage | details) + "\n")
+    rates = {"input": "1e-400", "text_output": "0", "image_output": "30"}
+    book = BOOK.under(PriceList.of("here", {"models": {"mine": rates}}))
+    log, assumed = [str(tmp_path / "log.jsonl")], Assumed(model="mine")
+    found = spend(log, Tally(), book, assumed, day="2026-11-28", warn=print)
+    assert found.tally.total().cost_usd == Decimal("0.033600")

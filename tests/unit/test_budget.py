@@ -115,8 +115,8 @@ def test_a_request_waits_for_bills_that_may_leave_room_for_it() -> None:
 def test_pictures_that_nobody_asked_for_may_pass_it_and_that_is_told() -> None:
     _, _, purse = spend(Budget(max_cost_usd=usd("1")), [(usd("0.5"), usd("1.25"))])
     assert purse.overshoot() == (
-        "budget.max_cost_usd $1.00 was passed by $0.25: answers held more thoughts, text or drafts "
-        "than was set aside for them"
+        "budget.max_cost_usd $1.00 was passed by $0.25: answers held more thoughts, text, drafts "
+        "or searches than was set aside"
     )
 
 

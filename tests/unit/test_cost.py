@@ -199,6 +199,24 @@ def test_the_estimate_of_an_item_counts_what_its_call_brings_along(
     assert estimate_item(BOOK, item(model, **fields), at=TODAY) == Decimal(micro_usd) / 1_000_000
 
 
+@pytest.mark.parametrize(
+    ("tier", "times"),
+    [
+        ("PRIORITY", "1.8"),
+        ("SERVICE_TIER_PRIORITY", "1.8"),
+        ("flex", "1"),  # the most that it should cost: it may be served as usual
+        ("PROVISIONED", "1"),
+        (7, "1"),
+    ],
+)
+def test_the_estimate_of_a_dearer_way_to_be_served_is_by_its_rates(tier: Any, times: str) -> None:
+    expected = Decimal(20 + WORDS + 134400) * Decimal(times) / 1_000_000
+    asking = item(PRO, prompt="x" * 40, extra={"serviceTier": tier})
+    assert estimate_item(BOOK, asking, at=TODAY) == expected
+    body = {"contents": [{"parts": [{"text": "x" * 40}]}], "serviceTier": tier}
+    assert estimate_item(BOOK, item(PRO, request=body), at=TODAY) == expected
+
+
 @pytest.mark.parametrize(("turn", "more"), [(1, 0), (2, 20 + 1120), (None, 20 + 1120)])
 def test_the_estimate_of_a_turn_covers_it_and_the_turns_before(turn: int | None, more: int) -> None:
     turns = (Turn(prompt="x" * 40), Turn(prompt="y" * 40))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import os
+import tracemalloc
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -142,6 +143,27 @@ def test_what_is_no_call_is_counted_and_named_by_its_line(tmp_path: Path) -> Non
     assert shown[1] == f"{log}:4: an object without token counts (a)"
     assert shown[4] == f"{log}:7: a request without an answer"
     assert "cut off at its end" in shown[-1]
+
+
+def test_what_is_no_call_in_a_list_hides_no_call_after_it(tmp_path: Path) -> None:
+    log = tmp_path / "log.jsonl"
+    log.write_bytes(json.dumps([LINE, {"a": 1}, [7, LINE]]).encode() + b"\n" + line())
+    found = spent(log)
+    assert (found.tally.total().attempts, found.n_lines) == (3, 2)
+    why = "an object without token counts (a); 1 more of the list"
+    assert [(one.number, one.why) for one in found.unreadable] == [(1, why)]
+
+
+@pytest.mark.parametrize("depth", range(10, 1000, 10))
+def test_no_depth_of_nesting_stops_the_reading(depth: int, tmp_path: Path) -> None:
+    deep = "[" * depth + "]" * depth
+    odd = [
+        deep,
+        f'{{"error":{{"code":3,"details":{deep}}}}}',
+        f'{{"status_code":400,"body":{deep}}}',
+    ]
+    (tmp_path / "log.jsonl").write_bytes("\n".join([*odd, ""]).encode() + line())
+    assert n_calls(tmp_path) >= 1
 
 
 def test_only_the_first_of_many_unreadable_lines_are_kept(tmp_path: Path) -> None:
@@ -318,6 +340,39 @@ def test_a_large_log_comes_to_the_same_when_it_is_shared(
     assert (shared.n_lines, shared.n_unreadable) == (alone.n_lines, 2)
     assert shared.counts == alone.counts
     assert shared.pricer.used == alone.pricer.used != set()
+
+
+def test_what_was_read_before_a_shared_log_is_told_once(
+    tmp_path: Path, quickly_shared: list[bool]
+) -> None:
+    unnamed = json.dumps({name: one for name, one in LINE.items() if name != "modelVersion"})
+    (tmp_path / "a.json").write_bytes(json.dumps([LINE] * 3, indent=1).encode())
+    (tmp_path / "b.jsonl").write_bytes(b"\n".join([b"oops", line(), unnamed.encode()]))
+    (tmp_path / "c.jsonl").write_bytes(b"\n".join([line()] * 50))
+    (tmp_path / "d.jsonl").write_bytes(b"\n".join([line()] * 50))
+    ours = b'{"v":1,"event":"run","run_id":"r","at":"","job":"j","job_sha256":"","provider":"p",'
+    (tmp_path / "a0.jsonl").write_bytes(ours + b'"version":"1"}\n')
+    found = spent(tmp_path)
+    assert quickly_shared == [False, False, False, True, True]
+    assert found.tally.total().attempts == found.counts.n_calls == 105
+    assert (found.counts.n_without_model, found.n_lines) == (1, 104)
+    assert (found.n_unreadable, len(found.unreadable)) == (1, 1)
+
+
+def test_where_a_log_is_cut_no_line_is_held_whole(
+    tmp_path: Path, quickly_shared: list[bool], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reading_module, "MAX_LINE_BYTES", 1 << 16)
+    monkeypatch.setattr(shares, "MAX_LINE_BYTES", 1 << 16)
+    log = tmp_path / "log.jsonl"
+    log.write_bytes(b"\n".join([line(), b"x" * (32 << 20), line(), b""]))
+    tracemalloc.start()
+    found = spent(log)
+    _, peak_bytes = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert (found.tally.total().attempts, found.n_unreadable) == (2, 1)
+    assert quickly_shared == [True]
+    assert peak_bytes < 8 << 20
 
 
 def test_a_log_with_a_line_of_our_own_is_not_shared(

@@ -13,8 +13,8 @@ import pytest
 from batchgen.cost import PriceBook, PriceList
 from batchgen.model import Attempt, ImageFile, Outcome, Tokens
 from batchgen.spending import Assumed, Span, Spending, Tally, grouping, spend
-from batchgen.spending.ledgers import Numbered
 from batchgen.store.ledger import End, Run, Sent
+from batchgen.store.numbered import Numbered
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -146,6 +146,10 @@ ROWS = {
     "seconds": Row({"usageMetadata": USAGE, "model": PRO, "timestamp": 1795230000}),
     "milliseconds": Row({"usageMetadata": USAGE, "model": PRO, "created_at": 1795230000123}),
     "seconds as text": Row({"usageMetadata": USAGE, "model": PRO, "createTime": "1795230000"}),
+    # Its first digits are a day of 1795 as well.
+    "milliseconds as text": Row(
+        {"usageMetadata": USAGE, "model": PRO, "ts": "1795120100000"}, day="2026-11-19"
+    ),
     "a time that is none": Row({"usageMetadata": USAGE, "model": PRO, "time": "soon"}, day=None),
     "seed: all of it inside of usageMetadata": Row(
         {

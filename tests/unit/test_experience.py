@@ -313,6 +313,13 @@ def test_a_run_with_enough_to_do_tells_how_many_calls_are_under_way_at_once(
     assert learnt(run(), *pictures(10, kind=K4), ended).concurrency(most) == expected
 
 
+def test_a_run_that_called_nobody_tells_nothing_of_how_many_are_under_way_at_once() -> None:
+    skip = came(n=0, outcome=Outcome.SKIPPED_DEPENDENCY, decision="skipped", latency_s=None)
+    assert learnt(run(), *[skip] * 9, end(1, peak=0, most=4)).concurrency(4) == []
+    unmeasured = [came(f"{n}", latency_s=None) for n in range(9)]
+    assert learnt(run(), *unmeasured, end(1, peak=1, most=4)).concurrency(4) == []
+
+
 def test_each_run_is_for_itself_and_the_last_five_count() -> None:
     lines = [run(), *pictures(4, kind=K4), end(8, peak=1, most=9)]
     told = learnt(*lines * 7).concurrency(9)

@@ -10,7 +10,7 @@ import pytest
 from batchgen.cost import PriceBook, PriceList
 from batchgen.forecast import Forecast, forecast
 from batchgen.forecast.experience import FEWEST, Experience
-from batchgen.forecast.figures import Figures, Grounds
+from batchgen.forecast.turns import Grounds
 from batchgen.limits import Limits
 from batchgen.limits.settings import AUTO, Concurrency
 from batchgen.model import Attempt, Item, Kind, Outcome, Reference, Tokens, Turn
@@ -20,6 +20,8 @@ from batchgen.store.ledger import End, Line, Run, Sent
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from batchgen.forecast.figures import Figures
 
 AT = "2026-11-21T03:00:04.120Z"
 PRO, FLASH, NEW = "gemini-3-pro-image", "gemini-3.1-flash-image", "gemini-nano-banana-2.1"

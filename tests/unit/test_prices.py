@@ -185,7 +185,12 @@ def test_dated_rates_of_a_file_count_from_their_day(tmp_path: Path) -> None:
         ("- 1", "1:1: expected a mapping, found a list"),
         ("modles: {}", "1:1: modles: unknown field; did you mean 'models'?"),
         ("multiplier: cheap", "1:13: multiplier: expected a number, found 'cheap'"),
-        ("multiplier: -1", "1:13: multiplier: expected a number of at least 0, found '-1'"),
+        ("multiplier: 1e9", "1:13: multiplier: expected a number from 0 to 1000000, found '1e9'"),
+        (
+            "models: {m: {input: 1e30, text_output: 1, image_output: 1}}",
+            "1:21: models.m.input: expected a number from 0 to 1000000, found '1e30'",
+        ),
+        ("multiplier: -1", "1:13: multiplier: expected a number from 0 to 1000000, found '-1'"),
         ("models: {m: 3}", "1:13: models.m: expected a mapping, found '3'"),
         (
             "models: {m: {input: 1, text_output: 2}}",
@@ -326,3 +331,10 @@ def test_the_users_own_prices_lie_in_the_home_unless_told(
     choose_book(None, None, told.append)
     assert len(told) == 1
     assert str(own) in told[0]
+
+
+def test_who_may_not_look_into_the_home_has_no_prices_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / ("x" * 300)))  # as a service may not be
+    assert user_prices() is None

@@ -89,6 +89,15 @@ def test_a_row_goes_to_one_call_only(side: Side) -> None:
     assert found.calls.not_in_log.examples[0].item == "dog"
 
 
+def test_a_line_that_stands_twice_is_one_call(side: Side) -> None:
+    side.billed(side.called())
+    side.lines.append({**side.lines[0], "event": "sent", "est_usd": "0.2"})
+    side.lines.append(side.lines[0])
+    found = told(side)
+    assert classes(found) == {"billed_image": 1}
+    assert (found.ledger.n, found.ledger.usd) == (1, LIST_USD)
+
+
 def test_rows_of_one_request_are_summed(side: Side) -> None:
     request_id = side.called()
     side.billed(request_id, "0.2")

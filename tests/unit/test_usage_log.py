@@ -52,6 +52,11 @@ def test_a_column_of_dollars_will_do(tmp_path: Path, name: str, amount: object) 
     assert one_of(tmp_path, **{"request_id": "a", name: amount}).nano_usd == 110_528_000
 
 
+@pytest.mark.parametrize("amount", ["1,234.5", "$1,234.50", "1234.5"])
+def test_commas_may_stand_between_thousands(tmp_path: Path, amount: str) -> None:
+    assert one_of(tmp_path, cost=amount).nano_usd == 1_234_500_000_000
+
+
 def test_the_quota_wins_over_a_column_of_dollars(tmp_path: Path) -> None:
     assert one_of(tmp_path, quota=500_000, cost="7").nano_usd == 10**9
 
@@ -86,7 +91,10 @@ def test_times_are_unix_seconds_milliseconds_or_stamps(tmp_path: Path, at: objec
     assert one_of(tmp_path, quota=1, created_at=at).at_s == AT_S
 
 
-@pytest.mark.parametrize("at", ["yesterday", "", None, -5, "nan", "1e99", [1]])
+EARLIEST = "0001-01-01T00:00:00+14:00"  # no clock can show it in UTC
+
+
+@pytest.mark.parametrize("at", ["yesterday", "", None, -5, "nan", "1e99", [1], EARLIEST])
 def test_without_a_time_the_money_counts_all_the_same(tmp_path: Path, at: object) -> None:
     found = one_of(tmp_path, quota=500_000, created_at=at)
     assert (found.at_s, found.nano_usd) == (None, 10**9)
@@ -96,6 +104,9 @@ ODD = [
     ('{"request_id":"b"}', "neither quota nor cost"),
     ('{"quota":"plenty"}', "'plenty' is no number"),
     ('{"quota":true}', "'True' is no number"),
+    ('{"cost":"0,138"}', "'0,138' is no number"),  # of some a point, of others nothing
+    ('{"cost":"12,5"}', "'12,5' is no number"),
+    ('{"cost":"1.234,5"}', "'1.234,5' is no number"),
     ('{"quota":NaN}', "'NaN' is no number"),
     ('{"quota":1e400}', "no price of a call"),
     ('{"quota":' + "9" * 5000 + "}", "no JSON"),
