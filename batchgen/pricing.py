@@ -5,6 +5,7 @@ Source: docs/cost.md.
 
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -29,7 +30,8 @@ def choose_book(
     """
     own = user_prices()
     files = [None if path is None else _read(Path(path), warn) for path in (file, own)]
-    return PriceBook.shipped().under(files[0], job, files[1])
+    book = PriceBook.shipped().under(files[0], files[1])
+    return replace(book, n_named=0 if files[0] is None else 1).with_job(job)
 
 
 def user_prices() -> Path | None:

@@ -23,6 +23,7 @@ from batchgen.answer import Answer, read_answer
 from batchgen.conversation import keep_content
 from batchgen.cost import NOTHING, UNKNOWN, Cost, PriceBook, count_tokens, price_tokens
 from batchgen.errors import AttemptError, BatchgenError, Bug, store_errors
+from batchgen.known_models import KnownModels
 from batchgen.model import Attempt, Decision, Failure, ImageFile, Item, Outcome, Tier, Tokens
 from batchgen.sanitize import Secrets, printable
 from batchgen.store.images import sha256_of
@@ -37,7 +38,7 @@ from batchgen.suspects import suspects
 from batchgen.wire.grounding import count_queries
 from batchgen.wire.reply import Reply
 from batchgen.wire.request import asked_size
-from batchgen.wire.usage import read_tier, read_usage
+from batchgen.wire.usage import read_usage, told_tier
 
 _MAX_WORDS: Final = 1000
 
@@ -169,8 +170,9 @@ class Settler:
             error.message += "; kept in quarantine/" if images else ""
         if sent.turn >= len(item.turns):
             self._text(item, reply)
-        tier = read_tier(reply.usage, receipt.service_tier)
-        tokens, cost = self._cost(answer, tier)
+        told = told_tier(reply.usage, receipt.service_tier)
+        tier = told or "standard"
+        tokens, cost = self._cost(answer, tier, is_sure=told is not None or not _is_dear(item))
         return self._line(
             sent,
             item,
@@ -255,7 +257,7 @@ class Settler:
         with replaced(path, drafts=self.layout.parts) as file:
             file.write(self.secrets.redact(reply.text).encode("utf-8", "replace"))
 
-    def _cost(self, answer: Answer, tier: Tier) -> tuple[Tokens | None, Cost]:
+    def _cost(self, answer: Answer, tier: Tier, *, is_sure: bool) -> tuple[Tokens | None, Cost]:
         sent, item, reply = answer.receipt.sent, answer.receipt.item, answer.reply
         price = self.book.find(reply.model_version, item.model, at=sent.at)
         tokens, basis = count_tokens(
@@ -263,8 +265,15 @@ class Settler:
         )
         if answer.error is not None and answer.error.billed == "no":
             return tokens, NOTHING
+        if not is_sure and basis == "reported":
+            basis = "inferred"
         n_queries = count_queries(reply.grounding)
         return tokens, price_tokens(tokens, basis, price, tier=tier, n_queries=n_queries)
+
+
+def _is_dear(item: Item) -> bool:
+    """Whether an item asks to be served in a way that costs more, which gateways may leave out."""
+    return KnownModels.shipped().kind(item, 0).tier == "priority"
 
 
 def _displaced(answer: Answer) -> tuple[str, ...]:

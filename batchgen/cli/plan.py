@@ -121,7 +121,7 @@ def _lines(found: "Preview") -> Iterator[str]:
         yield f"{requests} without an outcome: a run goes on, or was killed, and may be billed"
     if found.figures is not None:
         yield from _figures(found.figures)
-    models = ", ".join(f"{name} {n:,}" for name, n in found.by_model.items())
+    models = ", ".join(f"{printable(name, 100)} {n:,}" for name, n in found.by_model.items())
     told = f"{found.n_to_make:,}/{found.n_items:,} to make, planned {usd(found.planned_usd)}"
     yield told + (f" · {models}" if models else "")
 
@@ -132,7 +132,8 @@ def _figures(told: "Figures") -> Iterator[str]:
     by = _told_by(told.tokens.basis)
     yield f"tokens    {tokens.expected:,} ({tokens.low:,}–{tokens.high:,}), {by}"
     if cost is None:
-        yield f"cost      unknown: no price for {', '.join(told.unpriced)}"
+        models = printable(", ".join(told.unpriced), _MAX_CHARS)
+        yield f"cost      unknown: no price, or none for how it is served, of {models}"
     else:
         yield f"cost      {usd(cost.expected)} ({usd(cost.low)}–{usd(cost.high)}), {by}"
     span = f"{duration(time.low)}–{duration(time.high)}"

@@ -29,6 +29,7 @@ SEARCHES: Final = ("search_1k_queries", "search_1k_prompts")
 # `gemini-3-pro-image-preview-11-2025`, `…-05-20`, `…-001`, `…@default`: an edition of a model.
 _EDITION: Final = re.compile(r"(-\d{2}-\d{4}|-\d{2}-\d{2}|-\d{3}|-\d{8}|@[\w.-]+)\Z")
 _PER_1K: Final = Decimal(1000)
+_MAX_REMEMBERED: Final = 4096
 _CHEAPER: Final = frozenset({"batch", "flex", "offpeak"})
 
 
@@ -188,10 +189,14 @@ def _valid_from(price: Price) -> str:
 class PriceBook:
     """Price lists, the one that wins first; a name that none of them has has no price.
 
+    Attributes:
+        n_named: How many of the first were named for this once: a job's does not win over them.
+
     Cost: the first look-up of a name and day is remembered.
     """
 
     lists: Sequence[PriceList]
+    n_named: int = 0
     _found: dict[tuple[str | None, ...], Price | None] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )
@@ -226,6 +231,8 @@ class PriceBook:
         """
         asked = (*models, at[:10])
         if asked not in self._found:
+            if len(self._found) >= _MAX_REMEMBERED:  # a log may name any number of models
+                self._found.clear()
             self._found[asked] = self._find(models, at)
         return self._found[asked]
 
@@ -235,17 +242,27 @@ class PriceBook:
         lists = (one for one in self.lists for model in named if one.find(model, at) is not None)
         return next(lists, None)
 
-    def with_job(self, job: PriceList) -> "PriceBook":
-        """The same book with a job's prices below those of a file, which come first."""
-        return PriceBook((*self.lists[:1], job, *self.lists[1:]))
+    def with_job(self, job: PriceList | None) -> "PriceBook":
+        """The same book with a job's prices, which win over all lists but those that were named."""
+        if job is None:
+            return self
+        n = self.n_named
+        return replace(self, lists=(*self.lists[:n], job, *self.lists[n:]))
+
+    def without_multipliers(self) -> "PriceBook":
+        """The same book with every price as it is listed."""
+        return replace(self, lists=tuple(replace(one, multiplier=None) for one in self.lists))
 
     def _find(self, models: Sequence[str | None], at: str) -> Price | None:
-        found = list(self._finds(models, at))
-        if not found:
+        price = next(self._finds(models, at), None)
+        if price is None:
             return None
-        # Who writes what a model's tokens cost has not said that its searches are unknown.
-        searches = next((price for price in found if price.knows_searches), found[0])
-        price = found[0].with_searches_of(searches)
+        if not price.knows_searches:
+            # Who writes what a model's tokens cost has not said that its searches are unknown.
+            # They are those of the model that answered; of the one asked, if nobody knows that.
+            known = next(one for one in models if one and next(self._finds((one,), at), None))
+            below = (one for one in self._finds((known,), at) if one.knows_searches)
+            price = price.with_searches_of(next(below, price))
         # A gateway's own name for a model has a price; what answered tells what its images count.
         return replace(price, tokens=_known_counts(*models) or price.tokens) * self.multiplier
 

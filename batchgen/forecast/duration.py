@@ -11,18 +11,24 @@ import msgspec
 
 from batchgen.forecast.spread import added
 from batchgen.forecast.turns import Basis, Grounds, Share
-from batchgen.known_models import Span
 from batchgen.limits import Limits
 
 _MINUTE_S: Final = 60
 _TEN_MINUTES_S: Final = 600
 
 
+class AtOnce(msgspec.Struct, frozen=True, kw_only=True):
+    """Calls under way at once: at worst, expected, at best."""
+
+    low: float
+    expected: float
+    high: float
+
+
 class DurationFigures(msgspec.Struct, frozen=True, kw_only=True):
     """Seconds from the first call to the last answer.
 
     Attributes:
-        concurrency: Calls under way at once: at worst, expected, at best.
         concurrency_basis: `history` where earlier runs tell, else `limits`: the middle between
             where a run begins and the most that it may use.
     """
@@ -30,7 +36,7 @@ class DurationFigures(msgspec.Struct, frozen=True, kw_only=True):
     low: float
     expected: float
     high: float
-    concurrency: Span
+    concurrency: AtOnce
     concurrency_basis: Literal["limits", "history"]
     basis: list[Basis]
 
@@ -71,12 +77,14 @@ def duration_of(
     )
 
 
-def _concurrency(grounds: Grounds) -> tuple[Span, Literal["limits", "history"]]:
+def _concurrency(grounds: Grounds) -> tuple[AtOnce, Literal["limits", "history"]]:
     """How many calls are under way at once: as in the last runs, or what the limits leave open."""
     bounds = grounds.limits.concurrency
     if seen := grounds.own.concurrency(bounds.highest):
-        return Span(min(seen), median(seen), max(seen)), "history"
-    return Span(bounds.start, (bounds.start + bounds.highest) / 2, bounds.highest), "limits"
+        at_once = AtOnce(low=min(seen), expected=median(seen), high=max(seen))
+        return at_once, "history"
+    start, most = bounds.start, bounds.highest
+    return AtOnce(low=start, expected=(start + most) / 2, high=most), "limits"
 
 
 def _paced_s(shares: list[Share], limits: Limits, expected_usd: Decimal | None) -> float:

@@ -1,7 +1,7 @@
 """The calls of ledgers, as far as they are to be compared with a bill."""
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from enum import IntEnum
@@ -11,13 +11,16 @@ from typing import Final, NamedTuple
 import msgspec
 
 from batchgen.cost import PriceBook, price_tokens
+from batchgen.manifest.prices import prices_of_job
 from batchgen.model import Attempt, Outcome
 from batchgen.reconcile.bill import Models
 from batchgen.reconcile.columns import Columns
 from batchgen.reconcile.rows import MAX_USD, NANO
 from batchgen.store.history import as_attempt
+from batchgen.store.layout import Layout
 from batchgen.store.ledger import Call as CallName
-from batchgen.store.ledger import Sent, read_lines
+from batchgen.store.ledger import Run, Sent, read_lines
+from batchgen.store.lock import is_held
 from batchgen.store.numbered import Numbered
 from batchgen.store.places import Places
 from batchgen.wire.grounding import count_queries
@@ -93,6 +96,7 @@ class Calls:
     """The calls of some ledgers, oldest run first.
 
     Attributes:
+        book: The prices of the newest run, those of its job included.
         unreadable: Places of lines that do not parse.
         book_nano_usd: What those cost that the ledger has as billed.
         at_ms: When the first and the last left.
@@ -118,14 +122,20 @@ class Calls:
         self.at_ms = _Between()
         self.billed_ms = _Between()
         self._places = Places()
-        at_list_price = PriceBook(tuple(replace(one, multiplier=None) for one in book.lists))
+        self.book, self._lists = book, book.without_multipliers()
+        self._base = book
         for place, attempt in self._attempts(ledgers):
-            call = _call(place, attempt, at_list_price, models)
+            call = _call(place, attempt, self._lists, models)
             self.each.append(call)
             self.book_nano_usd += call.book_nano_usd or 0
             if call.at_ms is not None:
                 self.at_ms.reach(call.at_ms, call.at_ms)
                 self.billed_ms.reach(*call.window_ms)
+
+    def _take_prices(self, run: Run) -> None:
+        """From here on, calls are of this run's job."""
+        self.book = self._base.with_job(prices_of_job(run.head))
+        self._lists = self.book.without_multipliers()
 
     def line(self, call: Call) -> Attempt:
         """The whole line of a call, read again."""
@@ -134,24 +144,34 @@ class Calls:
     def _attempts(self, ledgers: Iterable[Path]) -> Iterator[tuple[int, Attempt]]:
         """Each call's line with its place; those that never got one come last, as interrupted.
 
-        A disk that failed may give a line twice, and a ledger may have been copied.
+        What is under way at this moment is no call yet. A disk that failed may give a line twice,
+        and a ledger may have been copied.
         """
-        open_calls: dict[CallName, Sent] = {}
+        open_calls: dict[CallName, tuple[Sent, Path]] = {}
         known = Numbered()
         segments = {path.resolve(): path for path in ledgers}
         for path in sorted(segments.values(), key=lambda path: (path.name, path)):
             for begins, line in read_lines(path, self.unreadable):
                 match line:
+                    case Run():
+                        self._take_prices(line)
                     case Sent() if hash(line.call) not in known:
-                        open_calls[line.call] = line
+                        open_calls[line.call] = line, path.parent
                     case Attempt() if line.attempt:
                         name = (line.run_id, line.item, line.turn, line.attempt)
                         open_calls.pop(name, None)
                         if known.put(hash(name)) is None:
                             yield self._places.place_in(path, begins), line
-        for sent in open_calls.values():
-            attempt = _interrupted(sent)
-            yield self._places.keep(attempt), attempt
+        under_way = {place for _, place in open_calls.values() if _is_running(place)}
+        for sent, place in open_calls.values():
+            if place not in under_way:
+                attempt = _interrupted(sent)
+                yield self._places.keep(attempt), attempt
+
+
+def _is_running(ledger: Path) -> bool:
+    layout = Layout(ledger.parent)
+    return layout.ledger == ledger and is_held(layout.lock)
 
 
 def _interrupted(sent: Sent) -> Attempt:

@@ -36,8 +36,8 @@ def reconcile(ledgers: Iterable[Path], log: Path, book: PriceBook) -> Reconcilia
     Args:
         ledgers: The segments, `ledger/*.jsonl` of one or more jobs.
         log: The gateway's export, in one of the forms of `batchgen.reconcile.rows`.
-        book: The prices; what was recorded is compared with the bill, and the list prices of the
-            book, without its multiplier, tell what multiplier would have been right.
+        book: The prices, over which those of the jobs are laid; what was recorded is compared with
+            the bill, and the list prices, without a multiplier, tell what would have been right.
 
     Returns:
         Every call and every row in exactly one class.
@@ -51,7 +51,7 @@ def reconcile(ledgers: Iterable[Path], log: Path, book: PriceBook) -> Reconcilia
     models = Models()
     bill = Bill(log, models)
     calls = Calls(ledgers, book, models)
-    return _Comparison(calls, bill, models, join(calls, bill)).told(book)
+    return _Comparison(calls, bill, models, join(calls, bill)).told()
 
 
 @dataclass(slots=True)
@@ -127,7 +127,7 @@ class _Comparison:
     models: Models
     joined: Joined
 
-    def told(self, book: PriceBook) -> Reconciliation:
+    def told(self) -> Reconciliation:
         """Put everything in its class and count."""
         call_classes, drifts, prices = self._count_calls()
         row_classes = self._count_rows()
@@ -147,7 +147,7 @@ class _Comparison:
             rows=self._told_rows(row_classes),
             multiplier=multiplier,
             multiplier_by_model=dict(sorted(by_model.items())),
-            multiplier_set=book.multiplier,
+            multiplier_set=self.calls.book.multiplier,
             undated=self.bill.n_undated,
             odd=tuple(self.bill.odd),
             unreadable=tuple(self.calls.unreadable),

@@ -19,7 +19,7 @@ from functools import cache
 from http import HTTPStatus
 from typing import Any, Final, NamedTuple
 
-from batchgen.cost import NOTHING, count_tokens, price_tokens
+from batchgen.cost import NOTHING, UNKNOWN, count_tokens, price_tokens
 from batchgen.errors import AttemptError
 from batchgen.known_models import plain_name
 from batchgen.model import Billed, Outcome, Tier, Usage
@@ -172,8 +172,11 @@ class Foreign:
             "tags": found.tags,
         }
         if found.failure is not None and found.answer is None:
+            # A batch bills no line that failed; a call by itself may have been executed.
+            billed = "no" if found.is_batch else found.failure.billed
+            cost = NOTHING if billed == "no" else UNKNOWN
             outcome = found.failure.outcome
-            return Call(outcome=outcome, usd=NOTHING.usd, basis="inferred", billed="no", **about)
+            return Call(outcome=outcome, usd=cost.usd, basis=cost.basis, billed=billed, **about)
         self.counts.n_without_model += model is None
         seen = UNSEEN if found.answer is None else look_at(found.answer)
         usage = found.counts or read_usage(found.usage)

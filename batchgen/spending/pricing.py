@@ -8,6 +8,7 @@ from typing import Final
 from batchgen.cost import Price, PriceBook, PriceList, Rates
 
 MICRO: Final = 1_000_000
+_MAX_REMEMBERED: Final = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +33,8 @@ class Pricer:
         """The price of a call, by the model that answered, else by the one that was asked."""
         key = (answered, asked, day)
         if key not in self._found:
+            if len(self._found) >= _MAX_REMEMBERED:
+                self._found.clear()
             self._found[key] = self._find(answered, asked, day or self.today)
         return self._found[key]
 

@@ -33,7 +33,12 @@ def read_usage(raw: object) -> Usage | None:
 
 
 def read_tier(raw: object, header: str | None = None) -> Tier:
-    """How a call was served, as its usage or a header of the answer says; else as usual.
+    """How a call was served, see `told_tier`; as usual, where nothing tells."""
+    return told_tier(raw, header) or "standard"
+
+
+def told_tier(raw: object, header: str | None = None) -> Tier | None:
+    """How a call was served, as its usage or a header of the answer says; None if neither does.
 
     Args:
         raw: A usageMetadata.
@@ -46,7 +51,9 @@ def read_tier(raw: object, header: str | None = None) -> Tier:
         for tier in _TIERS:
             if isinstance(word, str) and tier in word.lower():
                 return tier
-    return "standard"
+        if word == "ON_DEMAND":
+            return "standard"
+    return None
 
 
 def _count(raw: dict[str, Any], camel: str, snake: str) -> int | None:

@@ -262,3 +262,12 @@ def test_an_interrupt_is_an_answer_too(dear: Path) -> None:
         code, came = answered(dear, server, lambda _, pid: os.kill(pid, signal.SIGINT))
     assert (code, server.n_connections) == (130, 0), came
     assert "Traceback" not in came
+
+
+async def test_priority_that_nobody_confirms_is_priced_as_usual_and_marked(tmp_path: Path) -> None:
+    items = [{"id": "a", "prompt": "a", "extra": {"serviceTier": "priority"}}, "b"]
+    job = write_job(tmp_path / "job.jsonl", items)
+    with FaultServer(servers.draws) as server:
+        ran = await run_job(job, server)
+    told = {line["item"]: (line["cost_usd"], line["cost_basis"]) for line in ran.attempts}
+    assert told == {"a": ("0.138160", "inferred"), "b": ("0.138160", "reported")}

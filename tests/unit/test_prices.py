@@ -121,6 +121,14 @@ def test_searches_of_a_model_cost_what_the_list_says_unless_somebody_says_otherw
     flash = book().find("gemini-2.5-flash-image", at=TODAY)
     assert flash is not None
     assert [flash.search_usd(n) for n in (0, 1, 5)] == [0, Decimal("0.035"), Decimal("0.035")]
+    # Lite answered, of which nobody knows what its searches cost; Pro's price is not its.
+    lite = book().find("gemini-3.1-flash-lite-image", PRO, at=TODAY)
+    assert lite is not None
+    assert lite.search_usd(1) is None
+    # A gateway's own name for Pro, which says nothing of searches.
+    named = book(of(pro_of_a_gateway=OWN)).find(PRO, "pro-of-a-gateway", at=TODAY)
+    assert named is not None
+    assert (named.standard.image_output, named.search_1k_queries) == (Decimal(100), Decimal(14))
     mine = book(of(mine=OWN)).find("mine", at=TODAY)
     assert mine is not None
     assert [mine.search_usd(0), mine.search_usd(1)] == [0, None]
