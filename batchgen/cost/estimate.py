@@ -15,6 +15,9 @@ from batchgen.model import Item, Kind, Tier, Tokens
 # A prompt's text is about four characters a token; the spread of text beside an image is 88-650.
 _CHARS_PER_TOKEN: Final = 4
 TEXT_ALLOWANCE_TOKENS: Final = 650
+# What a model that may search mostly searches for at most, and reads of what it found.
+SEARCH_ALLOWANCE: Final = 3
+_FOUND_TOKENS: Final = 1000
 
 
 def estimate_item(
@@ -28,13 +31,18 @@ def estimate_item(
         at: An ISO stamp or day.
         turn: The turn whose call it is, from 1; None is the last, which carries them all.
     """
-    load = load_of(item, turn=turn)
+    load, known = load_of(item, turn=turn), KnownModels.shipped()
+    kind = known.kind(item, load.n_images)
+    # What a model thinks by itself is in the allowance for text; a level that was asked is not.
+    thoughts = known.thoughts(item.model, kind.thinking).high if kind.thinking else 0
     return estimate(
         book.find(item.model, at=at),
         n_prompt_chars=load.n_chars,
         n_references=load.n_images,
         size=load.size,
-        tier=KnownModels.shipped().kind(item, load.n_images).tier or "standard",
+        tier=kind.tier or "standard",
+        thoughts=int(thoughts),
+        n_queries=SEARCH_ALLOWANCE if kind.search else 0,
     )
 
 
@@ -66,21 +74,28 @@ def estimate(
     n_references: int,
     size: str | None,
     tier: Tier = "standard",
+    thoughts: int = 0,
+    n_queries: int = 0,
 ) -> Decimal | None:
     """The most that one image of this size should cost; None without a price.
 
     Who asks to be served in another way may be served as usual all the same. Drafts that nobody
-    asked for are not in it, nor searches.
+    asked for are not in it, nor searches whose price nobody knows.
     """
     if price is None:
         return None
     tokens = Tokens(
-        input_text=text_tokens(n_prompt_chars),
+        input_text=text_tokens(n_prompt_chars) + (_FOUND_TOKENS if n_queries else 0),
         input_image=n_references * price.tokens.reference,
         output_text=TEXT_ALLOWANCE_TOKENS,
+        thoughts=thoughts,
         output_image=price.tokens_an_image(size),
     )
-    costs = (price_tokens(tokens, "inferred", price, tier=one).usd for one in {"standard", tier})
+    n_billed = n_queries if price.knows_searches else 0
+    costs = (
+        price_tokens(tokens, "inferred", price, tier=one, n_queries=n_billed).usd
+        for one in {"standard", tier}
+    )
     return max(usd for usd in costs if usd is not None)
 
 

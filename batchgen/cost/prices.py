@@ -180,6 +180,11 @@ class PriceList:
                 return valid[-1] if valid else dated[0]
         return None
 
+    def find_valid(self, model: str, at: str) -> Price | None:
+        """The same, but none before its first day."""
+        price = self.find(model, at)
+        return price if price is not None and price.valid_from <= at else None
+
 
 def _valid_from(price: Price) -> str:
     return price.valid_from
@@ -238,9 +243,7 @@ class PriceBook:
 
     def origin(self, *models: str | None, at: str) -> PriceList | None:
         """The list that the price of a call is from, see `find`."""
-        named = [model for model in models if model]
-        lists = (one for one in self.lists for model in named if one.find(model, at) is not None)
-        return next(lists, None)
+        return next((one for one, _ in self._finds(models, at)), None)
 
     def with_job(self, job: PriceList | None) -> "PriceBook":
         """The same book with a job's prices, which win over all lists but those that were named."""
@@ -254,23 +257,25 @@ class PriceBook:
         return replace(self, lists=tuple(replace(one, multiplier=None) for one in self.lists))
 
     def _find(self, models: Sequence[str | None], at: str) -> Price | None:
-        price = next(self._finds(models, at), None)
+        price = next((price for _, price in self._finds(models, at)), None)
         if price is None:
             return None
         if not price.knows_searches:
             # Who writes what a model's tokens cost has not said that its searches are unknown.
             # They are those of the model that answered; of the one asked, if nobody knows that.
             known = next(one for one in models if one and next(self._finds((one,), at), None))
-            below = (one for one in self._finds((known,), at) if one.knows_searches)
+            below = (one for _, one in self._finds((known,), at) if one.knows_searches)
             price = price.with_searches_of(next(below, price))
         # A gateway's own name for a model has a price; what answered tells what its images count.
         return replace(price, tokens=_known_counts(*models) or price.tokens) * self.multiplier
 
-    def _finds(self, models: Sequence[str | None], at: str) -> Iterator[Price]:
-        for one in self.lists:
-            for model in models:
-                if model and (price := one.find(model, at)) is not None:
-                    yield price
+    def _finds(self, models: Sequence[str | None], at: str) -> Iterator[tuple[PriceList, Price]]:
+        """What the lists have; one whose day is still to come counts where no other has any."""
+        for find in (PriceList.find_valid, PriceList.find):
+            for one in self.lists:
+                for model in models:
+                    if model and (price := find(one, model, at)) is not None:
+                        yield one, price
 
 
 def _spellings(model: str) -> Iterator[str]:

@@ -17,17 +17,20 @@ from batchgen.cost.prices import (
     TIERS,
     Price,
     PriceList,
+    Rates,
     as_usd,
     far_off,
 )
 from batchgen.errors import UsageError
-from batchgen.manifest.fields import NO_UTF8, Checker, Mistake
+from batchgen.manifest.fields import NO_UTF8, Checker, Mistake, shown
 from batchgen.manifest.nodes import MAX_YAML_BYTES, Document, Steps, YamlError, compose
 from batchgen.manifest.problems import dotted
 
 OF_THE_JOB: Final = "the job's prices"
 _FIELDS: Final = ("multiplier", "models")
 _OTHER_TIERS: Final = TIERS[1:]
+# What the head of the book says besides, and a copy of it.
+_OF_THE_BOOK: Final = {"v": "1", "currency": "USD"}
 _TOLD: Final = ("valid_from", "checked", "source")
 _RATES: Final = (*RATES, *SEARCHES, *_OTHER_TIERS, *_TOLD)
 # A dollar a token: no rate is more, and sums of what is beyond all bounds cannot be written.
@@ -68,6 +71,7 @@ def _model(check: Checker, model: str, value: Any, steps: Steps) -> dict[str, An
             check.wrong((*steps, "rates"), "expected a list of rates, each with its valid_from")
             return {"rates": []}
         dated = enumerate(rates)
+        _check_days(check, rates, (*steps, "rates"))
         return {"rates": [_rates(check, model, one, (*steps, "rates", n)) for n, one in dated]}
     return _rates(check, model, value, steps)
 
@@ -82,7 +86,9 @@ def _rates(check: Checker, model: str, value: Any, steps: Steps) -> dict[str, An
     known = PriceList.shipped().find(model, str(given.get("valid_from", "9")))
     whole = {**given, **_filled(check, given, known, "standard", steps)}
     for tier in _OTHER_TIERS:
-        if tier in given:
+        if tier not in given and known is not None and tier in known.tiers:
+            whole[tier] = _as_written(known.tiers[tier])
+        elif tier in given:
             below = (*steps, tier)
             rates = check.mapping(given[tier], below, (*RATES, "source"))
             whole[tier] = {**rates, **_filled(check, rates, known, tier, below)}
@@ -104,6 +110,20 @@ def _filled(
         else:
             check.wrong((*steps, name), "it is missing, and the book has none to take in its place")
     return whole
+
+
+def _as_written(rates: Rates) -> dict[str, Any]:
+    return {**{name: getattr(rates, name) for name in RATES}, "source": rates.source}
+
+
+def _check_days(check: Checker, rates: list[Any], steps: Steps) -> None:
+    """Each of several rates has a day of its own."""
+    days: set[Any] = set()
+    for n, one in enumerate(rates):
+        day = one.get("valid_from") if isinstance(one, dict) else None
+        if day in days:
+            check.wrong((*steps, n), "another one is valid from the same day")
+        days.add(day)
 
 
 def _check_day(check: Checker, value: Any, steps: Steps) -> None:
@@ -130,11 +150,12 @@ def _warn(check: Checker, found: PriceList, models: Mapping[str, Any], steps: St
         for written, at in _entries(rates, (*steps, "models", model)):
             for name, rate, listed in _compared(model, written):
                 effective = rate * multiplier
-                if far_off(effective, listed):
+                if rate != listed and far_off(effective, listed):
+                    unit = "a thousand" if name[-1] in SEARCHES else "a million tokens"
                     check.warn(
                         (*at, *name),
                         f"${effective:f} is more than {FAR_OFF} times off the listed ${listed:f}: "
-                        "rates are US dollars for a million tokens",
+                        f"rates are US dollars for {unit}",
                     )
 
 
@@ -148,14 +169,16 @@ def _entries(rates: Mapping[str, Any], steps: Steps) -> Iterator[tuple[Mapping[s
 def _compared(model: str, written: Mapping[str, Any]) -> Iterator[tuple[Steps, Any, Any]]:
     """Each rate of a model beside that of the book: where it stands, it, and the listed one."""
     known = PriceList.shipped().find(model, str(written.get("valid_from") or "9"))
-    for tier in TIERS if known is not None else ():
-        rates = written if tier == "standard" else written.get(tier)
-        listed = known.tiers.get(tier) if known is not None else None
-        if rates is None or listed is None:
-            continue
+    if known is None:
+        return
+    for tier, listed in known.tiers.items():
+        rates = written if tier == "standard" else written[tier]
         for name in RATES:
             steps = (name,) if tier == "standard" else (tier, name)
             yield steps, as_usd(rates[name]), getattr(listed, name)
+    for name in SEARCHES:
+        if written.get(name) is not None and (listed_usd := getattr(known, name)) is not None:
+            yield (name,), as_usd(written[name]), listed_usd
 
 
 def prices_of_job(head: Mapping[str, Any]) -> PriceList | None:
@@ -182,7 +205,10 @@ def read_price_file(path: Path) -> tuple[PriceList, tuple[str, ...]]:
         raise UsageError(_placed(path, error)) from error
     steps: Steps = ()
     if isinstance(value, dict):
-        value = {name: one for name, one in value.items() if name not in {"v", "currency"}}
+        value = dict(value)
+        for name, known in _OF_THE_BOOK.items():
+            if (told := value.pop(name, known)) != known:
+                check.wrong((name,), f"expected {known}, found {shown(told)}")
         if [*value] == ["prices"]:  # as it stands in a job
             value, steps = value["prices"], ("prices",)
     found = read_prices(check, value, steps, str(path))

@@ -265,9 +265,27 @@ def test_an_interrupt_is_an_answer_too(dear: Path) -> None:
 
 
 async def test_priority_that_nobody_confirms_is_priced_as_usual_and_marked(tmp_path: Path) -> None:
-    items = [{"id": "a", "prompt": "a", "extra": {"serviceTier": "priority"}}, "b"]
-    job = write_job(tmp_path / "job.jsonl", items)
+    dear: Json = {"id": "a", "prompt": "a", "extra": {"serviceTier": "priority"}}
+    job = write_job(tmp_path / "job.jsonl", [dear, "b"])
     with FaultServer(servers.draws) as server:
         ran = await run_job(job, server)
     told = {line["item"]: (line["cost_usd"], line["cost_basis"]) for line in ran.attempts}
     assert told == {"a": ("0.138160", "inferred"), "b": ("0.138160", "reported")}
+
+
+async def test_a_budget_holds_for_searches_and_for_thoughts_that_were_asked_for(
+    tmp_path: Path,
+) -> None:
+    answer = document(image_part(png("a")), usage={**servers.USAGE, "thoughtsTokenCount": 400})
+    answer["candidates"][0]["groundingMetadata"] = {"webSearchQueries": ["a", "b", "c"]}
+    fields = {"google_search": True, "prompt": "a"}
+    job = write_job(
+        tmp_path / "job.jsonl",
+        [{"id": f"i{n}", "count": 1, **fields, "seed": n} for n in range(20)],
+        limits={"concurrency": 8},
+        budget={"max_cost_usd": "1.5"},
+    )
+    with FaultServer(lambda _: whole(answer)) as server:
+        ran = await run_job(job, server)
+    assert ran.exit_code == 8
+    assert Decimal("1.2") < (ran.summary.cost_usd or 0) <= Decimal("1.5")

@@ -58,6 +58,15 @@ def test_the_first_list_that_has_a_price_wins_and_the_rest_stays() -> None:
     assert [one.origin for one in origins if one] == ["above", "below", "batchgen/prices.yaml"]
 
 
+def test_a_price_whose_day_is_still_to_come_leaves_the_list_its_own_till_then() -> None:
+    coming = {"rates": [{**OWN, "valid_from": "2027-01-01"}]}
+    laid = book(of(gemini_3_pro_image=coming, mine=coming))
+    assert [image_usd(laid, PRO, at=day) for day in (TODAY, "2027-01-01")] == ["120", "100"]
+    assert image_usd(laid, "mine") == "100"  # nobody else has one
+    origins = [laid.origin(PRO, at=day) for day in (TODAY, "2027-01-01")]
+    assert [one.origin for one in origins if one] == ["batchgen/prices.yaml", "here"]
+
+
 def test_the_multiplier_is_for_every_price_and_the_first_one_counts() -> None:
     laid = book(of("above", "0.5"), of("below", "0.8", mine=OWN))
     price = laid.find(PRO, at=TODAY)
@@ -155,7 +164,7 @@ def test_a_rate_that_is_left_out_is_the_one_of_the_list(tmp_path: Path) -> None:
     assert (rates.input, rates.image_output) == (Decimal(2), Decimal(100))
     rates = price.tiers["batch"]
     assert (rates.input, rates.text_output) == (Decimal("0.9"), Decimal(6))
-    assert "flex" not in price.tiers
+    assert price.tiers["flex"].image_output == 60  # the list's, as all that is left out
     assert (found.multiplier, found.origin, warnings) == (Decimal("0.5"), str(path), ())
 
 
@@ -224,6 +233,12 @@ def test_dated_rates_of_a_file_count_from_their_day(tmp_path: Path) -> None:
             "models: {m: {rates: []}}",
             "1:21: models.m.rates: expected a list of rates, each with its valid_from",
         ),
+        (
+            "models: {gemini-3-pro-image: {rates: [{image_output: 1}, {image_output: 2}]}}",
+            "1:58: models.gemini-3-pro-image.rates[1]: another one is valid from the same day",
+        ),
+        ("currency: EUR", "1:11: currency: expected USD, found 'EUR'"),
+        ("v: 2", "1:4: v: expected 1, found '2'"),
         ("models: {m: {a: 1}, m: {}}", "1:21: duplicate key 'm' (first on line 1)"),
     ],
 )
@@ -256,6 +271,10 @@ def test_a_price_file_that_is_not_there_or_no_text_is_told(tmp_path: Path) -> No
         (
             "models: {gemini-3-pro-image: {batch: {image_output: 0.06}}}",
             "image_output: $0.06",
+        ),
+        (
+            "models: {gemini-3-pro-image: {search_1k_queries: 14000}}",
+            "search_1k_queries: $14000 is more than 5 times off the listed $14",
         ),
         ("multiplier: 0.1", "multiplier: every price is multiplied by 0.1"),
         ("multiplier: 0", "multiplier: every price is multiplied by 0"),
