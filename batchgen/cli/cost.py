@@ -93,6 +93,7 @@ def cost(
     elif not paths:
         raise click.UsageError("Missing argument 'PATH…': a job's directory, a log, or -")
     elif reconcile is not None:
+        _refuse_beside_reconcile(flags)
         _hold_against(reconcile, paths, book, _format)
     else:
         spending = _read(paths, book, now, reprice=prices is not None, **flags)
@@ -105,6 +106,12 @@ def _price_book(prices: Path | None) -> "PriceBook":
     from batchgen.pricing import choose_book
 
     return choose_book(prices, None, lambda told: say(printable(told, 500)))
+
+
+def _refuse_beside_reconcile(flags: dict[str, Any]) -> None:
+    """Refuse what would go unheard."""
+    if unheard := sorted(f"--{name}" for name, value in flags.items() if value):
+        raise click.UsageError(f"--reconcile compares all calls: leave {', '.join(unheard)} out")
 
 
 def _hold_against(log: Path, paths: tuple[str, ...], book: "PriceBook", _format: str) -> None:

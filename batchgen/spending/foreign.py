@@ -30,7 +30,7 @@ from batchgen.wire.envelope import is_thought, several
 from batchgen.wire.fault import read_fault
 from batchgen.wire.grounding import count_queries
 from batchgen.wire.reply import reply_in, why_no_image
-from batchgen.wire.usage import read_tier, read_usage
+from batchgen.wire.usage import read_usage, told_tier
 
 Json = dict[str, Any]
 
@@ -62,6 +62,10 @@ _HTTP_OF_GRPC: Final = {
     }.items()
     for number in numbers
 }
+
+
+# What a line of our own results.jsonl has, which adds up calls and is none.
+_OF_RESULTS: Final = frozenset({"id", "key", "status", "images", "attempts", "run_id"})
 
 
 class NoCallError(Exception):
@@ -150,6 +154,8 @@ class Foreign:
             raise NoCallError(
                 f"a JSON {kind}, and no object" if document != [] else "an empty list"
             )
+        if document.keys() >= _OF_RESULTS:
+            raise NoCallError("a line of results.jsonl: its calls are in the job's ledger")
         found = _Found()
         try:
             _open(document, found, 0)
@@ -166,10 +172,10 @@ class Foreign:
         self.counts.n_calls += 1
         self.counts.n_batch += found.is_batch
         about: dict[str, Any] = {
-            "model": None if model is None else plain_name(model.strip()),
+            "model": None if model is None else _encodable(plain_name(model.strip())),
             "at": found.at,
-            "item": found.item,
-            "tags": found.tags,
+            "item": None if found.item is None else _encodable(found.item),
+            "tags": {_encodable(name): _encodable(one) for name, one in found.tags.items()},
         }
         if found.failure is not None and found.answer is None:
             # A batch bills no line that failed; a call by itself may have been executed.
@@ -186,7 +192,9 @@ class Foreign:
         tier = self._tier(found)
         cost = price_tokens(tokens, basis, price, tier=tier, n_queries=seen.n_queries)
         has_image = seen.outcome is Outcome.IMAGE
-        if not n_images and tokens is not None and seen.outcome is not Outcome.BLOCKED:
+        # Somebody took the image out, or wrote down nothing but the counts.
+        is_bare = seen.n_images is None or seen.outcome is Outcome.TEXT_ONLY
+        if is_bare and tokens is not None:
             has_image = has_image or tokens.output_image > 0
         return Call(
             outcome=Outcome.IMAGE if has_image else seen.outcome,
@@ -199,8 +207,8 @@ class Foreign:
         )
 
     def _tier(self, found: _Found) -> Tier:
-        told = read_tier(found.usage, found.header)
-        if told != "standard":
+        told = told_tier(found.usage, found.header)
+        if told is not None:
             return told
         return self.assumed.tier or ("batch" if found.is_batch else "standard")
 
@@ -253,10 +261,11 @@ def _note_inside(found: _Found) -> None:
 
 def _is_of_a_batch(layer: Json) -> bool:
     """Whether it is of a batch, and no answer that somebody logged with its request."""
-    if "response" not in layer and "error" not in layer and "status" not in layer:
+    if "request" in layer and isinstance(layer.get("status"), str | dict):
+        return True
+    if "response" not in layer and not layer.get("error"):
         return False
-    is_vertex = "request" in layer and isinstance(layer.get("status"), str | dict)
-    return is_vertex or "key" in _map(layer.get("metadata")) or any(name in layer for name in _KEYS)
+    return "key" in _map(layer.get("metadata")) or any(name in layer for name in _KEYS)
 
 
 def _holds_an_answer(layer: Json) -> bool:
@@ -277,7 +286,8 @@ def _told_failure(layer: Json) -> AttemptError | None:
     if layer.get("error"):
         return _failure(layer["error"])
     told = layer.get("status")
-    if told and isinstance(told, str | dict) and ("request" in layer or "key" in layer):
+    is_vertex = isinstance(told, str | dict) and "request" in layer
+    if told and (is_vertex or (isinstance(told, dict) and "key" in layer)):
         return _failure(told)
     return None
 
@@ -398,6 +408,11 @@ def _snake(camel: str) -> str:
 
 def _map(value: Any) -> Json:
     return value if isinstance(value, dict) else {}
+
+
+def _encodable(text: str) -> str:
+    """A text without half characters (lone surrogates), which nothing can print."""
+    return text if text.isascii() else text.encode("utf-8", "replace").decode()
 
 
 def _word(value: Any) -> str | None:

@@ -11,7 +11,7 @@ from typing import Final
 
 import msgspec
 
-from batchgen.cost import Cost, count_tokens, price_tokens
+from batchgen.cost import UNKNOWN, Cost, Price, PriceBook, count_tokens, price_tokens
 from batchgen.errors import UsageError
 from batchgen.manifest.prices import prices_of_job
 from batchgen.model import Attempt, ImageFile, Outcome
@@ -56,12 +56,14 @@ class Ledger:
     _numbers: dict[int, int] = field(default_factory=dict)
     _redo: dict[str, str] | None = None
     _of_run: Pricer | None = None
+    _recorded_by: PriceBook = field(default_factory=PriceBook.shipped)
 
     def take(self, line: Line) -> None:
         """Count one line."""
         if isinstance(line, Run) and self.pricer is not None:
             job = prices_of_job(line.head)
             self._of_run = self.pricer if job is None else self.pricer.of_job(job)
+            self._recorded_by = PriceBook.shipped().with_job(job)
         if not isinstance(line, Sent | Attempt) or not line.attempt:
             return
         call = hash((line.run_id, line.item, line.turn, line.attempt))
@@ -118,9 +120,9 @@ class Ledger:
         return layout if layout.ledger == self.directory else None
 
     def _call(self, line: Attempt, picture: ImageFile | None) -> Call:
-        cost = Cost(line.cost_usd, line.cost_basis)
+        cost = _recorded(line)
         if self.pricer is not None:
-            cost = repriced(line, self._of_run or self.pricer)
+            cost = repriced(line, self._of_run or self.pricer, self._recorded_by)
         return Call(
             model=line.model,
             at=read_moment(line.at),
@@ -183,21 +185,42 @@ class Ledgers:
         self._of.clear()
 
 
-def repriced(line: Attempt, pricer: Pricer) -> Cost:
+def repriced(line: Attempt, pricer: Pricer, recorded_by: PriceBook) -> Cost:
     """What a call costs by other prices: its recorded tokens, which know the size of its picture.
 
-    Without them it may have cost what it was estimated at, which stays.
+    Without them it may have cost what it was estimated at: that changes as a picture's price does.
+
+    Args:
+        line: The call.
+        pricer: The other prices.
+        recorded_by: Those by which it was estimated, as far as anybody knows.
     """
+    before = recorded_by.find(line.model, at=line.at)
     price = pricer.find(line.model_version, line.model, line.at[:10])
     tokens, basis = line.tokens, line.cost_basis
     if tokens is None:
-        return Cost(line.cost_usd, basis)
+        return _scaled(_recorded(line), price, before)
     if basis == "unknown":  # nobody knew a price then, nor how many tokens a picture takes
         n_images = None if line.outcome is Outcome.IMAGE else 0
         counted, basis = count_tokens(read_usage(line.usage), price, n_images=n_images, size=None)
         tokens = counted or tokens
     tier = "standard" if line.service_tier is msgspec.UNSET else line.service_tier
     return price_tokens(tokens, basis, price, tier=tier, n_queries=count_queries(line.grounding))
+
+
+def _scaled(cost: Cost, price: Price | None, before: Price | None) -> Cost:
+    """An estimate as it would be by another price."""
+    if cost.usd is None or price is None or before is None or not before.standard.image_output:
+        return cost
+    factor = price.standard.image_output / before.standard.image_output
+    return Cost((cost.usd * factor).quantize(cost.usd), cost.basis)
+
+
+def _recorded(line: Attempt) -> Cost:
+    """What was recorded; nothing is known by a figure that is none, from a damaged disk."""
+    if line.cost_usd is not None and not line.cost_usd.is_finite():
+        return UNKNOWN
+    return Cost(line.cost_usd, line.cost_basis)
 
 
 def _picture(line: Attempt) -> ImageFile | None:

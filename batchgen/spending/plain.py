@@ -20,7 +20,7 @@ from batchgen.model import Outcome, Tokens
 from batchgen.spending.foreign import Foreign, look_at
 from batchgen.spending.pricing import MICRO, WholeRates
 from batchgen.spending.tally import Call, Sums, Tally
-from batchgen.wire.usage import read_tier
+from batchgen.wire.usage import told_tier
 
 # What is longer holds an image, and goes the way on which nothing is held twice.
 _MAX_BYTES: Final = 16 << 10
@@ -221,9 +221,8 @@ class Plain:
         price = self.foreign.pricer.find(model or None, asked, None if day is None else written)
         if not n_images or price is None or (day is None and written != _UTC):
             return None
-        tier = read_tier({"trafficType": traffic})
-        if tier == "standard":
-            tier = self.foreign.assumed.tier or tier
+        told = told_tier({"trafficType": traffic})
+        tier = told or self.foreign.assumed.tier or "standard"
         sums = self._sums(model or asked or "", day)
         if sums is None or tier not in price.tiers:
             return None

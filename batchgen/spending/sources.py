@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Final
 
-from batchgen.errors import UsageError
+from batchgen.errors import StoreError, UsageError
 from batchgen.store.layout import Layout
 from batchgen.wording import counted
 
@@ -99,7 +99,7 @@ def _below(root: Path) -> tuple[list[Path], list[Path], int]:
     ledgers: list[Path] = []
     logs: list[Path] = []
     n_links = 0
-    for folder, names, files in os.walk(root):
+    for folder, names, files in os.walk(root, onerror=_raise):
         names.sort()
         here = Path(folder)
         of_job = Layout(here).segments if _LEDGER in names else []
@@ -111,6 +111,11 @@ def _below(root: Path) -> tuple[list[Path], list[Path], int]:
             elif file.is_file():
                 (ledgers if of_job else logs).append(file)
     return ledgers, logs, n_links
+
+
+def _raise(error: OSError) -> None:
+    """What cannot be looked into is not left out in silence."""
+    raise StoreError.of(error, Path(error.filename))
 
 
 def _is_log(name: str) -> bool:

@@ -250,7 +250,7 @@ def test_other_prices_count_recorded_tokens_anew(tmp_path: Path) -> None:
     for item, times in twice.items():
         assert usd[item].cost_usd == times * Decimal("0.138160"), item
     assert usd["d"].cost_usd == 2 * Decimal("0.166160")  # before 2026 searches were free: e
-    assert usd["g"].maybe_usd == Decimal("0.15")
+    assert usd["g"].maybe_usd == Decimal("0.30")
     assert usd["h"].cost_usd == 0
 
 

@@ -16,6 +16,7 @@ import pytest
 from batchgen.cost import PriceBook
 from batchgen.spending import Assumed, Spending, Tally, spend
 from batchgen.spending.span import Span
+from batchgen.spending.tables import as_json
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -340,6 +341,33 @@ ROWS = {
         day=None,
         **NOTHING,
     ),
+    "a key and a status beside bare counts are no batch": Row(
+        {"key": "b", "status": "done", "usage": USAGE, "model": PRO, "at": "2026-11-21"},
+        inferred="0.000000",
+    ),
+    "what says that it was served as usual is, whatever is assumed": Row(
+        answer(PICTURE, usage={**USAGE, "trafficType": "ON_DEMAND"}),
+        assumed=Assumed(tier="priority"),
+    ),
+    "one of a batch that says the same": Row(
+        {"key": "b", "response": answer(PICTURE, usage={**USAGE, "serviceTier": "standard"})},
+    ),
+    "a picture that was held back is waste": Row(
+        {
+            **answer(),
+            "candidates": [{"content": {}, "finishReason": "NO_IMAGE"}],
+        },
+        outcome="no_image",
+        images=0,
+        waste=USD,
+    ),
+    "a call by itself that may have been executed": Row(
+        {"status_code": 504, "body": "", "model": PRO, "at": "2026-11-21"},
+        usd=None,
+        outcome="server_error",
+        images=0,
+        image_tokens=0,
+    ),
     "gemini batch that failed by its status": Row(
         {"key": "request-1", "status": {"code": 3, "message": "no such size"}},
         outcome="bad_request",
@@ -424,3 +452,33 @@ def test_a_line_comes_to_what_was_worked_out_by_hand(row: Row, tmp_path: Path) -
     assert str(figures["cost_waste_usd"]) == row.waste
     assert str(figures["cost_inferred_usd"]) == row.inferred
     assert figures["cost_unknown_attempts"] == (row.usd is None)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        {"id": "a", "key": "k", "status": "failed", "images": [], "attempts": 1, "run_id": "r"},
+        {"key": "a", "status": "SUCCEEDED", "cost": "0.13"},
+    ],
+)
+def test_what_only_looks_like_a_call_is_told_and_not_counted(line: Json, tmp_path: Path) -> None:
+    spent = read(
+        tmp_path,
+        json.dumps({**line, "error": None}).encode() + b"\n",
+        by=("item",),
+        assumed=Assumed(),
+    )
+    assert (spent.n_lines, len(spent.unreadable)) == (0, 1)
+
+
+def test_half_a_character_in_a_name_stops_nothing(tmp_path: Path) -> None:
+    line = {"model": "a\ud800", "key": "\udfff", "usageMetadata": USAGE, "tags": {"t": "\ud800"}}
+    spent = read(
+        tmp_path,
+        json.dumps(line).encode() + b"\n",
+        by=("model", "item", "tag:t"),
+        assumed=Assumed(),
+    )
+    [(key, _)] = spent.tally.ordered()
+    assert key == ("a?", "?", "?")
+    b"".join(as_json(spent.tally))
