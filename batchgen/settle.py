@@ -265,6 +265,7 @@ class Settler:
         )
         if answer.error is not None and answer.error.billed == "no":
             return tokens, NOTHING
+        is_sure = is_sure and self.book.knows(reply.model_version, at=sent.at)
         if not is_sure and basis == "reported":
             basis = "inferred"
         n_queries = count_queries(reply.grounding)

@@ -241,6 +241,10 @@ class PriceBook:
             self._found[asked] = self._find(models, at)
         return self._found[asked]
 
+    def knows(self, model: str | None, *, at: str) -> bool:
+        """Whether a model has a price of its own, if one is named."""
+        return not model or self.find(model, at=at) is not None
+
     def origin(self, *models: str | None, at: str) -> PriceList | None:
         """The list that the price of a call is from, see `find`."""
         return next((one for one, _ in self._finds(models, at)), None)

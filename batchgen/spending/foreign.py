@@ -189,6 +189,8 @@ class Foreign:
         price = self.pricer.find(found.answered, asked, day)
         n_images = counted_images(seen, usage)
         tokens, basis = count_tokens(usage, price, n_images=n_images, size=self.assumed.size)
+        if found.answered and basis == "reported" and asked and not self._knows(found, day):
+            basis = "inferred"
         tier = self._tier(found)
         cost = price_tokens(tokens, basis, price, tier=tier, n_queries=seen.n_queries)
         has_image = seen.outcome is Outcome.IMAGE
@@ -205,6 +207,10 @@ class Foreign:
             billed=seen.billed,
             **about,
         )
+
+    def _knows(self, found: _Found, day: str | None) -> bool:
+        """Whether the model that answered has a price of its own."""
+        return self.pricer.book.knows(found.answered, at=day or self.pricer.today)
 
     def _tier(self, found: _Found) -> Tier:
         told = told_tier(found.usage, found.header)

@@ -306,7 +306,7 @@ def as_attempt(line: Attempt | Filed) -> Attempt:
 def _sum_of(line: Attempt | Filed) -> _Sum:
     match line:
         case Attempt():
-            cost_usd = line.cost_usd if line.billed == "yes" else None
+            cost_usd = None if line.billed == "maybe" else line.cost_usd
             return _Sum(1 if line.attempt else 0, line.tokens, cost_usd)
         case Filed():
             return _Sum(line.attempts, line.tokens, line.cost_usd)

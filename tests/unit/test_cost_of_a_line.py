@@ -163,7 +163,7 @@ ROWS = {
     ),
     "an unknown model": Row(answer(PICTURE, modelVersion="dall-e"), usd=None, model="dall-e"),
     "unknown answered, known asked": Row(
-        answer(PICTURE, modelVersion="routed-7", model=PRO), model="routed-7"
+        answer(PICTURE, modelVersion="routed-7", model=PRO), model="routed-7", inferred=USD
     ),
     # whole answers
     "answer": Row(answer(PICTURE)),
