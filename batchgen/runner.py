@@ -548,7 +548,7 @@ class Runner:
         if any(told):
             return
         refusal = f"{doubt}: nothing was sent; run again with --yes, or with a smaller --limit"
-        self.stop.ask(refusal, exit_code=EXIT_REFUSED)
+        self.stop.ask(refusal, exit_code=EXIT_REFUSED, quietly=True)
         await self._conclude(None)
         if self._signal is not None:
             self._go_on()

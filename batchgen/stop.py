@@ -29,8 +29,11 @@ class Stop:
         cause: BaseException | None = None,
         *,
         exit_code: int | None = None,
+        quietly: bool = False,
     ) -> None:
         """Ask for no new attempts; those under way may finish.
+
+        Whoever listens is not told of what is asked quietly: it is told in another way.
 
         What an answer says of key, credit or address counts even after another reason: it has to
         be mended before a later run can do better.
@@ -40,7 +43,7 @@ class Stop:
             return
         self.reason, self.cause, self.exit_code = reason, cause, exit_code
         self._asked.set()
-        if self._on_ask is not None:
+        if self._on_ask is not None and not quietly:
             self._on_ask(reason)
 
     @property

@@ -54,7 +54,7 @@ def duration_of(
     """
     n = sum(share.turns.n for share in shares)
     work_s = added(share.spread(lambda sample: sample.latency_s) for share in shares).span
-    at_once, concurrency_basis = _concurrency(grounds)
+    at_once, concurrency_basis = _concurrency(grounds, n)
     paced_s = _paced_s(shares, grounds.limits, expected_usd)
 
     def seconds(work_s: float, at_once: float) -> float:
@@ -77,14 +77,18 @@ def duration_of(
     )
 
 
-def _concurrency(grounds: Grounds) -> tuple[AtOnce, Literal["limits", "history"]]:
-    """How many calls are under way at once: as in the last runs, or what the limits leave open."""
+def _concurrency(grounds: Grounds, n: int) -> tuple[AtOnce, Literal["limits", "history"]]:
+    """How many calls are under way at once: as in the last runs, or what the limits leave open.
+
+    Never more than there are turns.
+    """
     bounds = grounds.limits.concurrency
     if seen := grounds.own.concurrency(bounds.highest):
-        at_once = AtOnce(low=min(seen), expected=median(seen), high=max(seen))
-        return at_once, "history"
-    start, most = bounds.start, bounds.highest
-    return AtOnce(low=start, expected=(start + most) / 2, high=most), "limits"
+        told = (min(seen), median(seen), max(seen))
+    else:
+        told = (bounds.start, (bounds.start + bounds.highest) / 2, bounds.highest)
+    low, expected, high = (min(one, n) for one in told)
+    return AtOnce(low=low, expected=expected, high=high), "history" if seen else "limits"
 
 
 def _paced_s(shares: list[Share], limits: Limits, expected_usd: Decimal | None) -> float:

@@ -193,7 +193,7 @@ def test_the_figures_and_the_words(job: Path) -> None:
     assert groups == ["make 2 new b, c", "leave 1 unchanged a"]
     assert tokens == "tokens 3,471 (2,265–5,595), from published figures"
     assert cost == "cost $0.28 ($0.24–$0.38), from published figures"
-    assert time.endswith(", about 34 at once, from published figures")
+    assert time.endswith(", about 2 at once, from published figures")
     assert last == f"2/3 to make, planned $0.28 · {MODEL} 2"
 
 

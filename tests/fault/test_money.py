@@ -208,6 +208,7 @@ def test_the_command_says_what_to_do_where_nobody_sits(dear: Path) -> None:
         assert "and budget.confirm_above_usd is $0.10: nothing was sent" in done.err
         assert "--yes" in done.err
         assert "Traceback" not in done.err
+        assert done.err.count("nothing was sent") == 1
         assert batchgen("run", dear, *flags, "--yes", COMETAPI_KEY=KEY).code == 0
     assert server.n_requests == 2
 
