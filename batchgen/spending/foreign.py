@@ -36,8 +36,8 @@ Json = dict[str, Any]
 
 _MAX_NESTED: Final = 4
 _ANSWER: Final = ("candidates", "promptFeedback", "usageMetadata")
-_WRAPPERS: Final = ("response", "data", "result", "body", "output", "usage", "payload")
-_TIMES: Final = (
+WRAPPERS: Final = ("response", "data", "result", "body", "output", "usage", "payload")
+TIMES: Final = (
     *("createTime", "create_time", "created_at", "createdAt", "timestamp", "time", "at", "date"),
     *("created", "datetime", "processed_time", "processedTime", "ts"),
 )
@@ -120,7 +120,7 @@ class _Found:
         self.answered = _word(_either(layer, "modelVersion")) or self.answered
         self.asked = _word(layer.get("model")) or self.asked
         self.item = next(filter(None, (_word(layer.get(one)) for one in _KEYS)), self.item)
-        moments = (read_moment(layer[name]) for name in _TIMES if layer.get(name) is not None)
+        moments = (read_moment(layer[name]) for name in TIMES if layer.get(name) is not None)
         self.at = next(filter(None, moments), self.at)
         for name in _TAGS:
             self.tags |= {
@@ -234,7 +234,7 @@ def _open(layer: Json, found: _Found, depth: int) -> None:
     if found.counts is not None:
         found.usage = layer
         return
-    for name in _WRAPPERS if depth < _MAX_NESTED else ():
+    for name in WRAPPERS if depth < _MAX_NESTED else ():
         inner = layer.get(name)
         if isinstance(inner, dict):
             _open(inner, found, depth + 1)
