@@ -128,7 +128,7 @@ class _Found:
                 for key, value in _map(layer.get(name)).items()
                 if isinstance(value, str | int | float)
             }
-        self.header = _header(layer) or self.header
+        self.header = header_of(layer) or self.header
 
 
 @dataclass(frozen=True, slots=True)
@@ -404,7 +404,7 @@ def _word(value: Any) -> str | None:
     return value if isinstance(value, str) and value.strip() else None
 
 
-def _header(layer: Json) -> str | None:
+def header_of(layer: Json) -> str | None:
     """How the service says that it served a call, among the headers of the answer."""
     response = _either(layer, "sdkHttpResponse")
     headers = _map(_map(response).get("headers"))

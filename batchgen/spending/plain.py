@@ -19,7 +19,7 @@ from batchgen.known_models import plain_name
 from batchgen.model import Outcome, Tokens
 from batchgen.spending.foreign import Foreign, look_at
 from batchgen.spending.pricing import MICRO, WholeRates
-from batchgen.spending.shapes import Usage, decode_answer, decode_candidates, read_told
+from batchgen.spending.shapes import Usage, count_images, decode_answer, read_told
 from batchgen.spending.tally import Call, Sums, Tally
 from batchgen.wire.usage import read_tier
 
@@ -83,6 +83,7 @@ class _Kind(NamedTuple):
     traffic: str | None
     service: str | None = None
     asked: str = ""
+    header: str | None = None
     is_batch: bool = False
 
 
@@ -175,6 +176,7 @@ class Plain:
             usage.traffic_type,
             usage.service_tier,
             told.asked,
+            told.header,
             told.is_batch,
         )
         if kind not in self._slots:
@@ -209,7 +211,7 @@ class Plain:
         is_odd = (model and not model.strip()) or (not is_dated and kind.day != _UTC)
         if not kind.n_images or price is None or is_odd:
             return None
-        tier = read_tier({"trafficType": kind.traffic, "serviceTier": kind.service})
+        tier = read_tier({"trafficType": kind.traffic, "serviceTier": kind.service}, kind.header)
         if tier == "standard":
             tier = assumed.tier or ("batch" if kind.is_batch else tier)
         sums = self._sums(model, day)
@@ -242,14 +244,11 @@ def _n_images(candidates: bytes) -> int:
         MsgspecError, UnicodeDecodeError, RecursionError: They are no JSON.
     """
     try:
-        (candidate,) = decode_candidates(candidates)
+        return count_images(candidates)
     except (msgspec.ValidationError, ValueError):
         seen = look_at({"candidates": msgspec.json.decode(candidates)})
         is_plain = seen.outcome is Outcome.IMAGE and not seen.n_queries
         return seen.n_images or 0 if is_plain else 0
-    images = [part for part in candidate.content.parts if part.inline_data is not None]
-    has_picture = any(not part.thought for part in images)
-    return len(images) if has_picture else 0
 
 
 def _names_image(usage: Usage) -> bool:

@@ -178,6 +178,10 @@ ENTRY = {"ts": "2026-11-03T23:30:00+00:00", "model": "gemini-3-pro-image"}
         ENTRY | {"response": ANSWER},
         {"model": "gemini-3-pro-image", "usage": USAGE},
         dumped(ANSWER),
+        dumped(ANSWER)
+        | {"sdk_http_response": {"headers": {"X-Gemini-Service-Tier": "flex"}, "body": None}},
+        ENTRY | {"response": {"model": None, "at": "yesterday", "usageMetadata": USAGE}},
+        {"at": "yesterday", "usageMetadata": USAGE} | ENTRY,
         {"key": "a", "response": ANSWER},
     ],
 )
