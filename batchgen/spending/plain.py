@@ -1,9 +1,10 @@
-"""The quick way for most lines of a log: whole answers with a picture, and counts that tell of one.
+"""The quick way for most lines of a log: answers with a picture, and counts that tell of one.
 
 A line goes this way only if all of its members are of the usual kind; what it comes to is what
 `foreign` and `price_tokens` make of it, to the micro-dollar. Everything else is handed back.
 
-Cost: about two microseconds a line, a third of which is its decoding (`benchmarks`, `cost`).
+Cost: about two microseconds for an answer of the API, a third of which is its decoding
+(`benchmarks`, `cost`); up to ten where it was dumped in snake_case or has something around it.
 """
 
 from collections.abc import Iterable, Iterator
