@@ -167,10 +167,10 @@ class Plain:
             return False
         usage = told.usage
         if told.candidates is None:
-            n_images = int(_names_image(usage))
+            n_images = _names_image(usage)
         elif (n_images := self._looks.get(told.candidates, -1)) < 0:
             n_images = self._look(told.candidates)
-        kind = _Kind(
+        kind = (
             n_images,
             told.answered,
             _UTC if told.at is None else told.at.date().isoformat(),
@@ -180,9 +180,11 @@ class Plain:
             told.header,
             told.is_batch,
         )
-        if kind not in self._slots:
-            self._slots[kind] = self._slot(kind)
-        if (slot := self._slots[kind]) is None:
+        try:
+            slot = self._slots[kind]
+        except KeyError:
+            slot = self._slots[kind] = self._slot(_Kind(*kind))
+        if slot is None:
             return False
         _add(slot, usage)
         return True
@@ -252,10 +254,12 @@ def _n_images(candidates: bytes) -> int:
         return seen.n_images or 0 if is_plain else 0
 
 
-def _names_image(usage: Usage) -> bool:
-    """Whether the details tell of a picture."""
-    details = usage.candidates_tokens_details or ()
-    return any(one.modality == "IMAGE" and one.token_count for one in details)
+def _names_image(usage: Usage) -> int:
+    """1 if the details tell of a picture, else 0."""
+    for one in usage.candidates_tokens_details or ():
+        if one.modality == "IMAGE" and one.token_count:
+            return 1
+    return 0
 
 
 def _has_more(usage: Usage) -> bool:

@@ -182,7 +182,7 @@ def count_images(candidates: bytes) -> int:
     return len(images) if has_picture else 0
 
 
-class Told(NamedTuple):
+class Told(msgspec.Struct, gc=False):
     """What a line of another shape tells.
 
     Attributes:
