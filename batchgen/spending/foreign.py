@@ -36,8 +36,8 @@ Json = dict[str, Any]
 
 _MAX_NESTED: Final = 4
 _ANSWER: Final = ("candidates", "promptFeedback", "usageMetadata")
-_WRAPPERS: Final = ("response", "data", "result", "body", "output", "usage", "payload")
-_TIMES: Final = (
+WRAPPERS: Final = ("response", "data", "result", "body", "output", "usage", "payload")
+TIMES: Final = (
     *("createTime", "create_time", "created_at", "createdAt", "timestamp", "time", "at", "date"),
     *("created", "datetime", "processed_time", "processedTime", "ts"),
 )
@@ -124,7 +124,7 @@ class _Found:
         self.answered = _word(_either(layer, "modelVersion")) or self.answered
         self.asked = _word(layer.get("model")) or self.asked
         self.item = next(filter(None, (_word(layer.get(one)) for one in _KEYS)), self.item)
-        moments = (read_moment(layer[name]) for name in _TIMES if layer.get(name) is not None)
+        moments = (read_moment(layer[name]) for name in TIMES if layer.get(name) is not None)
         self.at = next(filter(None, moments), self.at)
         for name in _TAGS:
             self.tags |= {
@@ -132,7 +132,7 @@ class _Found:
                 for key, value in _map(layer.get(name)).items()
                 if isinstance(value, str | int | float)
             }
-        self.header = _header(layer) or self.header
+        self.header = header_of(layer) or self.header
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,7 +189,7 @@ class Foreign:
         price = self.pricer.find(found.answered, asked, day)
         n_images = counted_images(seen, usage)
         tokens, basis = count_tokens(usage, price, n_images=n_images, size=self.assumed.size)
-        if found.answered and basis == "reported" and asked and not self._knows(found, day):
+        if basis == "reported" and asked and not self.pricer.knows(found.answered, day):
             basis = "inferred"
         tier = self._tier(found)
         cost = price_tokens(tokens, basis, price, tier=tier, n_queries=seen.n_queries)
@@ -207,10 +207,6 @@ class Foreign:
             billed=seen.billed,
             **about,
         )
-
-    def _knows(self, found: _Found, day: str | None) -> bool:
-        """Whether the model that answered has a price of its own."""
-        return self.pricer.book.knows(found.answered, at=day or self.pricer.today)
 
     def _tier(self, found: _Found) -> Tier:
         told = told_tier(found.usage, found.header)
@@ -248,7 +244,7 @@ def _open(layer: Json, found: _Found, depth: int) -> None:
     if found.counts is not None:
         found.usage = layer
         return
-    for name in _WRAPPERS if depth < _MAX_NESTED else ():
+    for name in WRAPPERS if depth < _MAX_NESTED else ():
         inner = layer.get(name)
         if isinstance(inner, dict):
             _open(inner, found, depth + 1)
@@ -425,7 +421,7 @@ def _word(value: Any) -> str | None:
     return value if isinstance(value, str) and value.strip() else None
 
 
-def _header(layer: Json) -> str | None:
+def header_of(layer: Json) -> str | None:
     """How the service says that it served a call, among the headers of the answer."""
     response = _either(layer, "sdkHttpResponse")
     headers = _map(_map(response).get("headers"))

@@ -1,9 +1,10 @@
-"""The quick way for most lines of a log: whole answers with a picture, and counts that tell of one.
+"""The quick way for most lines of a log: answers with a picture, and counts that tell of one.
 
 A line goes this way only if all of its members are of the usual kind; what it comes to is what
 `foreign` and `price_tokens` make of it, to the micro-dollar. Everything else is handed back.
 
-Cost: about two microseconds a line, a third of which is its decoding (`benchmarks`, `cost`).
+Cost: about two microseconds for an answer of the API, a third of which is its decoding
+(`benchmarks`, `cost`); up to ten where it was dumped in snake_case or has something around it.
 """
 
 from collections.abc import Iterable, Iterator
@@ -11,7 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import Annotated, Final, Literal, TypeAlias
+from typing import Final, NamedTuple
 
 import msgspec
 
@@ -19,6 +20,7 @@ from batchgen.known_models import plain_name
 from batchgen.model import Outcome, Tokens
 from batchgen.spending.foreign import Foreign, look_at
 from batchgen.spending.pricing import MICRO, WholeRates
+from batchgen.spending.shapes import Usage, count_images, decode_answer, read_told
 from batchgen.spending.tally import Call, Sums, Tally
 from batchgen.wire.usage import told_tier
 
@@ -28,59 +30,6 @@ _MAX_REMEMBERED: Final = 4096
 # Half of what is finer is no exact float any more.
 _FINEST: Final = 10**22
 _UTC: Final = "Z"
-
-_Count: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=10**12)]
-
-
-class _Detail(msgspec.Struct, gc=False):
-    modality: Literal["TEXT", "IMAGE", "VIDEO", "AUDIO", "DOCUMENT"]
-    tokenCount: _Count  # noqa: N815 - the API's own names
-
-
-class _Usage(msgspec.Struct, gc=False, kw_only=True, forbid_unknown_fields=True):
-    promptTokenCount: _Count  # noqa: N815
-    candidatesTokenCount: Annotated[int, msgspec.Meta(ge=1, le=10**12)]  # noqa: N815
-    thoughtsTokenCount: _Count | None = None  # noqa: N815
-    totalTokenCount: _Count  # noqa: N815
-    promptTokensDetails: list[_Detail] = []  # noqa: N815
-    candidatesTokensDetails: list[_Detail] = []  # noqa: N815
-    toolUsePromptTokenCount: _Count = 0  # noqa: N815
-    trafficType: str = ""  # noqa: N815
-
-
-class _Answer(msgspec.Struct, gc=False, kw_only=True, forbid_unknown_fields=True):
-    candidates: msgspec.Raw
-    usageMetadata: _Usage  # noqa: N815
-    modelVersion: str  # noqa: N815
-    createTime: str = _UTC  # noqa: N815
-    responseId: str = ""  # noqa: N815
-
-
-class _Blob(msgspec.Struct, gc=False, forbid_unknown_fields=True):
-    mimeType: Literal["image/png", "image/jpeg", "image/webp"]  # noqa: N815
-    data: msgspec.Raw = msgspec.Raw()
-
-
-class _Part(msgspec.Struct, gc=False, forbid_unknown_fields=True):
-    inlineData: _Blob | None = None  # noqa: N815
-    text: str = ""
-    thought: bool = False
-    thoughtSignature: str = ""  # noqa: N815
-
-
-class _Content(msgspec.Struct, gc=False, kw_only=True, forbid_unknown_fields=True):
-    parts: list[_Part]
-    role: str = ""
-
-
-class _Candidate(msgspec.Struct, gc=False, kw_only=True, forbid_unknown_fields=True):
-    content: _Content
-    finishReason: str = ""  # noqa: N815
-    index: int = 0
-
-
-_decode_usage = msgspec.json.Decoder(_Usage).decode
-_decode_candidates = msgspec.json.Decoder(list[_Candidate]).decode
 
 
 @dataclass(slots=True)
@@ -97,6 +46,7 @@ class _Slot:
     sums: Sums
     rates: tuple[int, int, int, int, float]
     n_expected: int
+    is_batch: bool = False
     n: int = 0
     input: int = 0
     input_image: int = 0
@@ -121,8 +71,21 @@ class _Slot:
         self.sums.add_pictures(self.n, tokens, usd, inferred_usd)
 
 
-# By the look of an answer, its model, its day and its traffic type.
-_Kind: TypeAlias = tuple[int, str, str, str]
+class _Kind(NamedTuple):
+    """What the calls of a slot have in common.
+
+    Attributes:
+        day: In UTC; `Z` if nothing tells it.
+    """
+
+    n_images: int
+    answered: str
+    day: str
+    traffic: str | None
+    service: str | None = None
+    asked: str = ""
+    header: str | None = None
+    is_batch: bool = False
 
 
 @dataclass(slots=True)
@@ -137,13 +100,13 @@ class Plain:
     foreign: Foreign
     n_lines: int = 0
     _looks: dict[bytes, int] = field(default_factory=dict)
-    _slots: dict[_Kind, _Slot | None] = field(default_factory=dict)
+    _slots: dict[tuple[object, ...], _Slot | None] = field(default_factory=dict)
     _outside: Sums = field(default_factory=Sums)
     _untimed: Sums = field(default_factory=Sums)
 
     def odd_lines(self, lines: Iterable[bytes]) -> Iterator[tuple[int, bytes]]:
         """Count the plain lines; yield the others with their numbers, from 1."""
-        decode = msgspec.json.Decoder(_Answer).decode
+        decode = decode_answer
         looks, slots = self._looks, self._slots
         number = 0
         try:
@@ -151,10 +114,10 @@ class Plain:
                 try:
                     answer = decode(line)
                 except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-                    if not self._take_bare(line):
+                    if not self._take_other(line):
                         yield number, line
                     continue
-                usage, at = answer.usageMetadata, answer.createTime
+                usage, at = answer.usage_metadata, answer.create_time
                 if at[-1:] != _UTC or _has_more(usage):
                     yield number, line
                     continue
@@ -163,11 +126,17 @@ class Plain:
                     n_images = looks[candidates]
                 except KeyError:
                     n_images = self._look(candidates)
-                kind = (n_images, answer.modelVersion, at[:10], usage.trafficType)
+                kind = (
+                    n_images,
+                    answer.model_version,
+                    at[:10],
+                    usage.traffic_type,
+                    usage.service_tier,
+                )
                 try:
                     slot = slots[kind]
                 except KeyError:
-                    slot = slots[kind] = self._slot(kind)
+                    slot = slots[kind] = self._slot(_Kind(*kind))
                 if slot is None:
                     yield number, line
                 else:
@@ -179,24 +148,43 @@ class Plain:
         """Hand everything over to the tally; afterwards nothing may be added."""
         for slot in filter(None, self._slots.values()):
             slot.hand_over()
+            self.foreign.counts.n_batch += slot.n if slot.is_batch else 0
         self.tally.n_outside += self._outside.attempts
         self.tally.n_untimed += self._untimed.attempts
         self._slots.clear()
 
-    def _take_bare(self, line: bytes) -> bool:
-        """Count a usageMetadata by itself, if its details tell of a picture; whether it was one."""
+    def _take_other(self, line: bytes) -> bool:
+        """Count a line of another shape, if it tells of a picture; whether it was one."""
+        if len(line) > _MAX_BYTES:
+            return False
         try:
-            usage = _decode_usage(line)
+            told = read_told(line)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             return False
-        details = usage.candidatesTokensDetails
-        is_picture = any(one.modality == "IMAGE" and one.tokenCount for one in details)
-        if not is_picture or _has_more(usage):
+        if told is None or _has_more(told.usage):
             return False
-        kind = (1, "", _UTC, usage.trafficType)
-        if kind not in self._slots:
-            self._slots[kind] = self._slot(kind)
-        if (slot := self._slots[kind]) is None:
+        if told.is_batch and "item" in self.tally.by:
+            return False
+        usage = told.usage
+        if told.candidates is None:
+            n_images = _names_image(usage)
+        elif (n_images := self._looks.get(told.candidates, -1)) < 0:
+            n_images = self._look(told.candidates)
+        kind = (
+            n_images,
+            told.answered,
+            _UTC if told.at is None else told.at.date().isoformat(),
+            usage.traffic_type,
+            usage.service_tier,
+            told.asked,
+            told.header,
+            told.is_batch,
+        )
+        try:
+            slot = self._slots[kind]
+        except KeyError:
+            slot = self._slots[kind] = self._slot(_Kind(*kind))
+        if slot is None:
             return False
         _add(slot, usage)
         return True
@@ -215,23 +203,31 @@ class Plain:
 
     def _slot(self, kind: _Kind) -> _Slot | None:
         """Where calls of a kind go; None if it takes more to say what they cost."""
-        n_images, model, written, traffic = kind
-        day = None if written == _UTC else _midnight(written)
-        asked = None if model else self.foreign.assumed.model
-        price = self.foreign.pricer.find(model or None, asked, None if day is None else written)
-        if not n_images or price is None or (day is None and written != _UTC):
+        assumed = self.foreign.assumed
+        day = None if kind.day == _UTC else _midnight(kind.day)
+        is_dated = day is not None
+        asked = kind.asked or (None if kind.answered else assumed.model)
+        model = kind.answered or asked or ""
+        price = self.foreign.pricer.find(
+            kind.answered or None, asked, kind.day if is_dated else None
+        )
+        is_odd = (model and not model.strip()) or (not is_dated and kind.day != _UTC)
+        if not kind.n_images or price is None or is_odd:
             return None
-        told = told_tier({"trafficType": traffic})
-        tier = told or self.foreign.assumed.tier or "standard"
-        sums = self._sums(model or asked or "", day)
+        pricer = self.foreign.pricer
+        if asked and not pricer.knows(kind.answered, kind.day if is_dated else None):
+            return None  # then the figure is inferred
+        told = told_tier({"trafficType": kind.traffic, "serviceTier": kind.service}, kind.header)
+        tier = told or assumed.tier or ("batch" if kind.is_batch else "standard")
+        sums = self._sums(model, day)
         if sums is None or tier not in price.tiers:
             return None
         rates = WholeRates.of(price.tiers[tier])
         if rates.scale > _FINEST:
             return None
-        n_expected = n_images * price.tokens_an_image(self.foreign.assumed.size)
+        n_expected = kind.n_images * price.tokens_an_image(assumed.size)
         whole = (rates.input, rates.text_output, rates.image_output, rates.scale, rates.scale / 2)
-        return _Slot(sums, whole, n_expected)
+        return _Slot(sums, whole, n_expected, is_batch=kind.is_batch)
 
     def _sums(self, model: str, day: datetime | None) -> Sums | None:
         """The sums that calls of a model and day go into; None if a part of the day counts."""
@@ -253,44 +249,49 @@ def _n_images(candidates: bytes) -> int:
         MsgspecError, UnicodeDecodeError, RecursionError: They are no JSON.
     """
     try:
-        (candidate,) = _decode_candidates(candidates)
+        return count_images(candidates)
     except (msgspec.ValidationError, ValueError):
         seen = look_at({"candidates": msgspec.json.decode(candidates)})
         is_plain = seen.outcome is Outcome.IMAGE and not seen.n_queries
         return seen.n_images or 0 if is_plain else 0
-    images = [part for part in candidate.content.parts if part.inlineData is not None]
-    has_picture = any(not part.thought for part in images)
-    return len(images) if has_picture else 0
 
 
-def _has_more(usage: _Usage) -> bool:
+def _names_image(usage: Usage) -> int:
+    """1 if the details tell of a picture, else 0."""
+    for one in usage.candidates_tokens_details or ():
+        if one.modality == "IMAGE" and one.token_count:
+            return 1
+    return 0
+
+
+def _has_more(usage: Usage) -> bool:
     """Whether the total tells of thoughts that nothing else does."""
-    if usage.thoughtsTokenCount is not None:
+    if usage.thoughts_token_count is not None:
         return False
-    known = usage.promptTokenCount + usage.candidatesTokenCount + usage.toolUsePromptTokenCount
-    return usage.totalTokenCount > known
+    known = usage.prompt_token_count + usage.candidates_token_count
+    return usage.total_token_count > known + (usage.tool_use_prompt_token_count or 0)
 
 
-def _add(slot: _Slot, usage: _Usage) -> None:
+def _add(slot: _Slot, usage: Usage) -> None:
     """Count a call with a picture, as `count_tokens` and `price_tokens` do."""
     input_rate, text_rate, image_rate, scale, half = slot.rates
     shown = drawn = 0
-    for detail in usage.promptTokensDetails:
+    for detail in usage.prompt_tokens_details or ():
         if detail.modality == "IMAGE":
-            shown += detail.tokenCount
-    for detail in usage.candidatesTokensDetails:
+            shown += detail.token_count
+    for detail in usage.candidates_tokens_details or ():
         if detail.modality == "IMAGE":
-            drawn += detail.tokenCount
+            drawn += detail.token_count
     n_reported = drawn
-    said = usage.candidatesTokenCount
+    said = usage.candidates_token_count
     if not n_reported:
         drawn = min(said, slot.n_expected)
     words = said - drawn if said > drawn else 0
-    prompt = usage.promptTokenCount
+    prompt = usage.prompt_token_count
     if shown > prompt:  # noqa: PLR1730 - a third of the time of min()
         shown = prompt
-    sent = prompt + usage.toolUsePromptTokenCount
-    thoughts = usage.thoughtsTokenCount or 0
+    sent = prompt + (usage.tool_use_prompt_token_count or 0)
+    thoughts = usage.thoughts_token_count or 0
     fractions = sent * input_rate + (words + thoughts) * text_rate + drawn * image_rate
     micro_usd, rest = divmod(fractions, scale)
     if rest > half or (rest == half and micro_usd & 1):  # a half goes to the even one

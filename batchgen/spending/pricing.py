@@ -29,6 +29,10 @@ class Pricer:
         """The same, for calls of a job with prices of its own."""
         return Pricer(self.book.with_job(job), self.today, self.used)
 
+    def knows(self, answered: str | None, day: str | None) -> bool:
+        """Whether the model that answered has a price of its own, if one is named."""
+        return self.book.knows(answered, at=day or self.today)
+
     def find(self, answered: str | None, asked: str | None, day: str | None) -> Price | None:
         """The price of a call, by the model that answered, else by the one that was asked."""
         key = (answered, asked, day)
