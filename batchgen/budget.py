@@ -2,7 +2,8 @@
 
 Money is set aside before a request leaves, as much as one picture of its size should cost at most,
 and given back when the bill is known. So a cap is passed by nothing but what an answer may cost on
-top of that: drafts that nobody asked for, searches, and text or thoughts beyond 650 tokens.
+top of that: drafts that nobody asked for, more than three searches, more text or thoughts than are
+usual.
 """
 
 import asyncio
