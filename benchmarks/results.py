@@ -41,8 +41,8 @@ checked, each reference opened and hashed once, defaults merged, content keys wo
 keys compared with all others. The others check nothing and keep no places: they are the least that
 reading such a file in Python costs, not another way to do the same.
 
-A log is added up by `batchgen cost`, its own imports included, and by duckdb, whose import and
-whose query are not: both group a million answers by model and day into calls, tokens by kind and
+A log is added up by `batchgen cost`, and by duckdb with a query that knows the columns; the imports
+of neither count. Both group a million answers by model and day into calls, tokens by kind and
 cost, rounded a call, with a tenth of the answers lacking details; what they come to is compared to
 the micro-dollar. batchgen reads a large log with a process a core: their peaks are added.
 

@@ -118,7 +118,7 @@ class Plain:
                         yield number, line
                     continue
                 usage, at = answer.usage_metadata, answer.create_time
-                if at[-1:] != _UTC or _has_more(usage):
+                if at[-1:] != _UTC or (usage.thoughts_token_count is None and _has_more(usage)):
                     yield number, line
                     continue
                 candidates = bytes(answer.candidates)
