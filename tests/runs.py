@@ -59,17 +59,21 @@ class Ran:
 
 
 class QuickTime:
-    """A clock on which every wait is over at once, and has passed all the same."""
+    """A clock on which every wait is over at once, and has passed all the same.
 
-    def __init__(self) -> None:
+    It begins now, or at a moment for tests that must not meet a midnight.
+    """
+
+    def __init__(self, begins: datetime | None = None) -> None:
         self.waits_s: list[float] = []
         self._skipped_s = 0.0
+        self._ahead = timedelta(0) if begins is None else begins - datetime.now(UTC)
 
     def monotonic_s(self) -> float:
         return time.monotonic() + self._skipped_s
 
     def now(self) -> datetime:
-        return datetime.now(UTC) + timedelta(seconds=self._skipped_s)
+        return datetime.now(UTC) + self._ahead + timedelta(seconds=self._skipped_s)
 
     async def sleep(self, wait_s: float) -> None:
         self.waits_s.append(wait_s)

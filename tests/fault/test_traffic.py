@@ -4,7 +4,7 @@ import asyncio
 import json
 import threading
 from collections.abc import Callable, Iterator
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -512,10 +512,13 @@ async def test_a_run_whose_time_is_over_before_it_begins_sends_nothing(tmp_path:
 
 async def test_requests_of_a_day_are_counted_over_runs(tmp_path: Path) -> None:
     job = write_job(tmp_path / "job.jsonl", ids(10), limits={"rpd": 4, "concurrency": 2})
+    # Before midnight Pacific a run would wait for it, and go on with the requests of a new day.
+    noon = datetime(2026, 11, 28, 20, tzinfo=UTC)
+    morning, later, evening = (QuickTime(noon + timedelta(hours=hours)) for hours in (0, 1, 2))
     with FaultServer(servers.draws) as server:
-        first = await run_job(job, server, limit=3, whole=False)
-        second = await run_job(job, server)
-        third = await run_job(job, server)
+        first = await run_job(job, server, limit=3, whole=False, quick=morning)
+        second = await run_job(job, server, quick=later)
+        third = await run_job(job, server, quick=evening)
     assert (first.exit_code, second.exit_code, third.exit_code) == (0, 7, 7)
     assert server.n_requests == 4
     assert "limits.rpd" in str(second.summary.stop_reason)
