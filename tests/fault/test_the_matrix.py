@@ -1474,9 +1474,9 @@ MATRIX: Final[list[Case]] = [
     *meets(85, "503 RESOURCE_EXHAUSTED", refuses(503, google(503, "RESOURCE_EXHAUSTED")), LIMITED),
     *meets(86, "503 as a page", page(503), FAILED_MAYBE),
     # To everything: sixteen are under way, four more leave before the fifth failure shows that
-    # everybody sees it (where answers come late a few more, since what has not failed yet may come to
-    # something), and then one at a time looks for the service. What may have been executed
-    # is tried once more all the same, so that a few items may fail.
+    # everybody sees it (a few more where answers come late: what has not failed yet may come to
+    # something), and then one at a time looks for the service. What may have been executed is
+    # tried once more all the same, so that a few items may fail.
     *(
         Case(
             row=row,
