@@ -1655,6 +1655,7 @@ async def test_what_a_fault_costs_and_leaves(
             assert next_s - at_s >= case.not_before_s
     if case.n_together is not None:
         one_by_one = [at_s for _, at_s in arrivals[case.n_together :]]
+        assert len(one_by_one) > 2
         assert all(next_s - at_s >= 1 for at_s, next_s in itertools.pairwise(one_by_one))
 
 
