@@ -168,7 +168,7 @@ def _tell(spending: "Spending") -> None:
     counts, tally = spending.counts, spending.tally
     if counts.n_without_model:
         calls = counted(counts.n_without_model, "call")
-        _warn(f"{calls} without a model have no known cost: --model NAME says which it was")
+        _warn(f"{calls} without a model, and so without a cost: --model NAME says which it was")
     if counts.n_batch:
         calls = counted(counts.n_batch, "call")
         say(f"{calls} of a batch at the batch tier's prices, unless they say otherwise: --tier")
