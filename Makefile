@@ -20,10 +20,10 @@ export PIP_NO_INPUT := 1
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help venv demo test test-browser test-reliability tried lint format types arch lock-check bench soak wheel-smoke ci lock clean
+.PHONY: help venv demo picture docs test test-docs test-browser test-reliability tried lint format types arch lock-check bench bench-full soak wheel-smoke ci lock clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 venv: $(STAMP) ## set up .venv from the lock (every target does it when needed)
 	@:
@@ -53,8 +53,17 @@ $(STAMP): pyproject.toml $(LOCKED)
 demo: $(STAMP) ## render the example catalogue on the built-in emulator: no key, no cost
 	@$(BIN)/batchgen run jobs/catalog.yaml --provider emulator
 
-test: $(STAMP) ## run the tests, except browser, reliability and soak
-	@$(PY) -m pytest -q -n $(JOBS) --maxprocesses 8 --dist worksteal -m "not browser and not reliability and not soak" $(ARGS)
+picture: demo ## renew the picture of the readme: the report of the demo in Chromium
+	@$(PY) -m tests.picture
+
+docs: $(STAMP) ## write the pages that come from --help and from the schema of the job file
+	@$(PY) -m tests.reference
+
+test: $(STAMP) ## run the tests, except docs, browser, reliability and soak
+	@$(PY) -m pytest -q -n $(JOBS) --maxprocesses 8 --dist worksteal -m "not browser and not reliability and not docs and not soak" $(ARGS)
+
+test-docs: $(STAMP) ## run every command and every job of the pages, as they stand
+	@$(PY) -m pytest -q -n $(JOBS) --maxprocesses 8 --dist worksteal -m docs $(ARGS)
 
 test-reliability: $(STAMP) ## kill, starve and attack it: what docs/reliability.md promises, at its numbers
 	@$(PY) -m pytest -q -n $(JOBS) --maxprocesses 8 --dist worksteal -m "reliability and not soak" $(ARGS)
@@ -86,8 +95,11 @@ lock-check:
 	@! grep -nE '://|^ *--?(index|extra-index|i|find-links|f|trusted-host|e|editable)|^[^#]* @ |^[./]' $(LOCK) \
 	    || { echo "$(LOCK) names a host or a path: make lock" >&2; exit 1; }
 
-bench: $(STAMP) ## measure speed and memory against the usual script
+bench: $(STAMP) ## measure what the goals of speed and memory need, beside the rivals (15 minutes)
 	@$(PY) -m benchmarks $(ARGS)
+
+bench-full: $(STAMP) ## measure everything that benchmarks/ knows
+	@$(PY) -m benchmarks --full $(ARGS)
 
 soak: $(STAMP) ## minutes of load and faults against the emulator
 	@$(PY) -m pytest -q -m soak $(ARGS)
@@ -110,5 +122,5 @@ lock: ## renew requirements/dev.lock from pyproject.toml
 	@echo "$(LOCK): $$(grep -c '==' $(LOCK)) packages"
 
 clean: ## remove what make made; output/ is kept, it may have cost money
-	@rm -rf $(VENV) .venv-lock build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	@rm -rf $(VENV) .venv-lock build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .artefacts
 	@find batchgen tests -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true

@@ -7,7 +7,9 @@
                  forecast/ budget                                              export       models
                  takeover breakers                                             verify     preview/
                  filing, search
-                 course
+                 course, foresight                                             live/     doctor/
+                                                                   conclusion  notify/   metrics
+    beside it: schedule/ starts it at night, journal/ and progress tell how it goes.
 
 Everything that a program may rely on is in `__all__`:
 
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
         UsageError,
     )
     from batchgen.events import (
+        AttemptBegan,
         AttemptEnded,
         Cooling,
         Event,
@@ -53,6 +56,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Attempt",
+    "AttemptBegan",
     "AttemptEnded",
     "BatchgenError",
     "Cooling",
@@ -85,8 +89,8 @@ _HOMES = {
         *("BatchgenError", "JobError", "OutputHeld", "Problem", "StoreError", "UsageError"),
     ),
     "batchgen.events": (
-        *("AttemptEnded", "Cooling", "Event", "ItemEnded", "RunBegan", "Stopping", "Ticked"),
-        "Warned",
+        *("AttemptBegan", "AttemptEnded", "Cooling", "Event", "ItemEnded", "RunBegan"),
+        *("Stopping", "Ticked", "Warned"),
     ),
     "batchgen.executors.local": ("run",),
     "batchgen.model": ("Attempt", "ImageFile", "Outcome", "Result", "Tokens"),

@@ -6,6 +6,7 @@ what is further off is another ratio; sizes are steps of four times the pixels).
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 from math import prod
 from typing import Final, Literal, TypeAlias
 
@@ -71,6 +72,11 @@ def compare_size(
     """
     if not width or not height:
         return None
+    return _compared(ratio, size, width, height)
+
+
+@lru_cache(1024)  # a job mixes few sizes
+def _compared(ratio: str | None, size: str | None, width: int, height: int) -> str | None:
     sides = _sides(ratio)
     is_off = sides is not None and not _is_near(width / height, sides[0] / sides[1])
     pixels = None if size is None else _PIXELS.get(size)

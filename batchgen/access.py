@@ -5,7 +5,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
-from urllib.request import getproxies, proxy_bypass
 
 from batchgen.errors import UsageError
 from batchgen.provider import (
@@ -64,7 +63,7 @@ def find_proxy(provider: Provider, asked: str | None) -> Hidden | None:
     """
     if not provider.base_url:
         return None  # the run starts this server itself, on this machine
-    proxy = clean_proxy(asked, "--proxy") if asked else _proxy_of_environment(provider.base_url)
+    proxy = clean_proxy(asked, "--proxy") if asked else proxy_of_environment(provider.base_url)
     check_plain_http(provider, proxy=proxy)
     return None if proxy is None else Hidden(proxy)
 
@@ -131,7 +130,14 @@ def _from_file(file: str | Path) -> str:
     return key
 
 
-def _proxy_of_environment(base_url: str) -> str | None:
+def proxy_of_environment(base_url: str) -> str | None:
+    """The proxy that the environment names for an address; none for this machine.
+
+    Raises:
+        UsageError: It is no address of a proxy, which is not shown.
+    """
+    from urllib.request import getproxies, proxy_bypass  # noqa: PLC0415 - brings an HTTP client
+
     parts = urlsplit(base_url)
     if not parts.hostname or is_loopback(parts.hostname) or proxy_bypass(parts.hostname):
         return None

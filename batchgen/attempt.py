@@ -10,19 +10,20 @@ attempt(item, n)            a value in every case; cancelled, it says so
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from decimal import Decimal
 from functools import partial
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 import msgspec
 
 from batchgen.breakers import FirstRefusals
 from batchgen.budget import Purse
-from batchgen.clock import Clock
+from batchgen.clock import Clock, stamp
 from batchgen.conversation import Conversations, NextTurn
 from batchgen.cost import PriceBook, estimate_item, input_tokens, kind_and_input
 from batchgen.errors import (
@@ -34,6 +35,7 @@ from batchgen.errors import (
     NoAnswer,
     Unterminated,
 )
+from batchgen.events import AttemptBegan, Event
 from batchgen.known_models import KnownModels
 from batchgen.limits import NO_DEMAND, Call, Demand, Limiter
 from batchgen.model import MAX_REFERENCES, Item, Reference, ReferenceFile
@@ -47,7 +49,7 @@ from batchgen.references import (
 from batchgen.settle import CallEnd, Settler, bug
 from batchgen.stop import Stop
 from batchgen.store.ledger import Ledger, Sent
-from batchgen.store.parts import PartImage, Writer
+from batchgen.store.parts import PartImage, Writer, WrittenImage
 from batchgen.store.receipts import Receipt, ReceivedImage, part_name
 from batchgen.store.room import Room, Share, room_bytes
 from batchgen.transport import Response, Transport
@@ -68,8 +70,6 @@ _SUCCESS: Final = range(200, 300)
 # What tells how a call was really served, whatever was asked.
 _TIER_HEADER: Final = "x-gemini-service-tier"
 _LARGE_BYTES: Final = 512 << 10
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +127,7 @@ class Caller:
     """Makes the calls of one run; all its parts are open while it is used.
 
     Attributes:
+        tell: Told of each request when it leaves.
         settling: Threads that wait for the disk, and that nothing else waits for: the lookup of a
             host would, in those that a loop has anyway.
         one_by_one: One thread, for answers that take much memory.
@@ -147,6 +148,7 @@ class Caller:
     conversations: Conversations
     book: PriceBook
     clock: Clock
+    tell: Callable[[Event], None]
     max_body_bytes: int | None = None
     first_refusals: FirstRefusals = field(default_factory=FirstRefusals)
 
@@ -240,19 +242,22 @@ class Caller:
                     return CallEnd(item, None, _given_up())
                 sent = self._announcement(item, turn, asked.n, demand)
                 await self.ledger.append(sent)
+                self.tell(_began(sent))
                 leaves = partial(self.limiter.sent, call)
                 request = _Call(sent, item, asked.body, turn.note, share, leaves)
-                end = await self._exchange(request)
-                self._heard(call, end)
-                return end
+                return self._heard(call, await self._exchange(request))
         except asyncio.CancelledError:
             if sent is None:
                 return CallEnd(item, None, _given_up())
             return self.settler.failed(sent, item, _given_up(), {})
 
-    def _heard(self, call: Call, end: CallEnd) -> None:
-        """Let the limits learn from a call, and stop the run if it must, before the next leaves."""
-        self.limiter.heard(call, end.error)
+    def _heard(self, call: Call, end: CallEnd) -> CallEnd:
+        """Let the limits learn from a call, and stop the run if it must, before the next leaves.
+
+        Returns:
+            The same end; where nothing leaves to the model for a while now, its line says so.
+        """
+        cools_s = self.limiter.heard(call, end.error)
         if end.error is None:
             self.first_refusals.passed()
         else:
@@ -261,7 +266,7 @@ class Caller:
                 self.stop.ask(end.error.message, end.error)
         line = end.line
         if line is None:
-            return
+            return end
         tokens = line.tokens
         # What may have been drawn, and was never seen, counts as it was reserved.
         n_images = {"yes": max(1, len(line.images)), "maybe": None, "no": 0}[line.billed]
@@ -271,6 +276,10 @@ class Caller:
             n_images=n_images,
             usd=line.cost_usd,
         )
+        if not cools_s:
+            return end
+        until = stamp(self.clock.now() + timedelta(seconds=cools_s))
+        return replace(end, line=msgspec.structs.replace(line, cools_until=until))
 
     def _announcement(self, item: Item, turn: NextTurn, n: int, demand: Demand = NO_DEMAND) -> Sent:
         return Sent(
@@ -332,7 +341,7 @@ class Caller:
             answer.request_id = request_id(headers)
             answer.service_tier = headers.get(_TIER_HEADER)
             if response.status not in _SUCCESS:
-                refusal = secrets.redact_bytes(await _beginning(response))
+                refusal = secrets.redact_bytes(await response.beginning(MAX_FAULT_BYTES))
                 raise read_fault(response.status, headers, refusal, self.clock.now())
             async for chunk in response.body:
                 # Before the bytes are handed over: afterwards every call would pass at once.
@@ -348,45 +357,56 @@ class Caller:
         In the same thread, for each thread keeps for itself what it once had.
         """
         known = answer.known(self.clock.monotonic_s())
-        images = [await part.finish() for part in answer.parts]
-        received = tuple(
-            ReceivedImage(
-                part=image.path.name,
-                sha256=image.sha256,
-                size_bytes=image.size_bytes,
-                fault=image.fault,
-            )
-            for image in images
-        )
-        known.update(images=received, note=_noted(call, answer), service_tier=answer.service_tier)
+        known.update(note=_noted(call, answer), service_tier=answer.service_tier)
+        for part in answer.parts:
+            await part.caught_up()
         threads = self.settling if stream.n_bytes <= _LARGE_BYTES else self.one_by_one
-        settled = partial(self._settled, call, stream, known)
+        settled = partial(self._settled, call, stream, answer.parts, known)
         return await asyncio.get_running_loop().run_in_executor(threads, settled)
 
-    def _settled(self, call: _Call, stream: ReplyStream, known: dict[str, Any]) -> CallEnd:
+    def _settled(
+        self, call: _Call, stream: ReplyStream, parts: Iterable[PartImage], known: dict[str, Any]
+    ) -> CallEnd:
         """Settle a whole answer; in a thread, as the key is looked for in all that came."""
+        images = tuple(_received(part.finish()) for part in parts)
         received = stream.skeleton()
         skeleton = self.settler.secrets.redact(received.decode("utf-8", "replace"))
         is_intact = not stream.is_shortened and skeleton.encode() == received
         receipt = Receipt(
-            sent=call.sent, item=call.item, skeleton=skeleton, is_intact=is_intact, **known
+            sent=call.sent,
+            item=call.item,
+            skeleton=skeleton,
+            images=images,
+            is_intact=is_intact,
+            **known,
         )
-        return self.settler.settle(receipt, in_room=partial(self._in_room, call.share))
-
-    def _in_room(self, share: Share, job: Callable[[], T], n_bytes: int) -> T:
-        """Write in the room of a call, by the thread that gives room to all of them; blocks."""
-        return self.writer.run(partial(share.write, job, n_bytes))
+        return self.settler.settle(receipt, in_room=call.share.write)
 
     async def _drop(self, answer: _Answer) -> tuple[Path, ...]:
         """Close the parts of an answer that did not become whole."""
-        images = [await part.finish() for part in answer.parts]
-        return tuple(image.path for image in images)
+        loop = asyncio.get_running_loop()
+        for part in answer.parts:
+            await part.caught_up()
+        for part in answer.parts:
+            await loop.run_in_executor(self.settling, part.finish)
+        return tuple(part.path for part in answer.parts)
 
     def _open_part(self, answer: _Answer, call: _Call, n: int) -> PartImage:
+        if answer.parts:  # or an answer with many small ones would be held in memory
+            answer.parts[-1].hand_over()
         path = self.settler.layout.parts / f"{part_name(call.sent)}.{n}.part"
         part = PartImage(path, self.writer, call.share.write)
         answer.parts.append(part)
         return part
+
+
+def _received(image: WrittenImage) -> ReceivedImage:
+    return ReceivedImage(
+        part=image.path.name,
+        sha256=image.sha256,
+        size_bytes=image.size_bytes,
+        fault=image.fault,
+    )
 
 
 def _body(item: Item, turn: NextTurn, files: Sequence[ReferenceFile]) -> RequestBody:
@@ -428,6 +448,17 @@ def _named(reference: Reference) -> str:
     return shown_url(reference.url) if reference.url is not None else str(reference.path)
 
 
+def _began(sent: Sent) -> AttemptBegan:
+    return AttemptBegan(
+        item=sent.item,
+        key=sent.key,
+        turn=sent.turn,
+        attempt=sent.attempt,
+        model=sent.model,
+        est_usd=sent.est_usd,
+    )
+
+
 def _spent_usd(end: CallEnd) -> Decimal | None:
     """What a call counts with in a budget; None if nobody knows, which counts as its estimate."""
     if end.line is None or end.line.billed == "no":
@@ -437,16 +468,3 @@ def _spent_usd(end: CallEnd) -> Decimal | None:
 
 def _given_up() -> Cancelled:
     return Cancelled("given up before it was sent", billed="no")
-
-
-async def _beginning(response: Response) -> bytes:
-    """The first part of a refusal's body; what cannot be read of it does not matter."""
-    body = bytearray()
-    try:
-        async for chunk in response.body:
-            body += chunk
-            if len(body) >= MAX_FAULT_BYTES:
-                break
-    except AttemptError:
-        pass
-    return bytes(body[:MAX_FAULT_BYTES])

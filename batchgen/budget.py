@@ -7,19 +7,18 @@ usual.
 """
 
 import asyncio
-import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, time, timedelta
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Final
 
 from batchgen.clock import Clock
 from batchgen.errors import UsageError
+from batchgen.wording import read_time_of_day
 from batchgen.wording import usd as in_usd
 
 _NOTHING: Final = Decimal(0)
-_TIME_OF_DAY: Final = re.compile("([01]?[0-9]|2[0-3]):([0-5][0-9])")
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,17 +197,22 @@ def day_of(at: datetime) -> str:
 def next_time(clock_time: str, now: datetime) -> datetime:
     """The next moment at which clocks here show `HH:MM`.
 
+    Of a time that comes twice, as clocks are set back, each counts; in place of one that is left
+    out, as they are set forward, there is the moment as long after midnight: `03:30` for `02:30`.
+
     Raises:
         UsageError: It is no time of day.
     """
-    found = _TIME_OF_DAY.fullmatch(clock_time)
-    if found is None:
+    at = read_time_of_day(clock_time)
+    if at is None:
         raise UsageError(f"deadline {clock_time}: expected a time of day such as 06:30")
     local = now.astimezone()
-    at = time(int(found[1]), int(found[2]))
     for day in (local.date(), local.date() + timedelta(days=1)):
-        # Without an offset, so that the offset of that moment counts, should clocks change.
-        moment = datetime.combine(day, at).astimezone()
-        if moment > local:
-            return moment
+        for fold in (0, 1):
+            # Without an offset, so that the offset of that moment counts, should clocks change.
+            shown = datetime.combine(day, at).replace(fold=fold)
+            # By way of a timestamp: a time that is left out has an offset that is not its own.
+            moment = datetime.fromtimestamp(shown.timestamp(), UTC)
+            if moment > local:
+                return moment
     raise AssertionError("tomorrow comes")

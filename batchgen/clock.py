@@ -40,4 +40,4 @@ class Clock:
 
 def stamp(at: datetime) -> str:
     """Write a moment the way the ledger does: UTC, milliseconds, `Z`."""
-    return at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.") + f"{at.microsecond // 1000:03d}Z"
+    return at.astimezone(UTC).isoformat(timespec="milliseconds").removesuffix("+00:00") + "Z"

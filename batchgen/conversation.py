@@ -4,7 +4,8 @@
     history: the turns that are done ─────────────┴──> Conversations.next_turn ──> NextTurn
 
 The service takes its own content back only with the signatures that it put on it. Where they are
-gone, or the content could not be kept, the conversation goes on from the picture instead: one
+gone, or are another model's, or the content could not be kept, the conversation goes on from the
+picture instead: one
 message of the user with the picture of the turn before and the new instruction. That loses what
 was said, and never fails; the attempt's `note` tells it.
 """
@@ -227,7 +228,7 @@ class Conversations:
         """What can be sent of a turn; None if it must be made again."""
         path = self.layout.turn(item.id, line.turn, "json")
         with store_errors(self.layout.root):
-            content, why = _read_content(path, line)
+            content, why = _read_content(path, line, item.model)
             if content is not None:
                 return _Done(line, content)
             is_ours = line.run_id == self.run_id
@@ -256,7 +257,7 @@ def find_content(layout: Layout, line: Attempt) -> tuple[str, str | None] | None
     if _NOT_KEPT in (line.note or ""):
         return None
     path = layout.turn(line.item, line.turn, "json")
-    content, why = _read_content(path, line)
+    content, why = _read_content(path, line, line.model)
     is_kept = content is not None or why is not None
     return layout.relative(path), None if is_kept else "what was said in the turn is not there"
 
@@ -271,8 +272,8 @@ def _last_contents(done: Sequence[_Done]) -> tuple[ModelContent, ...]:
     return tuple(contents)
 
 
-def _read_content(path: Path, line: Attempt) -> tuple[ModelContent | None, str | None]:
-    """Read what the model said in a turn, or say why it cannot be sent; neither, if it is gone.
+def _read_content(path: Path, line: Attempt, model: str) -> tuple[ModelContent | None, str | None]:
+    """Read what was said in a turn, or say why a model cannot get it; neither, if it is gone.
 
     It counts only if it holds the picture of the turn's own line: the file may be of a time when
     the turn asked for something else.
@@ -284,7 +285,11 @@ def _read_content(path: Path, line: Attempt) -> tuple[ModelContent | None, str |
         stored = read_stored(iter(partial(opened.read, _STEP_BYTES), b""))
     if stored is None or line.images[0].sha256 not in stored.images:
         return None, None
-    needs_signatures = KnownModels.shipped().signs(line.model_version, line.model)
+    known = KnownModels.shipped()
+    if known.name_of(line.model) != known.name_of(model):
+        # What had been made by another was taken over: each takes its own signatures alone.
+        return None, f"it was {line.model} that said it, and {model} takes only what it said itself"
+    needs_signatures = known.signs(line.model_version, line.model)
     why = why_unusable(stored.content, needs_signatures=needs_signatures)
     return (ModelContent(file, stored.has_role), None) if why is None else (None, why)
 

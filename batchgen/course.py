@@ -20,12 +20,13 @@ from batchgen.limits import Out
 from batchgen.model import Decision, Item, Result
 from batchgen.plan import Agenda, Settled, Skip, Todo, Twin
 from batchgen.recorder import Recorder
-from batchgen.report.rebuild import result_of
+from batchgen.report.standing import result_of
 from batchgen.search import Filing, place_of
 from batchgen.settle import CallEnd
 from batchgen.stop import Stop
 from batchgen.store.history import final_image
 from batchgen.store.ledger import Sent
+from batchgen.wording import counted
 
 
 @dataclass(slots=True)
@@ -218,7 +219,7 @@ class Course:
         allowed = self.max_failures
         if allowed is not None and self._n_failed > allowed.of(self.forecast.n_todo):
             self.stop.ask(
-                f"{self._n_failed} items have failed, and budget.max_failures is {allowed}: "
+                f"{counted(self._n_failed, 'item')} failed, and budget.max_failures is {allowed}: "
                 "see what they have in common before you run it again",
                 exit_code=EXIT_SOME_FAILED,
             )

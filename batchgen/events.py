@@ -32,9 +32,32 @@ class RunBegan:
 
 @dataclass(frozen=True, slots=True)
 class Warned:
-    """Something that a person should know and that stops nothing."""
+    """Something that a person should know and that stops nothing.
+
+    Attributes:
+        is_error: What somebody had asked for beside the pictures was not done.
+    """
 
     message: str
+    is_error: bool = False
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AttemptBegan:
+    """A request leaves, and its `sent` line is in the ledger: from now on it may be billed.
+
+    Attributes:
+        key: What is asked for; of a conversation, up to this turn.
+        turn, attempt: As in the ledger, both from 1.
+        est_usd: What it should cost; None if the price is unknown.
+    """
+
+    item: str
+    key: str
+    turn: int
+    attempt: int
+    model: str
+    est_usd: Decimal | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,4 +107,4 @@ class Ticked:
     cooling: tuple[Cooling, ...] = ()
 
 
-Event: TypeAlias = RunBegan | Warned | AttemptEnded | ItemEnded | Stopping | Ticked
+Event: TypeAlias = RunBegan | Warned | AttemptBegan | AttemptEnded | ItemEnded | Stopping | Ticked

@@ -5,6 +5,7 @@ Source: docs/adr/0002, docs/adr/0007.
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from datetime import date
 from pathlib import Path
 
 import msgspec
@@ -27,6 +28,9 @@ class Intake:
         draft: Lies in the job's directory.
         go_on: Called for each item; raises if reading is to end.
         secrets: What no item may hold: it would be sent with it, and written down.
+        models: Those that its items name.
+        has_parents: Whether any item builds on another.
+        observe: Told of each item as it is read, so that who counts need not read them again.
     """
 
     manifest: Manifest
@@ -34,6 +38,9 @@ class Intake:
     draft: Path
     go_on: Callable[[], None]
     secrets: Secrets = field(default_factory=lambda: Secrets([]))
+    models: set[str] = field(default_factory=set)
+    has_parents: bool = False
+    observe: Callable[[Item], object] | None = None
     _urls: set[str] = field(default_factory=set)
     _keys: Seen = field(default_factory=Seen)
 
@@ -42,19 +49,25 @@ class Intake:
         """Hashes of the content keys that several items have."""
         return self._keys.repeated()
 
-    def read(self, *, model: str | None, book: PriceBook | None = None) -> None:
+    def read(
+        self, *, model: str | None, book: PriceBook | None = None, on: date | None = None
+    ) -> None:
         """Read and check the whole job.
 
         Args:
             model: Wins over the job's default, not over an item's own.
             book: Each model must have a price in it; None asks for none.
+            on: The day by which a model's end is judged; today, unless told.
 
         Raises:
             JobError: Something is wrong with the job.
             StoreError: The disk could not take the draft.
         """
-        items = self.manifest.items(self.references, model=model, book=book, secrets=self.secrets)
+        items = self.manifest.items(
+            self.references, model=model, on=on, book=book, secrets=self.secrets
+        )
         write_items(self.draft, self._noting_urls(items))
+        self._keys = self.manifest.keys
         self.manifest.raise_problems()
 
     def hold(self) -> None:
@@ -112,10 +125,17 @@ class Intake:
         write_items(self.draft, map(self._known_by_bytes, read_items(self.draft)))
 
     def _noting_urls(self, items: Iterable[Item]) -> Iterator[Item]:
+        observe = self.observe
         for item in items:
             self.go_on()
-            self._urls.update(ref.url for ref in item.all_references if ref.url is not None)
-            self._keys.add(hash(item.key))
+            for reference in item.all_references:
+                if reference.url is not None:
+                    self._urls.add(reference.url)
+                if reference.item is not None:
+                    self.has_parents = True
+            self.models.add(item.model)
+            if observe is not None:
+                observe(item)
             yield item
 
     def _known_by_bytes(self, item: Item) -> Item:

@@ -27,6 +27,12 @@ WhenAsked: TypeAlias = Literal["used", "ignored", "refused"]
 NOTICE: Final = timedelta(days=30)
 # A job names few models and mixes few settings, but a foreign manifest may hold any number.
 _MAX_REMEMBERED: Final = 4096
+# That a run with the flag writes down what it adopts, so that later ones need it no more, is proven
+# in tests/fault/test_warnings_ahead.py.
+_MOVE: Final = (
+    "set the model to it and run once with --ignore-change model, and no picture that is there "
+    "is paid for again"
+)
 _OTHER_TIERS: Final[tuple[Tier, ...]] = ("batch", "flex", "priority")
 
 
@@ -145,6 +151,7 @@ class KnownModels:
             name: ending for one in self._models.values() for name, ending in one.endings.items()
         }
         self._findings = lru_cache(_MAX_REMEMBERED)(self._find_findings)
+        self._kind = lru_cache(_MAX_REMEMBERED)(self._find_kind)
         self._farewell = lru_cache(_MAX_REMEMBERED)(self._find_farewell)
 
     @classmethod
@@ -154,6 +161,16 @@ class KnownModels:
         text = resources.files("batchgen").joinpath("known_models.yaml").read_text("utf-8")
         table = yaml.load(text, Loader=yaml.CBaseLoader)  # noqa: S506 - it makes text only
         return cls(_read_model(name, facts) for name, facts in table["models"].items())
+
+    @property
+    def ids(self) -> list[str]:
+        """All ids that are known, aliases included."""
+        return sorted(self._models)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The name of each model, without its aliases."""
+        return tuple(one.name for one in self._all)
 
     def find(self, model: str) -> KnownModel | None:
         """The model that an id means: `models/` in front, any case, aliases."""
@@ -173,6 +190,10 @@ class KnownModels:
             return farewell
         return farewell + tuple(finding.mismatch for finding in found)
 
+    def farewell(self, model: str, *, on: date) -> str | None:
+        """That Google ends a model, or has ended it, with its successor; None if nobody says so."""
+        return next((one.message for one in self._farewell(model, on)), None)
+
     def as_sent(self, item: Item) -> Item:
         """The item without the settings that its model is known to refuse or to ignore.
 
@@ -180,8 +201,8 @@ class KnownModels:
         """
         if item.request is not None:
             return item
-        left_out = [one.mismatch.field for one in self._findings(_asked(item)) if one.left_out]
-        return msgspec.structs.replace(item, **dict.fromkeys(left_out)) if left_out else item
+        left_out = self._left_out(_asked(item))
+        return msgspec.structs.replace(item, **left_out) if left_out else item
 
     def signs(self, *names: str | None) -> bool:
         """Whether a model wants its signatures back; who is not known to do without them does.
@@ -212,21 +233,15 @@ class KnownModels:
 
         What the model would not get is not in it; what stands in a raw request or in `extra` is.
         """
+        if item.request is None and item.extra is None:
+            return self._kind(_asked(item), n_images)
         asked = _asked(self.as_sent(item))
         tier: Tier | None = None
         for body in (item.request, item.extra):
             if body is not None:
                 asked = _laid_over(asked, _asked_raw(item.model, body, ""))
                 tier = _tier(body.get("serviceTier")) or tier
-        searches = ("web",) if asked.google_search is True else asked.google_search
-        return Kind(
-            size=asked.image_size,
-            ratio=asked.aspect_ratio,
-            references=n_images,
-            thinking=asked.thinking_level,
-            search=",".join(searches) if searches else None,
-            tier=tier,
-        )
+        return _kind_of(asked, n_images, tier)
 
     def words(self, model: str) -> Span:
         """Tokens of text beside an image; of a model that nobody measured, as of all others."""
@@ -258,6 +273,14 @@ class KnownModels:
                 return known.latency_s[name]
         return Span.over(known.latency_s.values())
 
+    def _left_out(self, asked: _Asked) -> dict[str, None]:
+        """The settings that are left out of what is sent, as they are then."""
+        return dict.fromkeys(one.mismatch.field for one in self._findings(asked) if one.left_out)
+
+    def _find_kind(self, asked: _Asked, n_images: int) -> Kind:
+        without: dict[str, Any] = self._left_out(asked)
+        return _kind_of(asked._replace(**without), n_images, None)
+
     def _find_findings(self, asked: _Asked) -> tuple[_Finding, ...]:
         known = self.find(asked.model)
         if known is None:
@@ -287,7 +310,8 @@ class KnownModels:
                 said += " written"
             case _:
                 return ()
-        return (Mismatch("model", f"{said}; its successor is {self._heir(ending, on)}"),)
+        heir = self._heir(ending, on)
+        return (Mismatch("model", f"{said}; its successor is {heir}: {_MOVE}"),)
 
     def _heir(self, ending: Ending, on: date) -> str:
         """The first successor that is not itself on its way out."""
@@ -312,6 +336,18 @@ def _asked(item: Item) -> _Asked:
         item.google_search,
         # A request of a conversation carries the references of all its turns, so the last has most.
         len(item.all_references),
+    )
+
+
+def _kind_of(asked: _Asked, n_images: int, tier: Tier | None) -> Kind:
+    searches = ("web",) if asked.google_search is True else asked.google_search
+    return Kind(
+        size=asked.image_size,
+        ratio=asked.aspect_ratio,
+        references=n_images,
+        thinking=asked.thinking_level,
+        search=",".join(searches) if searches else None,
+        tier=tier,
     )
 
 

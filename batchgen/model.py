@@ -246,7 +246,8 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True, tag_field="event", tag=
     `block_reason`, `finish_message`, `note` and `service_tier` are there only where there is
     something to say: why the prompt was blocked, the service's own words on how the answer ended,
     what a reader must know of the call besides, of a successful one too, and how it was served, if
-    not as usual.
+    not as usual. `cools_until` is there if nothing leaves to the model any more until then, because
+    of this call.
     """
 
     v: int = 1
@@ -282,6 +283,7 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True, tag_field="event", tag=
     recovered: bool = False
     note: str | msgspec.UnsetType = msgspec.UNSET
     service_tier: Tier | msgspec.UnsetType = msgspec.UNSET
+    cools_until: str | msgspec.UnsetType = msgspec.UNSET
 
 
 class Result(msgspec.Struct, frozen=True, kw_only=True):

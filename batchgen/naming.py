@@ -5,6 +5,8 @@ import re
 import unicodedata
 
 MAX_NAME_BYTES = 180
+# What is its own name on every system: no name of a device has so many characters.
+_PLAIN = re.compile(r"[A-Za-z0-9_-]{5,180}")
 _BETWEEN_DIGITS = re.compile(r"(?<=[0-9]):(?=[0-9])")
 # What some system refuses, a terminal obeys, or turns round the words around it.
 _UNSAFE = re.compile(r'[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069<>:"/\\|?*]')
@@ -18,6 +20,8 @@ def file_stem(text: str) -> str:
     and spaces and Windows device names get a `_`; a name over 180 bytes of UTF-8 is cut at a
     character and ends in `~` and the first 8 hex digits of the SHA-256 of the whole text.
     """
+    if _PLAIN.fullmatch(text):
+        return text
     text = unicodedata.normalize("NFC", text)
     name = _UNSAFE.sub("_", _BETWEEN_DIGITS.sub("x", text))
     name = re.sub(r"^[. ]", "_", name)

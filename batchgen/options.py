@@ -1,7 +1,8 @@
 """What the caller of a run decides, and what becomes of it beside what the job says."""
 
 import math
-from collections.abc import Collection
+import os
+from collections.abc import Callable, Collection
 from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
@@ -11,10 +12,14 @@ import msgspec
 
 from batchgen.budget import Budget, next_time
 from batchgen.clock import Clock
+from batchgen.ending import FailOn, read_fail_on
 from batchgen.errors import UsageError
+from batchgen.hook import Hook, clean_hook
 from batchgen.limits import Concurrency, Limits, max_in_flight, read_concurrency
+from batchgen.manifest.settings import Settings
 from batchgen.plan import Redo
 from batchgen.review import read_redo
+from batchgen.sanitize import Hidden
 from batchgen.selection import Selection
 from batchgen.store.layout import Layout
 from batchgen.wording import read_duration
@@ -62,6 +67,14 @@ class RunOptions(TypedDict, total=False):
     """What may change without an item being made again: `model`."""
     limit: int | None
     """So many items that need work, in order; the others wait for another run."""
+    fail_on: str | None
+    """Which failures, with skipped items, end the run with 4: `any`, `new`, `none`, `N`, `N%`."""
+    notify: str | None
+    """The address of a web hook, in place of the one that the job's `notify` names."""
+    metrics_file: str | Path | None
+    """Replaced at the end with the figures of the run, for Prometheus."""
+    thumbnails: bool
+    """Make small pictures for the report, for at most a minute; it is done unless told not to."""
 
 
 def choose_output(option: str | Path | None, job: Path, name: str) -> Path:
@@ -104,9 +117,55 @@ def check_options(options: RunOptions) -> None:
     read_budget(Budget(), options, Clock())
     if unknown := sorted(set(options.get("ignore_change", ())) - IGNORABLE):
         raise UsageError(f"ignore_change {', '.join(unknown)}: expected model")
+    read_fail_on_option(options)
+    if (notify := options.get("notify")) is not None:
+        clean_hook(notify, "notify", allow_http=True)  # whether it may, only the job tells
     limit = options.get("limit")
     if limit is not None and limit < 1:
         raise UsageError(f"limit {limit}: expected a number of at least 1")
+
+
+def read_fail_on_option(options: RunOptions) -> FailOn:
+    """Which failures end the run with 4; any, unless it is told.
+
+    Raises:
+        UsageError: A value that the option does not take.
+    """
+    asked = options.get("fail_on")
+    fail_on = FailOn() if asked is None else read_fail_on(str(asked))
+    if fail_on is None:
+        raise UsageError(f"fail_on {asked}: expected any, new, none, a number of items, or N%")
+    return fail_on
+
+
+def hook_without_job(options: RunOptions) -> Hidden | None:
+    """The address that is told of a job which cannot be read; none that only a job allows."""
+    try:
+        return read_hook(Hook(), options, lambda _: None)
+    except UsageError:
+        return None
+
+
+def read_hook(job: Hook, options: RunOptions, warn: Callable[[str], None]) -> Hidden | None:
+    """The address of the hook that is told how the run ends; None if nobody is.
+
+    One that the environment lacks, or that is no address, costs no picture: that is told.
+
+    Raises:
+        UsageError: That of the option is none, or plain http which the job does not allow.
+    """
+    if (asked := options.get("notify")) is not None:
+        return Hidden(clean_hook(asked, "notify", allow_http=job.allow_http))
+    if job.url_env is None:
+        return None
+    if not (url := os.environ.get(job.url_env)):
+        warn(f"nobody will be told how this run ends: {job.url_env}, of notify.url_env, is not set")
+        return None
+    try:
+        return Hidden(clean_hook(url, job.url_env, allow_http=job.allow_http))
+    except UsageError as error:
+        warn(f"nobody will be told how this run ends: {error}")
+        return None
 
 
 def read_limits(job: Limits, options: RunOptions) -> Limits:
@@ -163,6 +222,13 @@ def read_budget(job: Budget, options: RunOptions, clock: Clock) -> Budget:
     if (deadline := options.get("deadline")) is not None:
         budget = replace(budget, deadline_at=next_time(str(deadline), clock.now()))
     return budget
+
+
+def needs_prices(job: Settings, options: RunOptions, clock: Clock) -> bool:
+    """Whether a run with these options would refuse a model without a price."""
+    limits = read_limits(job.limits, options)
+    budget = read_budget(job.budget, options, clock)
+    return replace(job, limits=limits, budget=budget).needs_prices
 
 
 def _usd(name: str, value: Any) -> Decimal:

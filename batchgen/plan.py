@@ -3,7 +3,6 @@
 from collections import deque
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from itertools import repeat
 from pathlib import Path
 from typing import Literal, TypeAlias, assert_never
 
@@ -100,31 +99,29 @@ class Agenda:
 
     def __init__(
         self,
-        items: Iterable[Item],
+        items: Iterable[tuple[Item, bool]],
         history: History,
         root: Path,
         redo: Redo,
         parents: Mapping[str, str] | None = None,
         *,
-        marks: Iterable[bool] | None = None,
         twins: Container[int] = frozenset(),
         broken: Broken | None = None,
     ) -> None:
         """Set what there is to decide on; nothing is read yet.
 
         Args:
-            items: The expanded job, with content keys.
+            items: The expanded job, with content keys, each with whether it is selected. There are
+                no steps for what is not, but what is done of it can be built on.
             history: What earlier runs did, and what this one adds.
             root: The job's directory, where the pictures are.
             redo: What to send besides what is not done.
             parents: The ids of items that others build on, by the names that references use.
-            marks: Whether each item is selected; all are, unless it is told. There are no steps
-                for what is not, but what is done of it can be built on.
             twins: Hashes of the content keys that several items have. Those of items that build
                 on others are not known before, and need not be among them.
             broken: The pictures that were found not to be what was made.
         """
-        self._items = zip(items, repeat(object=True) if marks is None else marks, strict=False)
+        self._items = iter(items)
         self._history = history
         self._root = root
         self._redo = redo
@@ -373,7 +370,7 @@ def find_overwriting(
         if not is_selected or not is_made or item.id in filed:
             continue
         for extension in EXTENSIONS:
-            path = layout.relative(layout.image(item, extension))
+            path = layout.image_name(item, extension)
             writer = None if path in vacated else history.owner(path)
             if writer is not None and writer != item.id:
                 in_the_way.setdefault(writer, Overwriting(item.id, path, writer))

@@ -1,24 +1,30 @@
 """What a person sees while a run goes on: a bar on a terminal, plain lines elsewhere."""
 
-import math
 import sys
 import time
-from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from decimal import Decimal
-from typing import Any, Final, Literal, Never, Protocol, TextIO, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, Literal, Never, Protocol, TextIO, TypeAlias
 
-from tqdm import tqdm
-
-from batchgen.events import AttemptEnded, Event, ItemEnded, RunBegan, Stopping, Ticked, Warned
+from batchgen.events import (
+    AttemptBegan,
+    AttemptEnded,
+    Event,
+    ItemEnded,
+    RunBegan,
+    Stopping,
+    Ticked,
+    Warned,
+)
 from batchgen.model import Attempt
 from batchgen.sanitize import printable
-from batchgen.wording import bill, duration, usd
+from batchgen.tally import Tally
+from batchgen.wording import duration, usd
+
+if TYPE_CHECKING:
+    from tqdm import tqdm
 
 Style: TypeAlias = Literal["auto", "bar", "plain", "none"]
 PLAIN_EVERY_S: Final = 30.0
-_RECENT_ENDS: Final = 200
 _FORMAT: Final = "{desc} {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt}{postfix}"
 
 
@@ -62,71 +68,6 @@ class PatientStream:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
-
-
-@dataclass(slots=True)
-class Tally:
-    """What has happened so far, and when it may end."""
-
-    monotonic_s: Callable[[], float] = time.monotonic
-    n_total: int = 0
-    n_done: int = 0
-    n_failed: int = 0
-    cost_usd: Decimal = Decimal(0)
-    n_unknown: int = 0
-    now: Ticked = Ticked()
-    _started_s: float = 0.0
-    _ends_s: deque[float] = field(default_factory=lambda: deque(maxlen=_RECENT_ENDS))
-
-    def take(self, event: Event) -> None:
-        """Count an event."""
-        match event:
-            case RunBegan():
-                self.n_total = event.n_items
-                self.n_done, self.n_failed = event.n_reused, event.n_settled
-                self._started_s = self.monotonic_s()
-                # What came before was found: a killed run had sent it.
-                self.cost_usd, self.n_unknown = Decimal(0), 0
-            case AttemptEnded(attempt):
-                if attempt.billed == "yes":
-                    self.cost_usd += attempt.cost_usd or 0
-                self.n_unknown += attempt.billed != "no" and attempt.cost_usd is None
-            case ItemEnded(result):
-                self.n_done += result.status == "done"
-                self.n_failed += result.status in {"failed", "skipped"}
-                self._ends_s.append(self.monotonic_s())
-            case Ticked():
-                self.now = event
-            case _:
-                pass
-
-    @property
-    def per_min(self) -> float | None:
-        """Ends a minute, over the last ones; None before there are two."""
-        if len(self._ends_s) < 2:  # noqa: PLR2004
-            return None
-        # From the start while it is near: the first ends come together after the first wait.
-        since_s = self._started_s if len(self._ends_s) < _RECENT_ENDS else self._ends_s[0]
-        elapsed_s = self.monotonic_s() - since_s
-        return len(self._ends_s) * 60 / elapsed_s if elapsed_s > 0 else None
-
-    @property
-    def eta_s(self) -> float | None:
-        """Seconds left at the present rate; None where nothing can be said yet."""
-        left = self.n_total - self.n_done - self.n_failed
-        per_min = self.per_min
-        return left * 60 / per_min if per_min else None
-
-    def words(self) -> str:
-        """The state in a few words."""
-        words = [f"{self.n_failed} failed", bill(self.cost_usd, self.n_unknown)]
-        words += traffic(self.now)
-        if (per_min := self.per_min) is not None:
-            words.append(f"{per_min:.1f}/min")
-        # While something cools, the rate so far tells nothing of the time to come.
-        if not self.now.cooling and (eta_s := self.eta_s) is not None:
-            words.append(f"{duration(eta_s)} left")
-        return " · ".join(words)
 
 
 class PlainObserver:
@@ -177,27 +118,18 @@ class BarObserver:
         self._tally.take(event)
         match event:
             case RunBegan():
-                tqdm.write(opening(event), file=self._stream)
-                self._bar = tqdm(
-                    total=event.n_items,
-                    initial=event.n_reused + event.n_settled,
-                    desc=event.job,
-                    file=self._stream,
-                    bar_format=_FORMAT,
-                    mininterval=0.2,
-                    dynamic_ncols=True,
-                    leave=False,
-                )
+                _write(opening(event), self._stream)
+                self._bar = _bar(event, self._stream)
             case ItemEnded(result):
                 self._show(1 if result.status != "pending" else 0)
-            case AttemptEnded():
+            case AttemptBegan() | AttemptEnded():
                 self._show(0)
             case Ticked():
                 self._show(0, refresh=True)
             case Warned(message):
-                tqdm.write(message, file=self._stream)
+                _write(message, self._stream)
             case Stopping():
-                tqdm.write(stopping(event), file=self._stream)
+                _write(stopping(event), self._stream)
 
     def close(self) -> None:
         """Take the bar away, so that the last line stands alone."""
@@ -210,29 +142,85 @@ class BarObserver:
             self._bar.update(n)
 
 
-class NullObserver:
-    """Says nothing."""
+def _bar(event: RunBegan, stream: PatientStream) -> "tqdm[Never]":
+    from tqdm import tqdm  # noqa: PLC0415 - a log has no bar
+
+    return tqdm(
+        total=event.n_items,
+        initial=event.n_reused + event.n_settled,
+        desc=event.job,
+        file=stream,
+        bar_format=_FORMAT,
+        mininterval=0.2,
+        dynamic_ncols=True,
+        leave=False,
+    )
+
+
+def _write(line: str, stream: PatientStream) -> None:
+    """Write a line, above the bar if there is one."""
+    from tqdm import tqdm  # noqa: PLC0415 - most runs that nobody watches say no such line
+
+    tqdm.write(line, file=stream)
+
+
+class WarningObserver:
+    """Says nothing but what may be wrong, and that a run stops."""
+
+    def __init__(self, stream: PatientStream) -> None:
+        """Set where to."""
+        self._stream = stream
 
     def __call__(self, event: Event) -> None:
-        """Ignore the event."""
+        """Ignore everything else."""
+        match event:
+            case Warned(message):
+                _write(message, self._stream)
+            case Stopping():
+                _write(stopping(event), self._stream)
+            case _:
+                pass
 
     def close(self) -> None:
         """Nothing is left open."""
 
 
-def observer(style: Style, stream: TextIO | None = None, *, is_verbose: bool = False) -> Observer:
+class QuietObserver:
+    """Says nothing but what was asked for and not done."""
+
+    def __init__(self, stream: PatientStream) -> None:
+        """Set where to."""
+        self._stream = stream
+
+    def __call__(self, event: Event) -> None:
+        """Ignore everything else."""
+        if isinstance(event, Warned) and event.is_error:
+            _write(event.message, self._stream)
+
+    def close(self) -> None:
+        """Nothing is left open."""
+
+
+def observer(
+    style: Style,
+    stream: TextIO | None = None,
+    *,
+    is_quiet: bool = False,
+    is_verbose: bool = False,
+) -> Observer:
     """The observer of a style; `auto` is a bar on a terminal and plain lines elsewhere.
 
     Args:
         style: How to tell how it goes.
         stream: Where to; stderr if it is left out. Its reader may leave.
+        is_quiet: Say only what was asked for and not done.
         is_verbose: Tell of each call as well.
     """
     stream = stream or sys.stderr
     patient = PatientStream(stream)
     if style == "auto":
         style = "bar" if stream.isatty() else "plain"
-    watch = _observer(style, patient)
+    watch = QuietObserver(patient) if is_quiet else _observer(style, patient)
     return VerboseObserver(watch, patient) if is_verbose else watch
 
 
@@ -243,21 +231,7 @@ def _observer(style: Literal["bar", "plain", "none"], stream: PatientStream) -> 
         case "plain":
             return PlainObserver(stream)
         case "none":
-            return NullObserver()
-
-
-def traffic(now: Ticked) -> list[str]:
-    """What is on the road: `running 12/16`, `cooling down 38s after a 429 on MODEL`, `retrying 3`.
-
-    Nothing while nothing is known.
-    """
-    words = [f"running {now.n_in_flight}/{now.limit}"] if now.limit else []
-    words += [
-        f"{'cooling down' if one.why.startswith('after') else 'waiting'} "
-        f"{math.ceil(one.for_s)}s {one.why} on {printable(one.model)}"
-        for one in now.cooling
-    ]
-    return words + ([f"retrying {now.n_retrying}"] if now.n_retrying else [])
+            return WarningObserver(stream)
 
 
 def opening(event: RunBegan) -> str:
@@ -292,7 +266,7 @@ class VerboseObserver:
     def __call__(self, event: Event) -> None:
         """Say what a call came to, then pass the event on."""
         if isinstance(event, AttemptEnded):
-            tqdm.write(call_line(event.attempt), file=self._stream)
+            _write(call_line(event.attempt), self._stream)
         self._observed(event)
 
     def close(self) -> None:

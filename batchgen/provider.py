@@ -6,8 +6,6 @@ from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias
 from urllib.parse import SplitResult, unquote, urlsplit
 
-from yarl import URL
-
 from batchgen.errors import UsageError
 
 # A shorter secret could not be taken out of a text without taking ordinary words along.
@@ -64,7 +62,7 @@ def clean_base_url(url: str) -> str:
         UsageError: It is no http or https address, or carries a user, a query or a fragment.
     """
     url = url.strip()
-    parts = _split(url)
+    parts = split_address(url)
     if parts is None:
         # What might be a password or a key in it is not shown.
         shown = "" if set(url) & set("@?#") else f" {url!r}"
@@ -90,7 +88,7 @@ def clean_proxy(url: str, named_by: str) -> str:
         UsageError: It is no http or https address of a proxy. It is never shown.
     """
     url = url.strip()
-    parts = _split(url if "://" in url else f"http://{url}")
+    parts = split_address(url if "://" in url else f"http://{url}")
     if parts is None or parts.path.strip("/") or parts.query or parts.fragment:
         raise UsageError(f"{named_by}: expected http://HOST:PORT")
     return f"{parts.scheme}://{parts.netloc}"
@@ -176,8 +174,10 @@ def is_variable(name: str) -> bool:
     return _VARIABLE.fullmatch(name) is not None
 
 
-def _split(url: str) -> SplitResult | None:
+def split_address(url: str) -> SplitResult | None:
     """The parts of an http or https address; None if any of those who read it later refuse it."""
+    from yarl import URL  # noqa: PLC0415 - most jobs name no address
+
     if not url.isascii() or not url.isprintable() or " " in url:
         return None
     try:

@@ -7,13 +7,15 @@ from functools import partial
 from pathlib import Path
 
 from batchgen.acceptance import why_final_differs
-from batchgen.errors import TooLarge, store_errors
+from batchgen.errors import StoreError, TooLarge
 from batchgen.events import AttemptEnded, Event, Warned
 from batchgen.model import Decision, Outcome
 from batchgen.settle import CallEnd, Settler, decided
 from batchgen.store.history import History
 from batchgen.store.layout import Layout
 from batchgen.store.ledger import Ledger
+from batchgen.store.parts import Writer
+from batchgen.store.receipts import RECEIPT
 
 
 @dataclass(slots=True)
@@ -21,6 +23,7 @@ class Recorder:
     """The ledger and the history of one run, always at the same line.
 
     Attributes:
+        writer: Clears away what nobody waits for.
         met_bug: A call was recorded as `bug`.
     """
 
@@ -28,12 +31,16 @@ class Recorder:
     ledger: Ledger
     history: History
     settler: Settler
+    writer: Writer
     tell: Callable[[Event], None]
     met_bug: bool = False
     _told_wrong_size: bool = False
+    _unclear: StoreError | None = None
 
     async def write(self, end: CallEnd, decision: Decision, why: str | None = None) -> None:
-        """Make an attempt durable, then clear away what it leaves. Nothing sent, nothing written.
+        """Make an attempt durable, and have what it leaves cleared away behind it.
+
+        Nothing sent, nothing written.
 
         Raises:
             StoreError: The disk failed; what is left is found by the next run.
@@ -49,7 +56,7 @@ class Recorder:
             line = await asyncio.to_thread(keep, end, line)
         (begins,) = await self.ledger.append(line)
         if end.leftovers:
-            await asyncio.to_thread(self._clear, end.leftovers)
+            self.writer.hand_over(partial(self._clear, end.leftovers), 0)
         self.history.apply(line, self.history.place_in(self.ledger.path, begins))
         self.tell(AttemptEnded(line))
         for told in end.displaced:
@@ -63,7 +70,23 @@ class Recorder:
                 )
             )
 
+    async def cleared(self) -> None:
+        """Wait until all is cleared away.
+
+        Raises:
+            StoreError: The disk failed; the next run clears away what is left.
+        """
+        await self.writer.caught_up()
+        if self._unclear is not None:
+            raise self._unclear
+
     def _clear(self, leftovers: Iterable[Path]) -> None:
-        with store_errors(self.layout.parts):
+        try:
             for path in leftovers:
-                path.unlink(missing_ok=True)
+                if path.suffix == RECEIPT:
+                    self.settler.blanks.leave(path)
+                else:
+                    path.unlink(missing_ok=True)
+        except OSError as error:
+            self._unclear = StoreError.of(error, self.layout.parts)
+            self.writer.fail(self._unclear)

@@ -98,7 +98,7 @@ class Recovery:
         """
         with store_errors(self.layout.parts):
             for left in self.layout.parts.iterdir():
-                left.unlink()
+                left.unlink(missing_ok=True)  # what was just recorded goes by itself
 
     def _interrupted(self, sent: Sent) -> CallEnd:
         lost = Interrupted("the run was killed before the answer was whole; it may be billed")

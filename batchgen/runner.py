@@ -8,10 +8,11 @@ Runner(job)
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, contextmanager, suppress
-from dataclasses import asdict, replace
+from dataclasses import replace
+from decimal import Decimal
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, Unpack
@@ -20,23 +21,20 @@ import msgspec
 
 from batchgen._version import __version__
 from batchgen.access import as_written, choose_provider, find_key, find_proxy, secret_values
+from batchgen.aftermath import Aftermath
 from batchgen.attempt import Caller
 from batchgen.budget import Purse
 from batchgen.clock import Clock, stamp
+from batchgen.conclusion import Conclusion
 from batchgen.conversation import Conversations
 from batchgen.course import Course
-from batchgen.dependencies import read_lineage
 from batchgen.ending import (
     EXIT_BY_SIGNAL,
     EXIT_LEFT,
     EXIT_OVER_COST,
     EXIT_REFUSED,
-    Ending,
-    exit_code,
 )
 from batchgen.errors import (
-    AttemptError,
-    BatchgenError,
     Stopped,
     StoreError,
     UsageError,
@@ -44,21 +42,26 @@ from batchgen.errors import (
 )
 from batchgen.events import Event, RunBegan, Stopping, Warned
 from batchgen.filing import Filer
-from batchgen.forecast import forecast
+from batchgen.forecast import Work, forecast
 from batchgen.forecast.experience import Experience
 from batchgen.forecast.turns import Grounds
+from batchgen.foresight import outlook, warnings_ahead
+from batchgen.hook import Hook
 from batchgen.intake import Intake
 from batchgen.limits import Limiter, Out
 from batchgen.manifest import Manifest, open_manifest
 from batchgen.manifest.settings import Settings
-from batchgen.model import Item, Result, Status
+from batchgen.model import Item, Result
 from batchgen.options import (
     RunOptions,
     bearable,
     check_options,
     choose_output,
+    hook_without_job,
     read_budget,
     read_choice,
+    read_fail_on_option,
+    read_hook,
     read_limits,
 )
 from batchgen.plan import Agenda, Redo
@@ -68,21 +71,21 @@ from batchgen.provider import Provider
 from batchgen.recorder import Recorder
 from batchgen.recovery import Recovery, read_past
 from batchgen.references import ReferenceLibrary
-from batchgen.report import Summary, rebuild
-from batchgen.report.rebuild import is_left, result_of, summarize
+from batchgen.report.summary import Summary
+from batchgen.report.thumbnails import ThumbnailsOfARun
 from batchgen.retry import Retries
 from batchgen.review import read_kept
 from batchgen.sanitize import Hidden, Secrets
+from batchgen.search import Search
 from batchgen.selection import Selection
 from batchgen.settle import CallEnd, Settler
 from batchgen.stop import Stop
 from batchgen.store.broken import Broken
 from batchgen.store.expanded import read_items, read_parents
-from batchgen.store.history import History
-from batchgen.store.images import sha256_of
+from batchgen.store.history import Name
 from batchgen.store.inside import refuse_links
 from batchgen.store.layout import Layout, follow, new_run_id
-from batchgen.store.ledger import End, Ledger, Run
+from batchgen.store.ledger import Ledger, Run
 from batchgen.store.lock import OutputLock
 from batchgen.store.parts import Writer
 from batchgen.store.room import Room
@@ -112,12 +115,14 @@ class Runner:
     Attributes:
         directory: The job's directory.
         run_id: Names this run in the ledger.
+        planned_usd: What the run should cost, once it has been entered; None if a price is unknown.
         written_summary: The summary, once the run has been left; None before. Where the disk could
             not take it, it is here all the same, with exit code 12.
     """
 
     directory: Path
     run_id: str
+    planned_usd: Decimal | None
     _pool: Pool[CallEnd, Result]
     _recorder: Recorder
     _course: Course
@@ -150,11 +155,14 @@ class Runner:
         check_options(options)
         if (proxy := options.get("proxy")) is not None:
             options["proxy"] = Hidden(proxy)
+        if (notify := options.get("notify")) is not None:
+            options["notify"] = Hidden(notify)
         self._job = Path(job)
         self._options = options
         self._redo = options.get("redo", Redo())
         self._selection = options.get("selection", Selection())
         self._limit = options.get("limit")
+        self._fail_on = read_fail_on_option(options)
         self._tell = on_event or _tell_nobody
         self._confirm = confirm
         self._clock = clock or Clock()
@@ -163,15 +171,32 @@ class Runner:
         self.written_summary: Summary | None = None
         self._entered = False
         self._secrets = Secrets([])
+        self._whole = Work()
         self._signal: str | None = None
+        self._name = self._job.stem
+        self._hook = Hook()
+        self._hook_url = hook_without_job(options)
 
     async def __aenter__(self) -> Self:
         """Read, check, lock, recover and plan; see the class for what is raised."""
         self._began_s = self._clock.monotonic_s()
         self._began_at = self._clock.now()
         self.run_id = new_run_id(self._began_at)
+        try:
+            await self._enter()
+        except Exception as error:
+            await self._tell_outside(error)
+            raise
+        return self
+
+    async def _enter(self) -> None:
         manifest = open_manifest(self._job)
+        self._name, self._hook = manifest.name, manifest.settings.hook
+        self._hook_url = read_hook(self._hook, self._options, self._fail)
         options = self._options
+        parent = choose_output(options.get("output"), self._job, manifest.name)
+        self._layout = Layout(parent / manifest.name)
+        self.directory = self._layout.root
         provider = choose_provider(
             manifest.settings.provider, options.get("provider"), options.get("base_url")
         )
@@ -182,10 +207,10 @@ class Runner:
         self._budget = read_budget(manifest.settings.budget, options, self._clock)
         self._secrets = Secrets(secret_values(provider, key, self._proxy))
         self._book = choose_book(options.get("prices"), manifest.settings.prices, self._pass_on)
-        parent = choose_output(options.get("output"), self._job, manifest.name)
-        self._layout = Layout(parent / manifest.name)
         self._references = ReferenceLibrary(self._layout.references, fetcher=self._fetcher)
-        self.directory = self._layout.root
+        self._thumbnails = ThumbnailsOfARun(
+            self.directory, self._clock, lambda: self._signal is None
+        )
         async with AsyncExitStack() as stack:
             stack.enter_context(self._scrubbing())
             intake = await self._read_job(manifest, stack)
@@ -199,7 +224,8 @@ class Runner:
             self._redo, self._selection = read_choice(self._options, self._layout)
             self._kept = read_kept(self._layout.review)
             await intake.fetch()
-            self._twins = intake.twins
+            self._twins, self._models = intake.twins, intake.models
+            self._has_parents = intake.has_parents
             self._go_on()
             with store_errors(self._layout.items):
                 intake.draft.replace(self._layout.items)
@@ -207,35 +233,54 @@ class Runner:
             await self._open(manifest, provider, key, stack)
             self._stack = stack.pop_all()
         self._entered = True
-        return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: object
     ) -> None:
-        """Write the end of the ledger, the results, the summary and the page; then let go."""
+        """Write the end of the ledger, the results, the summary and the page; then let go.
+
+        Who is told from outside is told last, when the next run may begin.
+        """
+        failed: Exception | None = None
         try:
             with self._scrubbing():
                 await self._pool.close()
                 await self._conclude(error)
+        except Exception as raised:
+            failed = raised
+            raise
         finally:
             await self._stack.aclose()
+            await self._tell_outside(failed)
 
     async def _conclude(self, error: BaseException | None) -> None:
         if (passed := self._purse.overshoot()) is not None:
             self._warn(passed)
-        statuses = self._statuses()
         try:
-            await self._recorder.ledger.append(self._end(self._exit_code(statuses, error)))
-            # The reports read their own; both would be held at once.
-            self._recorder.history = History()
-            self.written_summary = await asyncio.to_thread(rebuild, self.directory)
-        except StoreError as failed:
-            first = error if isinstance(error, StoreError) else failed
-            code = self._exit_code(statuses, first)
-            self.written_summary = await asyncio.to_thread(self._unwritten_summary, first, code)
-            # A disk that is full already has its say in the first error.
-            if not isinstance(error, StoreError):
-                raise
+            await self._conclusion.write(error)
+        finally:
+            self.written_summary = self._conclusion.summary
+        if (missing := self._thumbnails.warning) is not None:
+            self._warn(missing)
+
+    async def _tell_outside(self, failed: Exception | None) -> None:
+        """Write the metrics of the run and post how it ended, where somebody asked for it."""
+        metrics_file = self._options.get("metrics_file")
+        aftermath = Aftermath(
+            job=self._name,
+            job_file=self._job,
+            directory=getattr(self, "directory", None),
+            hook=self._hook,
+            url=self._hook_url,
+            metrics_file=None if metrics_file is None else Path(metrics_file),
+            ca_file=self._options.get("ca_file"),
+            clock=self._clock,
+            fail=self._fail,
+            has_begun=self._entered,
+        )
+        if failed is not None:
+            self._secrets.scrub(failed)
+        await aftermath.tell(self.run_id, self.written_summary, failed)
 
     async def results(self) -> AsyncIterator[Result]:
         """Make what is to be made; yield each item as it ends, in order of completion."""
@@ -296,12 +341,11 @@ class Runner:
 
     def _new_agenda(self, items: Iterable[Item] | None = None) -> Agenda:
         return Agenda(
-            self._items() if items is None else items,
+            self._selection.marked(self._items if items is None else lambda: items),
             self._recorder.history,
             self.directory,
             self._redo,
             self._parents,
-            marks=self._selection.marks(self._items),
             twins=self._twins,
             broken=self._broken,
         )
@@ -319,12 +363,20 @@ class Runner:
         self._make_root(stack)
         draft = self.directory / f".items.{self.run_id}.tmp"
         stack.callback(_remove_if_there, draft)
-        intake = Intake(manifest, self._references, draft, self._go_on, self._secrets)
+        intake = Intake(
+            manifest,
+            self._references,
+            draft,
+            self._go_on,
+            self._secrets,
+            observe=self._whole.add_whole,
+        )
         settings = replace(manifest.settings, limits=self._limits, budget=self._budget)
         await asyncio.to_thread(
             intake.read,
             model=self._options.get("model"),
             book=self._book if settings.needs_prices else None,
+            on=self._began_at.date(),
         )
         for warning in intake.warnings():
             self._tell(Warned(warning))
@@ -357,9 +409,11 @@ class Runner:
     def _start_emulator(self, provider: Provider, stack: AsyncExitStack) -> Provider:
         if provider.base_url:
             return provider
-        from batchgen.emulator import Emulator  # noqa: PLC0415 - only a demo needs a server
+        from batchgen.emulator import Emulator, Settings  # noqa: PLC0415 - only a demo needs one
 
-        emulator = stack.enter_context(Emulator())
+        # As a model does, it draws something else when it is asked for what is there already.
+        take = self.run_id if self._redo.done or self._redo.marked else ""
+        emulator = stack.enter_context(Emulator(Settings(take=take)))
         return replace(provider, base_url=emulator.base_url)
 
     async def _open(
@@ -391,54 +445,112 @@ class Runner:
             any_model="model" in self._options.get("ignore_change", ()),
             redo=self._redo,
         )
+        stack.callback(settler.blanks.remove)
+        writer = await stack.enter_async_context(Writer(self._stop_for_disk))
         ledger = await stack.enter_async_context(
             Ledger(self._layout.segment(self.run_id), self._secrets)
         )
-        self._recorder = Recorder(self._layout, ledger, history, settler, self._tell)
+        self._recorder = Recorder(self._layout, ledger, history, settler, writer, self._tell)
         self._filer = Filer(self._layout, history, ledger, self.run_id, self._clock, self._made)
-        await ledger.append(self._run_line(manifest, provider))
+        self._parents = read_parents(self._layout.items) if self._has_parents else {}
+        self._broken = Broken.read(self._layout.broken)
+        self._look_ahead(experience, takeover.search, takeover.foregone)
+        self.planned_usd = self._forecast.planned_usd
+        soon = self._look_further_ahead()
+        is_taken_over = takeover.is_needed
+        self._run = self._run_line(manifest, provider)
+        await ledger.append(self._run)
         recovery = Recovery(self._layout, settler, settings.retries, self._rng)
         await takeover.settle(recovery, self._recorder, self.stop)
         await takeover.file(self._filer, self._tell)
         self._open_limits(settings.retries)
-        writer = await stack.enter_async_context(Writer(self._stop_for_disk))
         room = await stack.enter_async_context(Room(self._layout.parts, writer, self._warn))
-        caller = Caller(
+        sending = await stack.enter_async_context(transport)
+        caller = self._caller(settings, sending, settler, writer, room, stack)
+        history.observe = None
+        if is_taken_over:
+            self._look_ahead(experience, takeover.search)
+        for warning in soon:
+            self._warn(warning)
+        self._start(caller, settings.retries)
+        await self._hear_yes()
+        self._announce(manifest, provider)
+
+    def _caller(
+        self,
+        settings: Settings,
+        transport: Transport,
+        settler: Settler,
+        writer: Writer,
+        room: Room,
+        stack: AsyncExitStack,
+    ) -> Caller:
+        """What makes one call, from the reservation of its cost to what came of it."""
+        return Caller(
             run_id=self.run_id,
-            transport=await stack.enter_async_context(transport),
+            transport=transport,
             limiter=self._limiter,
             purse=self._purse,
             stop=self.stop,
-            ledger=ledger,
+            ledger=self._recorder.ledger,
             writer=writer,
             room=room,
             settler=settler,
             settling=stack.enter_context(ThreadPoolExecutor(_N_SETTLING, "batchgen-settler")),
             one_by_one=stack.enter_context(ThreadPoolExecutor(1, "batchgen-settler-of-large")),
             references=self._references,
-            conversations=Conversations(self._layout, history, self.run_id, afresh=self._redo.done),
+            conversations=Conversations(
+                self._layout, self._recorder.history, self.run_id, afresh=self._redo.done
+            ),
             book=self._book,
             clock=self._clock,
+            tell=self._tell,
             max_body_bytes=settings.max_body_bytes,
         )
-        history.observe = None
-        self._start(caller, settings.retries, experience)
-        await self._hear_yes()
-        self._announce(manifest, provider)
 
-    def _start(self, caller: Caller, retries: Retries, experience: Experience) -> None:
-        """Plan, and put the parts together that see the plan through."""
-        self._parents = read_parents(self._layout.items)
-        self._broken = Broken.read(self._layout.broken)
+    def _look_further_ahead(self) -> tuple[str, ...]:
+        """Note what will go wrong later.
+
+        Returns:
+            What is still to be told of it: models on their way out were told with the job.
+        """
+        told = self._forecast
+        where = (told.figures, self._book, self.directory, self._began_at.date())
+        self._ahead = tuple(map(self._secrets.redact, outlook(self._models, *where)))
+        return tuple(warnings_ahead(told.todo_by_model, *where))
+
+    def _look_ahead(
+        self, experience: Experience, search: Search, foregone: frozenset[Name] = frozenset()
+    ) -> None:
+        """Plan, and count; what is about to be taken over is not made.
+
+        Of a job of a million items as little is read again as may be: nothing where all of it is to
+        be made, for that was counted when it was read; else what is not in its place.
+        """
+        history, at, parents = self._recorder.history, self._clock.stamp(), self._parents
+        grounds = Grounds(self._book, at, experience, self._limits, parents=parents)
+        is_plain = self._selection.is_whole and not (parents or self._twins)
+        if is_plain and history.is_empty and not foregone and self._limit is None:
+            self._forecast = self._whole.told(grounds)
+            return
+        is_open = search.open if is_plain and not (self._redo.done or self._redo.marked) else None
+        items = None if is_open is None else read_items(self._layout.items, is_open)
         self._forecast = forecast(
-            self._new_agenda().foreseen(),
-            self._recorder.history,
-            Grounds(
-                self._book, self._clock.stamp(), experience, self._limits, parents=self._parents
+            (
+                one
+                for one in self._new_agenda(items).foreseen()
+                if (one.item.id, one.item.key) not in foregone
             ),
+            history,
+            grounds,
             limit=self._limit,
             is_anew=self._redo.done,
+            foregone=foregone,
+            n_in_place=0 if is_open is None else is_open.count(0),
         )
+
+    def _start(self, caller: Caller, retries: Retries) -> None:
+        """Put the parts together that see the plan through."""
         told = self._forecast
         # With a limit, what failed for good is left alone like what lies beyond it.
         n_settled = 0 if self._limit is not None else told.n_settled
@@ -461,6 +573,22 @@ class Runner:
             stop=self.stop,
             clock=self._clock,
             rng=self._rng,
+        )
+        self._conclusion = Conclusion(
+            run=self._run,
+            began_s=self._began_s,
+            n_selected=self._n_selected,
+            most=self._limits.concurrency.highest,
+            fail_on=self._fail_on,
+            layout=self._layout,
+            clock=self._clock,
+            recorder=self._recorder,
+            course=self._course,
+            pool=self._pool,
+            limiter=self._limiter,
+            stop=self.stop,
+            thumbnails=self._thumbnails if self._options.get("thumbnails", True) else None,
+            signal=lambda: self._signal,
         )
 
     def _open_limits(self, retries: Retries) -> None:
@@ -500,18 +628,19 @@ class Runner:
             run_id=self.run_id,
             at=stamp(self._began_at),
             job=manifest.name,
-            job_sha256=sha256_of(manifest.file),
+            job_sha256=manifest.sha256,
             provider=provider.name,
             version=__version__,
             head={**_without_names(manifest.settings), **as_written(manifest.name, provider)},
             selection=self._selection,
             limit=self._limit,
+            planned_usd=msgspec.UNSET if self.planned_usd is None else self.planned_usd,
+            ahead=self._ahead or msgspec.UNSET,
         )
 
     def _announce(self, manifest: Manifest, provider: Provider) -> None:
         """Tell what is going to happen."""
         told = self._forecast
-        self.planned_usd = told.planned_usd
         if not self._n_selected:
             self._warn("nothing of the job is selected")
         self._tell(
@@ -524,7 +653,7 @@ class Runner:
                 n_reused=told.n_reused,
                 n_settled=told.n_settled,
                 concurrency=self._limits.concurrency.highest,
-                planned_usd=told.planned_usd,
+                planned_usd=self.planned_usd,
             )
         )
 
@@ -567,70 +696,12 @@ class Runner:
     def _warn(self, told: str) -> None:
         self._pass_on(f"warning: {told}")
 
+    def _fail(self, told: str) -> None:
+        """Tell of something that was asked for beside the pictures, and is not done."""
+        self._tell(Warned(self._secrets.redact(f"warning: {told}"), is_error=True))
+
     def _pass_on(self, warning: str) -> None:
         self._tell(Warned(self._secrets.redact(warning)))
-
-    # --- the end ------------------------------------------------------------------------------
-
-    def _end(self, code: int) -> End:
-        limiter = self._limiter
-        concurrency: dict[str, Any] = {
-            "peak": limiter.peak,
-            "final": limiter.concurrency,
-            "most": self._limits.concurrency.highest,
-            "history": [asdict(step) for step in limiter.history],
-        }
-        return End(
-            run_id=self.run_id,
-            at=self._clock.stamp(),
-            stop_reason=self._course.stop_reason or self._pool.later or "finished",
-            exit_code=code,
-            wall_s=round(self._clock.monotonic_s() - self._began_s, 3),
-            concurrency=concurrency,
-            n_selected=self._n_selected,
-        )
-
-    def _unwritten_summary(self, failed: StoreError, code: int) -> Summary | None:
-        """The figures, added up without writing anything, for a disk that takes nothing more."""
-        try:
-            told = summarize(self.directory)
-        except BatchgenError:
-            return None
-        return msgspec.structs.replace(
-            told, exit_code=code, stop_reason=f"the disk failed: {failed}"
-        )
-
-    def _exit_code(self, statuses: Mapping[Status, int], error: BaseException | None) -> int:
-        defect = self._pool.defect
-        failed = defect or error
-        return exit_code(
-            Ending(
-                n_failed=statuses["failed"] + statuses["skipped"],
-                n_pending=statuses["pending"],
-                met_bug=self._recorder.met_bug or not isinstance(defect, BatchgenError | None),
-                signal=self._signal,
-                failed=failed if isinstance(failed, BatchgenError) else None,
-                is_stopped=isinstance(self.stop.cause, AttemptError),
-                is_given_up=self.stop.asked,
-                stop_code=self.stop.exit_code,
-                out_codes=self._course.out_codes | ({EXIT_LEFT} if self._pool.later else set()),
-            )
-        )
-
-    def _statuses(self) -> dict[Status, int]:
-        counts: dict[Status, int] = {"done": 0, "failed": 0, "skipped": 0, "pending": 0}
-        if self._forecast.is_idle and self._limit is None:
-            return {**counts, "done": self._forecast.n_reused, "failed": self._forecast.n_settled}
-        history = self._recorder.history
-        lineage = read_lineage(self._layout, history)
-        marks = self._selection.marks(self._items)
-        for item, is_selected in zip(self._items(), marks, strict=True):
-            result = result_of(item, history.standing(lineage.resolved(item)))
-            if is_selected and not is_left(result, self.run_id, self._limit):
-                counts[result.status] += 1
-        if self._limit is not None:
-            counts["pending"] = max(0, self._n_selected - sum(counts.values()))
-        return counts
 
 
 def _without_names(settings: Settings) -> dict[str, Any]:

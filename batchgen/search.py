@@ -68,6 +68,8 @@ class Search:
         broken: The pictures that were found not to be what was made.
         any_model: A picture will do that another model made of the same.
         wanted: Ids of the selected items that lacked a picture when it looked last.
+        open: Of each item of the job, in its order, whether it may need anything; an item without
+            turns that has its picture, where it belongs, does not. None before it has looked.
     """
 
     layout: Layout
@@ -76,18 +78,21 @@ class Search:
     broken: Broken = field(default_factory=Broken)
     any_model: bool = False
     wanted: frozenset[str] = frozenset()
+    open: bytearray | None = None
 
     def filings(self) -> list[Filing]:
         """Find them. Nothing is changed.
 
         Cost: a `stat` for each item; if any lacks its picture, the ledger is read once more.
         """
-        self.wanted = frozenset()
+        self.wanted, self.open = frozenset(), None
         if self.history.is_empty:
             return []
         found: list[Filing] = []
         wanted: list[_Wanted] = []
+        is_open = bytearray()
         for item, is_selected in self.marked_items():
+            n_before = len(found) + len(wanted)
             for turn, name in enumerate(turn_names(item), 1):
                 picture = self._picture(name, is_final=turn >= len(item.turns))
                 if picture is None:
@@ -95,12 +100,14 @@ class Search:
                     wanted.append(_Wanted(name, turn, item, keys, is_selected))
                 elif (path := place_of(self.layout, item, turn, picture)) != picture.path:
                     found.append(Filing(name, path, name, picture.path, is_moved=True))
+            is_open.append(len(found) + len(wanted) > n_before or len(item.turns) > 1)
+        self.open = is_open
         self.wanted = frozenset(one.name[0] for one in wanted if one.is_selected)
         return self._without_overwriting([*found, *self._matched(wanted)])
 
     def _keys(self, item: Item, turn: int, name: Name) -> Iterator[str]:
         yield name[1]
-        if self.any_model and item.request is None:
+        if self.any_model:
             for model in sorted(self.history.models - {item.model}):
                 other = msgspec.structs.replace(item, model=model)
                 yield content_key(other, turn=turn if turn < len(item.turns) else None)
@@ -196,6 +203,6 @@ class Search:
 def place_of(layout: Layout, item: Item, turn: int, picture: ImageFile) -> str:
     """Where the picture of a turn of an item belongs, relative to the job's directory."""
     extension = picture.path.rpartition(".")[2]
-    is_last = turn >= len(item.turns)
-    path = layout.image(item, extension) if is_last else layout.turn(item.id, turn, extension)
-    return layout.relative(path)
+    if turn >= len(item.turns):
+        return layout.image_name(item, extension)
+    return layout.relative(layout.turn(item.id, turn, extension))

@@ -6,6 +6,7 @@ What is not selected keeps the state that it has; nothing is sent for it.
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from fnmatch import fnmatchcase
+from itertools import repeat
 
 import msgspec
 
@@ -43,30 +44,30 @@ class Selection(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
         """Whether it leaves nothing out."""
         return self == Selection()
 
-    def marks(self, items: Callable[[], Iterable[Item]]) -> Iterator[bool]:
-        """Say of each item, in order, whether it is selected.
+    def marked(self, items: Callable[[], Iterable[Item]]) -> Iterator[tuple[Item, bool]]:
+        """Give the items, in order, each with whether it is selected.
 
         Args:
-            items: Gives the items of the job; called more than once if there is a sample.
+            items: Gives the items of the job; called once, and more than once for a sample.
 
         Cost: with a sample, the places of what is selected are held.
         """
+        if self.is_whole:
+            return zip(items(), repeat(object=True), strict=False)
         if self.sample is None:
-            return (one is not None for one in self._fitting(items()))
-        n_fitting = sum(one is not None for one in self._fitting(items()))
+            return self._fitting(items())
+        n_fitting = sum(fits for _, fits in self._fitting(items()))
         places = set(_spread(self._fitting(items()), n_fitting, self.sample))
-        return (n in places for n, _ in enumerate(items()))
+        return ((item, n in places) for n, item in enumerate(items()))
 
-    def _fitting(self, items: Iterable[Item]) -> Iterator[Item | None]:
-        """Each item that fits, and None in the place of each other."""
-        n = 0
+    def _fitting(self, items: Iterable[Item]) -> Iterator[tuple[Item, bool]]:
+        """Each item, with whether it fits."""
+        n, shard = 0, self.shard
         for item in items:
-            if not self._fits(item):
-                yield None
-                continue
-            n += 1
-            shard = self.shard
-            yield item if shard is None or n % shard.total == shard.number % shard.total else None
+            fits = self._fits(item)
+            n += fits
+            is_of_shard = shard is None or n % shard.total == shard.number % shard.total
+            yield item, fits and is_of_shard
 
     def _fits(self, item: Item) -> bool:
         if self.ids is not None and item.id not in self.ids:
@@ -76,7 +77,7 @@ class Selection(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
         ) and all(item.tags.get(name) in values for name, values in self.tags.items())
 
 
-def _spread(fitting: Iterable[Item | None], n_fitting: int, n_wanted: int) -> Iterator[int]:
+def _spread(fitting: Iterable[tuple[Item, bool]], n_fitting: int, n_wanted: int) -> Iterator[int]:
     """Choose one item of each of equal stretches: the one least like those chosen before.
 
     So a small sample of a large matrix meets each of its values, which every n-th item would not.
@@ -84,8 +85,8 @@ def _spread(fitting: Iterable[Item | None], n_fitting: int, n_wanted: int) -> It
     chosen: Counter[tuple[str, object]] = Counter()
     best: tuple[int, int, Item] | None = None
     n = 0
-    for place, item in enumerate(fitting):
-        if item is None:
+    for place, (item, fits) in enumerate(fitting):
+        if not fits:
             continue
         likeness = sum(chosen[trait] for trait in _traits(item))
         if best is None or likeness < best[0]:

@@ -11,7 +11,7 @@ Everything here may wait for the disk, so it runs in a thread, never on the even
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -31,7 +31,7 @@ from batchgen.store.layout import Layout
 from batchgen.store.ledger import Sent
 from batchgen.store.parts import InRoom, as_it_comes
 from batchgen.store.pictures import FindMade, set_aside_parts
-from batchgen.store.receipts import Receipt, part_name, save_receipt
+from batchgen.store.receipts import RECEIPT, Blanks, Receipt, part_name, save_receipt
 from batchgen.store.replace import replaced
 from batchgen.store.room import RECEIPT_BYTES
 from batchgen.suspects import suspects
@@ -79,6 +79,7 @@ class Settler:
 
     Attributes:
         find_made: Says what was made last under a path, so that nothing else is written over.
+        blanks: What receipts are written on.
     """
 
     layout: Layout
@@ -87,6 +88,7 @@ class Settler:
     secrets: Secrets
     acceptance: Acceptance = Acceptance()
     find_made: FindMade = _nothing_made
+    blanks: Blanks = field(default_factory=Blanks)
 
     def settle(
         self, receipt: Receipt, *, recovered: bool = False, in_room: InRoom = as_it_comes
@@ -109,11 +111,12 @@ class Settler:
             "recovered": recovered,
             "note": receipt.note or msgspec.UNSET,
         }
-        marker = self.layout.parts / f"{part_name(receipt.sent)}.json"
+        marker = self.layout.parts / f"{part_name(receipt.sent)}{RECEIPT}"
         leftovers = (marker, *(self.layout.parts / image.part for image in receipt.images))
         try:
             with store_errors(self.layout.root):
-                in_room(partial(self._save, receipt), len(receipt.skeleton) + RECEIPT_BYTES)
+                if not recovered:  # else the receipt lies there, and is all that is known of it
+                    in_room(partial(self._save, receipt), len(receipt.skeleton) + RECEIPT_BYTES)
                 answer = read_answer(
                     self.layout, receipt, self.acceptance, self.secrets, is_recovered=recovered
                 )
@@ -130,7 +133,7 @@ class Settler:
         return CallEnd(receipt.item, end.line, error, leftovers, is_unsettled=True)
 
     def _save(self, receipt: Receipt) -> None:
-        save_receipt(self.layout.parts, receipt, self.secrets)
+        save_receipt(self.layout.parts, receipt, self.secrets, self.blanks)
 
     def failed(
         self, sent: Sent, item: Item, error: AttemptError, known: Mapping[str, Any]
@@ -279,7 +282,7 @@ def _is_dear(item: Item) -> bool:
 
 def _displaced(answer: Answer) -> tuple[str, ...]:
     return tuple(
-        f"what lay at {path} was not what had been made, and is now {aside}"
+        f"another picture lay at {path}; it is kept as {aside}"
         for path, aside in answer.images.displaced
     )
 

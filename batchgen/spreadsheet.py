@@ -13,13 +13,14 @@ import re
 import unicodedata
 from collections.abc import Iterator
 from decimal import Decimal
+from functools import cache
 from pathlib import Path
 from typing import Final, TypeAlias
 
 from batchgen.dependencies import read_lineage
 from batchgen.errors import UsageError, store_errors
 from batchgen.model import Result
-from batchgen.report.rebuild import result_of
+from batchgen.report.standing import result_of
 from batchgen.sanitize import printable
 from batchgen.store.expanded import read_items
 from batchgen.store.history import final_image, read_history
@@ -36,18 +37,23 @@ COLUMNS: Final = (
     *(f"tokens.{name}" for name in _TOKENS),
     *("error", "run_id", "finished_at"),
 )
-# Every character that is one of = + - @ to a spreadsheet, in whatever width; and the minus sign.
-_TRIGGERS: Final = "".join(
-    character
-    for character in map(chr, range(0x10000))
-    if unicodedata.normalize("NFKC", character) in {"=", "+", "-", "@"} or character == "\u2212"
-)
-_FORMULA: Final = re.compile(rf"(^|;)(?=[\s\"]*[{re.escape(_TRIGGERS)}])")
+
+
+@cache
+def _formula() -> re.Pattern[str]:
+    """Where a formula may begin: looking for all that looks like `=` takes a few milliseconds."""
+    # Every character that is one of = + - @ to a spreadsheet, in whatever width; and the minus.
+    triggers = "".join(
+        character
+        for character in map(chr, range(0x10000))
+        if unicodedata.normalize("NFKC", character) in {"=", "+", "-", "@"} or character == "\u2212"
+    )
+    return re.compile(rf"(^|;)(?=[\s\"]*[{re.escape(triggers)}])")
 
 
 def safe_cell(text: str) -> str:
     """A text as a cell that is shown, and never run; control codes become a space."""
-    shown = _FORMULA.sub(r"\1'", printable(text, _MAX_CELL_CHARS))
+    shown = _formula().sub(r"\1'", printable(text, _MAX_CELL_CHARS))
     # What stood behind a tab, a line end or a NUL was meant to slip through.
     is_odd = text[:1] != "" and unicodedata.category(text[0]) == "Cc"
     return f"'{shown}" if is_odd and not shown.startswith("'") else shown

@@ -22,14 +22,14 @@ from batchgen.model import Item
 from batchgen.plan import Redo, find_overwriting, refuse_to_overwrite
 from batchgen.recorder import Recorder
 from batchgen.recovery import Recovery
-from batchgen.report import rebuild
 from batchgen.search import Filing, Search
 from batchgen.selection import Selection
 from batchgen.stop import Stop
 from batchgen.store.broken import Broken
 from batchgen.store.expanded import read_items
-from batchgen.store.history import History
+from batchgen.store.history import History, Name
 from batchgen.store.layout import Layout
+from batchgen.store.receipts import answered
 from batchgen.wording import counted
 
 
@@ -68,8 +68,7 @@ class Takeover:
 
         def marked_items() -> Iterator[tuple[Item, bool]]:
             lineage = read_lineage(layout, history)
-            marks = selection.marks(items)
-            return zip(map(lineage.resolved, items()), marks, strict=True)
+            return selection.marked(lambda: map(lineage.resolved, items()))
 
         def items() -> Iterable[Item]:
             return read_items(layout.items)
@@ -82,6 +81,23 @@ class Takeover:
             await asyncio.to_thread(takeover._refuse_to_overwrite)
         await takeover._sum_up_the_last_run()
         return takeover
+
+    @property
+    def is_needed(self) -> bool:
+        """Whether there is anything to settle or to file."""
+        return bool(self._filings or self.history.unfinished or self._received())
+
+    @property
+    def foregone(self) -> frozenset[Name]:
+        """What need not be made, though the ledger does not say so yet."""
+        if self.redo.done:
+            return frozenset()
+        return frozenset(one.name for one in self._filings) | self._received()
+
+    def _received(self) -> frozenset[Name]:
+        """What was answered, wholly, to a run that was killed before it could say so."""
+        left = answered(self.layout.parts)
+        return frozenset((sent.item, sent.key) for sent in left if not self.history.knows(sent))
 
     async def settle(self, recovery: Recovery, recorder: Recorder, stop: Stop) -> None:
         """Write the lines that a killed run did not live to write, and clear away its parts.
@@ -109,7 +125,8 @@ class Takeover:
         """
         n_moved, n_copied = await filer.file_all(self.search, self._filings)
         if n_moved:
-            tell(Warned(f"{counted(n_moved, 'picture')} moved to the names they have now"))
+            names = "name it has" if n_moved == 1 else "names they have"
+            tell(Warned(f"{counted(n_moved, 'picture')} moved to the {names} now"))
         if n_copied:
             tell(Warned(f"{counted(n_copied, 'picture')} copied to items that ask for the same"))
 
@@ -134,6 +151,8 @@ class Takeover:
         if last is None or last != max(self.history.runs, default=None):
             return
         if not (self.layout.runs / f"{last}.json").exists():
+            from batchgen.report.rebuild import rebuild  # noqa: PLC0415 - few runs need it now
+
             await asyncio.to_thread(rebuild, self.layout.root)
 
 

@@ -1,11 +1,13 @@
 """Figures as a person reads them, the same everywhere."""
 
 import re
+from datetime import time
 from decimal import Decimal
 
 _CENT = Decimal("0.01")
 _MINUTE_S = 60
 _UNITS_S = {"d": 86_400, "h": 3600, "m": 60, "s": 1}
+_TIME_OF_DAY = re.compile("([01]?[0-9]|2[0-3]):([0-5][0-9])")
 _DURATION = re.compile(
     " ?".join(rf"(?:(?P<{unit}>[0-9]+(?:\.[0-9]+)?){unit})?" for unit in _UNITS_S)
 )
@@ -19,6 +21,11 @@ def usd(amount: Decimal | None) -> str:
     if amount == 0 or amount >= _CENT:
         return f"{sign}${amount:,.2f}"
     return f"{sign}${amount:.6f}".rstrip("0")
+
+
+def fine_usd(amount: Decimal | None) -> str:
+    """What one picture costs, to a hundredth of a cent; `unknown` for None."""
+    return "unknown" if amount is None else f"${amount:,.4f}"
 
 
 def bill(known: Decimal | None, n_unknown: int) -> str:
@@ -47,6 +54,12 @@ def read_duration(text: str) -> float | None:
         return None
     parts = found.groupdict(default="0")
     return sum(float(parts[unit]) * seconds for unit, seconds in _UNITS_S.items())
+
+
+def read_time_of_day(text: str) -> time | None:
+    """`06:30`, or `6:30`, as a clock shows it; None for what is no time of day."""
+    found = _TIME_OF_DAY.fullmatch(text)
+    return None if found is None else time(int(found[1]), int(found[2]))
 
 
 def counted(n: int, what: str, plural: str | None = None) -> str:

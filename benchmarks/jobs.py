@@ -31,13 +31,12 @@ def json_lines(directory: Path, n: int) -> Path:
     job = directory / "job.jsonl"
     with job.open("w", encoding="utf-8") as lines:
         lines.write(json.dumps({"job": {"references": named, "defaults": defaults}}) + "\n")
-        for number in range(n):
-            item = {
-                "id": f"product-{number:07d}",
-                "prompt": f"Photo number {number} of this product on black marble, studio light",
-                "references": [f"@product-{number % N_REFERENCES}"],
-            }
-            lines.write(json.dumps(item) + "\n")
+        lines.writelines(
+            f'{{"id": "product-{number:07d}", '
+            f'"prompt": "Photo number {number} of this product on black marble, studio light", '
+            f'"references": ["@product-{number % N_REFERENCES}"]}}\n'
+            for number in range(n)
+        )
     return job
 
 

@@ -6,18 +6,24 @@ import shutil
 import subprocess
 import sys
 import urllib.request
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from statistics import median
+from threading import Event
 from typing import Final
 
 from benchmarks.reply import png
 from benchmarks.work import Task, Work, dumps
 
-RUN_TIMEOUT_S: Final = 120.0
+RUN_TIMEOUT_S: Final = 300.0
 TRAFFIC_TIMEOUT_S: Final = 300.0
+VIEWED_TIMEOUT_S: Final = 400.0
+_LOOK_EACH_S: Final = 0.02
+# They check the pictures themselves, and throw them away.
+KEEP_NOTHING: Final = frozenset({"bare_aiohttp"})
 
 
 class RunFailedError(Exception):
@@ -39,12 +45,17 @@ class Traffic:
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """The figures of one run; those of its traffic where the server had a limit."""
+    """The figures of one run; those of its traffic where the server had a limit.
+
+    Attributes:
+        extras: What else was measured, by the names of the scenario's columns.
+    """
 
     wall_s: float
     cpu_s: float
     peak_rss_bytes: int
     traffic: Traffic | None = None
+    extras: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +69,7 @@ class Median:
     least_per_s: float
     most_per_s: float
     traffic: Traffic | None = None
+    extras: Mapping[str, float] = field(default_factory=dict)
 
 
 def median_of(runs: Sequence[Measured], n: int) -> Median:
@@ -71,6 +83,7 @@ def median_of(runs: Sequence[Measured], n: int) -> Median:
         least_per_s=n / max(run.wall_s for run in runs),
         most_per_s=n / min(run.wall_s for run in runs),
         traffic=_median_traffic([run.traffic for run in runs if run.traffic is not None]),
+        extras={key: median(run.extras[key] for run in runs) for key in runs[0].extras},
     )
 
 
@@ -91,6 +104,10 @@ class RunningServer:
         with urllib.request.urlopen(f"{self.base_url}/counts", timeout=10) as answer:
             counts: dict[str, float] = json.load(answer)
             return counts
+
+    def release(self) -> None:
+        """Let it answer those that wait."""
+        urllib.request.urlopen(f"{self.base_url}/release", timeout=10).close()
 
 
 @contextmanager
@@ -114,9 +131,48 @@ def measure(contender: str, work: Work, image_bytes: int, server: RunningServer)
             images.
     """
     measured = _checked(contender, work, image_bytes, RUN_TIMEOUT_S)
+    _check_requests(work, server)
+    return measured
+
+
+def measure_waiting(
+    contender: str, work: Work, image_bytes: int, server: RunningServer
+) -> Measured:
+    """The same, with a look at the part files while all requests wait for the server.
+
+    Raises:
+        RunFailedError: As above; or they never all waited.
+    """
+    parts = Path(work.directory, "output", "bench", ".parts")
+    ended = Event()
+    with ThreadPoolExecutor(1) as executor:
+        looking = executor.submit(parts_while_all_wait, parts, work.concurrency, server, ended)
+        try:
+            measured = _checked(contender, work, image_bytes, RUN_TIMEOUT_S)
+        finally:
+            ended.set()
+        n_parts = looking.result()
+    _check_requests(work, server)
+    return replace(measured, extras={"n_parts": n_parts})
+
+
+def parts_while_all_wait(parts: Path, n_waiting: int, server: RunningServer, ended: Event) -> int:
+    """Wait until the server has so many to answer, count the part files, and let it answer.
+
+    Raises:
+        RunFailedError: The run ended before.
+    """
+    while server.counts()["waiting"] < n_waiting:
+        if ended.wait(_LOOK_EACH_S):
+            raise RunFailedError(f"there were never {n_waiting} requests that waited")
+    n_parts = sum(path.is_file() for path in parts.rglob("*.part"))
+    server.release()
+    return n_parts
+
+
+def _check_requests(work: Work, server: RunningServer) -> None:
     if (n_sent := server.counts()["requests"]) != work.n:
         raise RunFailedError(f"sent {n_sent} requests instead of {work.n}")
-    return measured
 
 
 def measure_traffic(
@@ -136,12 +192,31 @@ def measure_traffic(
     return replace(measured, traffic=Traffic(counts["used"], refused))
 
 
+def measure_viewed(contender: str, work: Work, server: RunningServer) -> Measured:
+    """The same where each picture is another one.
+
+    Raises:
+        RunFailedError: It failed, took too long, sent too many requests, or did not write the
+            images; or whoever looked did not see them all.
+    """
+    directory = Path(work.directory)
+    directory.mkdir()
+    try:
+        measured = run(contender, work, VIEWED_TIMEOUT_S)
+        n_images = len({path.read_bytes()[-64:] for path in directory.rglob("images/*.png")})
+    finally:
+        shutil.rmtree(directory)
+    if (n_sent := server.counts()["requests"]) != work.n or n_images != work.n:
+        raise RunFailedError(f"{n_images} images of {n_sent} requests instead of {work.n}")
+    return measured
+
+
 def _checked(contender: str, work: Work, image_bytes: int, timeout_s: float) -> Measured:
     directory = Path(work.directory)
     directory.mkdir()
     try:
         measured = run(contender, work, timeout_s)
-        _check_images(directory, work.n, image_bytes)
+        _check_images(directory, 0 if contender in KEEP_NOTHING else work.n, image_bytes)
     finally:
         shutil.rmtree(directory)
     return measured
@@ -161,7 +236,7 @@ def run(contender: str, task: Task, timeout_s: float = RUN_TIMEOUT_S) -> Measure
             capture_output=True,
             text=True,
             timeout=timeout_s,
-            env=_environment(),
+            env=environment(),
             check=False,
         )
     except subprocess.TimeoutExpired:
@@ -172,10 +247,16 @@ def run(contender: str, task: Task, timeout_s: float = RUN_TIMEOUT_S) -> Measure
     return Measured(**json.loads(done.stdout.splitlines()[-1]))
 
 
-def _environment() -> dict[str, str]:
-    """Ours without proxies: all traffic stays on loopback."""
+def environment() -> dict[str, str]:
+    """Ours without proxies: all traffic stays on loopback.
+
+    Byte code is kept, as everybody's is that was installed: a checkout's own would be compiled anew
+    at each start where somebody has switched that off.
+    """
     return {
-        name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")
+        name: value
+        for name, value in os.environ.items()
+        if not name.lower().endswith("_proxy") and name != "PYTHONDONTWRITEBYTECODE"
     }
 
 
@@ -185,5 +266,5 @@ def _check_images(directory: Path, n: int, image_bytes: int) -> None:
     n_whole = sum(path.stat().st_size == image_bytes for path in images)
     if (len(images), n_whole) != (n, n):
         raise RunFailedError(f"{n_whole} whole images of {len(images)} instead of {n}")
-    if images[-1].read_bytes() != png(image_bytes):
+    if images and images[-1].read_bytes() != png(image_bytes):
         raise RunFailedError(f"{images[-1].name} is not the image that was sent")

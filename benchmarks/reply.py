@@ -21,7 +21,11 @@ def png(size_bytes: int) -> bytes:
 
 def body(image_bytes: int) -> bytes:
     """A generateContent answer with one image, as the service words it."""
-    image = base64.b64encode(png(image_bytes)).decode()
+    return answer_around(base64.b64encode(png(image_bytes)).decode())
+
+
+def answer_around(image: str) -> bytes:
+    """The same with a PNG that is base64 already."""
     part = {"inlineData": {"mimeType": "image/png", "data": image}}
     counts = [("TEXT", 12), ("IMAGE", 1120)]
     details = [{"modality": kind, "tokenCount": count} for kind, count in counts]

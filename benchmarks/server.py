@@ -1,10 +1,11 @@
 """A dumb, fast server for one run, in a process of its own.
 
-    python -m benchmarks.server --image-bytes N [--hold N]
+    python -m benchmarks.server --image-bytes N [--hold N [--until-told]]
 
 It prints its port, answers every POST with the same bytes, and ends when its standard input does.
 With `--hold` it answers only when so many requests wait, and then all of them at once; but the very
 first one is answered at once, because batchgen sends no other before it knows how that one went.
+With `--until-told` those that wait go on waiting until the first `GET /release`.
 `GET /counts` tells what it has seen. It shares no code with batchgen, and listens on loopback.
 """
 
@@ -25,23 +26,36 @@ _HEAD_END: Final = b"\r\n\r\n"
 class Server:
     """Answers on raw sockets. A request's body is counted and forgotten."""
 
-    def __init__(self, answer: bytes, hold: int) -> None:
+    def __init__(self, answer: bytes, hold: int, *, until_told: bool = False) -> None:
         """Prepare the only answer; must be made inside the running loop."""
         self.loop = asyncio.get_running_loop()
         self._answer = framed(answer)
         self._barrier = asyncio.Barrier(hold) if hold else None
+        self._released = asyncio.Event()
+        if not until_told:
+            self._released.set()
         self._scratch = memoryview(bytearray(_SCRATCH_BYTES))
         self._n_requests = 0
         self._n_body_bytes = 0
+        self._n_waiting = 0
+        self._first_s: float | None = None
 
     def counts(self) -> dict[str, object]:
-        """What was seen so far."""
-        return {"requests": self._n_requests, "body_bytes": self._n_body_bytes}
+        """What was seen so far; `first_s` is when the first request came, by the loop's clock."""
+        return {
+            "requests": self._n_requests,
+            "body_bytes": self._n_body_bytes,
+            "waiting": self._n_waiting,
+            "first_s": self._first_s,
+        }
 
     async def answer(self) -> bytes:
         """The answer to a request, in its time."""
         if self._barrier is not None and self._n_requests > 1:
+            self._n_waiting += 1
             await self._barrier.wait()
+            await self._released.wait()
+            self._n_waiting -= 1
         return self._answer
 
     async def serve(self, listening: socket.socket) -> None:
@@ -78,8 +92,12 @@ class Server:
 
     async def _response(self, head: bytes) -> bytes:
         if head.startswith(b"GET "):
+            if head.startswith(b"GET /release "):
+                self._released.set()
             return framed(json.dumps(self.counts()).encode())
         self._n_requests += 1
+        if self._first_s is None:
+            self._first_s = self.loop.time()
         return await self.answer()
 
 
@@ -103,7 +121,7 @@ def framed(content: bytes, status: str = "200 OK", headers: str = "") -> bytes:
 
 async def serve_until_told(server: Server) -> None:
     """Print the port, and serve until standard input ends."""
-    with socket.create_server(("127.0.0.1", 0), backlog=512) as listening:
+    with socket.create_server(("127.0.0.1", 0), backlog=4096) as listening:
         listening.settimeout(0)
         serving = asyncio.create_task(server.serve(listening))
         print(listening.getsockname()[1], flush=True)
@@ -117,8 +135,10 @@ async def _main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--image-bytes", type=int, required=True)
     parser.add_argument("--hold", type=int, default=0)
+    parser.add_argument("--until-told", action="store_true")
     options = parser.parse_args()
-    await serve_until_told(Server(body(options.image_bytes), options.hold))
+    answer = body(options.image_bytes)
+    await serve_until_told(Server(answer, options.hold, until_told=options.until_told))
 
 
 if __name__ == "__main__":

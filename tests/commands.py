@@ -20,7 +20,10 @@ DEADLINE_S = 40.0
 
 
 def environment(**more: str) -> dict[str, str]:
-    """The environment without anything that means something to batchgen, and this besides."""
+    """The environment without anything that means something to batchgen, and this besides.
+
+    Without thumbnails, unless they are asked for: a run makes them by processes of their own.
+    """
     kept = {
         name: value
         for name, value in os.environ.items()
@@ -28,7 +31,7 @@ def environment(**more: str) -> dict[str, str]:
         and not name.lower().endswith("_proxy")
     }
     path = os.pathsep.join(filter(None, [str(ROOT), kept.get("PYTHONPATH")]))
-    return {**kept, "PYTHONPATH": path, **more}
+    return {**kept, "PYTHONPATH": path, "BATCHGEN_NO_THUMBNAILS": "1", **more}
 
 
 @dataclass(frozen=True)

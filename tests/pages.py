@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+import json
 import re
 from collections.abc import Iterator
 from html.parser import HTMLParser
@@ -11,15 +12,19 @@ from typing import Any
 import msgspec
 
 from batchgen.model import Attempt, Failure, ImageFile, Item, Outcome, Turn, content_key
-from batchgen.report import rebuild
+from batchgen.report.page import read_script
+from batchgen.report.rebuild import rebuild
 from batchgen.store.expanded import write_items
 from batchgen.store.ledger import End, Run
 
 # What has no content of its own and no end.
-_VOID = {"meta", "img", "br", "link", "hr"}
+_VOID = {"meta", "img", "br", "link", "hr", "input"}
 _OF_A_PAGE = {"html", "head", "meta", "title", "style", "body", "header", "main", "dl", "dt", "dd"}
+_OF_A_PAGE |= {"section", "nav", "footer", "dialog", "button", "label", "input", "select"}
 _OF_WORDS = {"h1", "h2", "h3", "p", "ul", "li", "a", "strong", "br"}
-PAGE_TAGS = {*_OF_A_PAGE, *_OF_WORDS, "div", "span", "img", "script"}
+_OF_A_CHART = {"svg", "rect", "path", "text", "tspan", "desc", "g", "figure", "figcaption"}
+_OF_A_CHART |= {"details", "summary", "table", "thead", "tbody", "tr", "th", "td"}
+PAGE_TAGS = {*_OF_A_PAGE, *_OF_WORDS, *_OF_A_CHART, "div", "span", "bdi", "kbd", "pre", "script"}
 TEXT_TAGS = {*_OF_WORDS, "code", "table", "thead", "tbody", "tr", "th", "td"}
 
 
@@ -30,6 +35,7 @@ class Page(HTMLParser):
         super().__init__(convert_charrefs=True)
         self.tags: list[tuple[str, dict[str, str]]] = []
         self.words: list[str] = []
+        self._words_inside: list[tuple[str, str]] = []
         self.scripts: list[str] = []
         self.styles: list[str] = []
         self.comments: list[str] = []
@@ -52,9 +58,27 @@ class Page(HTMLParser):
     def handle_data(self, data: str) -> None:
         inside = self._open[-1] if self._open else ""
         {"script": self.scripts, "style": self.styles}.get(inside, self.words).append(data)
+        self._words_inside.append((inside, data))
 
     def handle_comment(self, data: str) -> None:
         self.comments.append(data)
+
+    @property
+    def skeleton(self) -> list[tuple[str, tuple[str, ...]]]:
+        """All tags in order, each with the names of its attributes: what no item may change."""
+        return [(tag, tuple(attrs)) for tag, attrs in self.tags]
+
+    @property
+    def figures(self) -> dict[str, str]:
+        """The figures on top, by their names."""
+        found: dict[str, str] = {}
+        name = ""
+        for inside, words in self._words_inside:
+            if inside == "dt":
+                name = words
+            elif inside == "dd":
+                found.setdefault(name, words)
+        return found
 
     @property
     def shown(self) -> str:
@@ -84,11 +108,23 @@ def _check_address(tag: str, attrs: dict[str, str], value: str) -> None:
         assert not re.search(r"[\s<>\"'`]", value)
         assert "rel" not in attrs or {"noopener", "noreferrer"} <= set(attrs["rel"].split())
         return
-    assert re.fullmatch(r"\./[A-Za-z0-9._~/%-]+", value), value
+    assert re.fullmatch(r"\./[A-Za-z0-9._~/%-]+|#gallery|#outcome=[a-z_]+", value), value
+
+
+def data_of(text: str) -> list[dict[str, Any]]:
+    """What a page embeds for its script: the head, then a card for each item."""
+    page = Page(text)
+    (block,) = [words for inside, words in page._words_inside if inside == "pre"]
+    return [json.loads(line) for line in block.split("\n") if line]
+
+
+def cards_of(text: str) -> dict[str, dict[str, Any]]:
+    """The cards of a page by the ids of their items, in order."""
+    return {card["id"]: card for card in data_of(text)[1:]}
 
 
 def check_page(text: str) -> Page:
-    """A page that runs nothing but a script of ours, if any, and loads nothing from elsewhere."""
+    """A page that runs nothing but its one script, and loads nothing from elsewhere."""
     page = Page(text)
     check_tags(page, PAGE_TAGS)
     policies = [
@@ -111,8 +147,8 @@ def check_page(text: str) -> Page:
     assert set(rules["img-src"]) <= {"'self'", "file:", "data:"}
     assert rules["style-src"] == [_hash(style) for style in page.styles]
     assert len(page.styles) == 1
-    assert len(page.scripts) <= 1
-    assert rules.get("script-src", []) == [_hash(script) for script in page.scripts]
+    assert page.scripts == [read_script()]
+    assert rules["script-src"] == [_hash(script) for script in page.scripts]
     assert not [attrs for tag, attrs in page.tags if tag == "script" and attrs]
     # Before all else, so that nothing is read without it.
     names = [tag for tag, _ in page.tags]

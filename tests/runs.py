@@ -108,7 +108,8 @@ async def run_job(
     """
     events: list[Event] = []
     quick = quick or QuickTime()
-    chosen: RunOptions = {"output": job.parent / "output", **options}  # type: ignore[typeddict-item]
+    quietly = {"output": job.parent / "output", "thumbnails": False}
+    chosen: RunOptions = {**quietly, **options}  # type: ignore[typeddict-item]
     if "provider" not in options and _has_no_provider(job):
         chosen["base_url"] = server if isinstance(server, str) else server.url
     clock = Clock() if patient else quick.clock()

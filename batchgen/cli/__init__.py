@@ -4,6 +4,7 @@ stdout carries data only; progress, messages and errors go to stderr. Heavy modu
 inside the commands that need them.
 """
 
+import gc
 import sys
 
 
@@ -17,7 +18,9 @@ def main() -> None:
     try:
         from batchgen.cli.commands import invoke
 
-        sys.exit(invoke(sys.argv[1:]))
+        code = invoke(sys.argv[1:])
     except KeyboardInterrupt:  # while modules are imported; a run has a way of its own to end
         sys.stderr.write("stopped by sigint\n")
-        sys.exit(130)
+        code = 130
+    gc.freeze()  # the process ends: to look once more for cycles in all of it takes a while
+    sys.exit(code)

@@ -1,4 +1,4 @@
-"""The flags by which `run` and `plan` choose what is made: of which part of a job, and how."""
+"""The flags that several commands share: what is made of a job, and who is asked for it."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -20,12 +20,12 @@ def _redo_outcomes(
     context: click.Context, option: click.Parameter, value: str | None
 ) -> "frozenset[Any] | None":
     """`--retry-failed` alone means every outcome; its variable may be a switch or name some."""
-    from batchgen.model import Outcome
-
     if context.get_parameter_source(str(option.name)) is ParameterSource.ENVIRONMENT:
         value = _SWITCH.get(str(value).lower(), value)
     if value is None:
         return None
+    from batchgen.model import Outcome
+
     words = [word for word in value.split(",") if word]
     unknown = sorted(set(words) - set(Outcome))
     if unknown:
@@ -58,6 +58,16 @@ output = click.option(
     help="Parent of the job's directory; `output` unless told.",
 )
 provider = click.option("--provider", help="cometapi, google or emulator, instead of the job's.")
+base_url = click.option("--base-url", help="Another address; key and auth stay the provider's.")
+api_key_file = click.option(
+    "--api-key-file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Read the key from here instead of the environment.",
+)
+ca_file = click.option(
+    "--ca-file", type=click.Path(path_type=Path), help="Trust these certificates."
+)
+proxy = click.option("--proxy", help="http://HOST:PORT, instead of the environment's.")
 model = click.option(
     "--model", help="For items that name none themselves; wins over defaults.model."
 )

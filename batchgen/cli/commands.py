@@ -1,32 +1,58 @@
-"""The command group, and what every command has in common: environment, errors, exit codes."""
+"""The command group, and what every command has in common: environment, errors, exit codes.
+
+Of the commands only the one that is named is imported; `--help`, which tells of all, imports all.
+"""
 
 import io
 import os
-from collections.abc import Sequence
+from collections import UserDict
+from collections.abc import Iterator, Sequence
+from importlib import import_module
 from typing import Final
 
 import click
 
 from batchgen._version import __version__
-from batchgen.cli.cost import cost
-from batchgen.cli.emulate import emulate
-from batchgen.cli.export import export
-from batchgen.cli.init import init
-from batchgen.cli.plan import plan
-from batchgen.cli.report import report
-from batchgen.cli.run import run
-from batchgen.cli.schema import schema
-from batchgen.cli.streams import say
-from batchgen.cli.validate import validate
-from batchgen.cli.verify import verify
-from batchgen.errors import BatchgenError
-from batchgen.sanitize import printable
+from batchgen.cli.log import Log
+from batchgen.cli.streams import prepare
 
 _BUG: Final = 1
 _ENVIRONMENT: Final = "BATCHGEN_"
+# Set by the scripts in shells/, with what is asked; click answers.
+_COMPLETION: Final = "_BATCHGEN_COMPLETE"
+# Each is the name of a module here, and of the command in it.
+_COMMANDS: Final = (
+    *("init", "validate", "plan", "run", "report", "verify", "cost", "export", "schedule"),
+    *("doctor", "emulate", "schema", "completion"),
+)
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+class _Commands(UserDict[str, click.Command]):
+    """The commands by their names; the module of one is imported when it is first asked for."""
+
+    def __missing__(self, name: str) -> click.Command:
+        if name not in _COMMANDS:
+            raise KeyError(name)
+        command: click.Command = getattr(import_module(f"batchgen.cli.{name}"), name)
+        for option in _options_of(command):
+            option.envvar = _variable(option)
+        self.data[name] = command
+        return command
+
+    def __contains__(self, name: object) -> bool:
+        return name in _COMMANDS
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(_COMMANDS)
+
+    def __len__(self) -> int:
+        return len(_COMMANDS)
+
+
+@click.group(
+    commands=_Commands(),
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
 @click.version_option(__version__, message="batchgen %(version)s")
 def cli() -> None:
     """Render pictures in bulk with Gemini's image models.
@@ -37,32 +63,45 @@ def cli() -> None:
     """
 
 
-for command in (init, validate, plan, run, report, verify, cost, export, emulate, schema):
-    cli.add_command(command)
-
-
 def invoke(arguments: Sequence[str]) -> int:
     """Run a command line and return its exit code; every message goes to stderr.
 
     A flag `--some-flag` may be set as BATCHGEN_SOME_FLAG; the flag wins.
     """
-    _use_environment(cli)
-    _warn_unknown_environment(cli)
+    prepare()
+    spelt_out = _spelt_out(arguments)
+    log = Log.asked_for(spelt_out, cli)
+    if _COMPLETION in os.environ:  # a shell asks, and no person
+        from batchgen.cli.completion import let_it_ask
+
+        let_it_ask(cli)
+    else:
+        _warn_unknown_environment(log)
     try:
-        code = cli.main(_spelt_out(arguments), prog_name="batchgen", standalone_mode=False)
+        code = cli.main(spelt_out, prog_name="batchgen", standalone_mode=False, obj=log)
     except click.ClickException as error:
-        say(_shown(error))
+        log.failed("UsageError", error.format_message(), error.exit_code, shown=_shown(error))
         return error.exit_code
     except click.Abort:
         return 130
-    except BatchgenError as error:
-        lines = [printable(line, 2000) for line in str(error).splitlines()]
-        say("\n".join(lines))
-        return error.exit_code
     except Exception as error:  # noqa: BLE001 - the last line of defence
-        _tell_bug(error)
-        return _BUG
+        return _failed(log, error)
+    finally:
+        log.close()
     return code if isinstance(code, int) else 0
+
+
+def _failed(log: Log, error: Exception) -> int:
+    """Tell of an error that no command expected, or of our own, and return its exit code."""
+    from batchgen.errors import BatchgenError
+    from batchgen.sanitize import printable
+
+    if not isinstance(error, BatchgenError):
+        log.failed("Bug", _told_bug(error), _BUG)
+        return _BUG
+    lines = [printable(line, 2000) for line in str(error).splitlines()]
+    log.failed(type(error).__name__, "\n".join(lines), error.exit_code)
+    return error.exit_code
 
 
 def _shown(error: click.ClickException) -> str:
@@ -77,9 +116,11 @@ def _spelt_out(arguments: Sequence[str]) -> list[str]:
     return ["--retry-failed=" if one == "--retry-failed" else one for one in arguments]
 
 
-def _tell_bug(error: Exception) -> None:
+def _told_bug(error: Exception) -> str:
+    from batchgen.sanitize import printable
+
     where = _where(error)
-    say(
+    return (
         f"a bug in batchgen: {type(error).__name__} in {where}: {printable(str(error))}\n"
         f"what was received is kept; please report this line with the version ({__version__})"
     )
@@ -97,30 +138,33 @@ def _where(error: BaseException) -> str:
     return where
 
 
-def _options(group: click.Group) -> list[click.Option]:
+def environment_names() -> dict[str, list[str]]:
+    """The commands that read a variable of the environment, by its name."""
+    readers: dict[str, list[str]] = {}
+    for name, command in cli.commands.items():
+        for option in _options_of(command):
+            readers.setdefault(_variable(option), []).append(name)
+    return dict(sorted(readers.items()))
+
+
+def _options_of(command: click.Command) -> list[click.Option]:
     """The options that may be set in the environment."""
     return [
         parameter
-        for command in group.commands.values()
         for parameter in command.params
         if isinstance(parameter, click.Option) and parameter.name and parameter.allow_from_autoenv
     ]
 
 
-def _use_environment(group: click.Group) -> None:
-    """Name the environment variable of each option after its flag."""
-    for option in _options(group):
-        option.envvar = _variable(option)
-        option.show_envvar = False
-
-
 def _variable(option: click.Option) -> str:
+    """The environment variable of an option, named after its flag."""
     flag = next(name for name in option.opts if name.startswith("--"))
     return _ENVIRONMENT + flag.removeprefix("--").replace("-", "_").upper()
 
 
-def _warn_unknown_environment(group: click.Group) -> None:
-    known = {_variable(option) for option in _options(group)}
-    for name in sorted(os.environ):
-        if name.startswith(_ENVIRONMENT) and name not in known:
-            say(f"warning: {name} is set and means nothing to batchgen")
+def _warn_unknown_environment(log: Log) -> None:
+    there = [name for name in sorted(os.environ) if name.startswith(_ENVIRONMENT)]
+    known = environment_names() if there else {}
+    for name in there:
+        if name not in known:
+            log.warned(f"warning: {name} is set and means nothing to batchgen")

@@ -1,13 +1,13 @@
 """`batchgen cost`."""
 
-from collections.abc import Iterator
+import sys
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from batchgen.cli.streams import print_bytes, print_json, print_text, say
+from batchgen.cli.streams import paper, print_bytes, print_json, print_text, say
 from batchgen.sanitize import printable
 from batchgen.wording import counted
 
@@ -116,7 +116,7 @@ def _refuse_beside_reconcile(flags: dict[str, Any]) -> None:
 
 def _hold_against(log: Path, paths: tuple[str, ...], book: "PriceBook", _format: str) -> None:
     """Print how ledgers and the log of a gateway agree."""
-    from batchgen.cli.reconciled import reconciled
+    from batchgen.cli.reconciled import folded, reconciled
     from batchgen.reconcile import reconcile
     from batchgen.spending.sources import find_ledgers
 
@@ -126,7 +126,8 @@ def _hold_against(log: Path, paths: tuple[str, ...], book: "PriceBook", _format:
     if _format == "json":
         print_json(found)
     else:
-        print_text("".join(f"{line}\n" for line in reconciled(found)))
+        lines = (one for line in reconciled(found) for one in folded(line, paper(sys.stdout)))
+        print_text("".join(f"{line}\n" for line in lines))
 
 
 def _read(
@@ -189,15 +190,17 @@ def _print(spending: "Spending", _format: str) -> None:
     elif _format == "csv":
         print_bytes(tables.as_csv(tally))
     else:
-        print_text("".join(f"{line}\n" for line in (*tables.as_table(tally), *_basis(spending))))
+        sheet = paper(sys.stdout)
+        lines = (*tables.as_table(tally, sheet), *sheet.wrapped(_basis(spending), "prices: "))
+        print_text("".join(f"{line}\n" for line in lines))
 
 
-def _basis(spending: "Spending") -> Iterator[str]:
-    """Where the prices are from, in one line."""
+def _basis(spending: "Spending") -> str:
+    """Where the prices are from."""
     told = ["as recorded in our ledgers"] if spending.n_recorded and not spending.reprices else []
     for origin, checked in sorted(spending.pricer.used, key=str):
         told.append(origin + (f", checked {checked}" if checked else ""))
-    yield f"prices: {printable('; '.join(told) or 'none', 500)}"
+    return printable("; ".join(told) or "none", 500)
 
 
 def _show_prices(book: "PriceBook", day: str, _format: str) -> None:
@@ -208,4 +211,5 @@ def _show_prices(book: "PriceBook", day: str, _format: str) -> None:
     elif _format == "csv":
         print_bytes(price_tables.prices_as_csv(book, day))
     else:
-        print_text("".join(f"{line}\n" for line in price_tables.prices_as_table(book, day)))
+        lines = price_tables.prices_as_table(book, day, paper(sys.stdout))
+        print_text("".join(f"{line}\n" for line in lines))

@@ -1,17 +1,17 @@
 """`batchgen init`."""
 
 import os
-import shlex
 from collections.abc import Iterator
-from importlib import resources
-from importlib.resources.abc import Traversable
 from pathlib import Path, PurePosixPath
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import click
 
 from batchgen.cli.schema import SCHEMA_FILE
 from batchgen.cli.streams import say
+
+if TYPE_CHECKING:
+    from importlib.resources.abc import Traversable
 
 _JOB: Final = "catalog.yaml"
 
@@ -24,6 +24,8 @@ def init(directory: Path) -> None:
     A job file, a table of four products with their photos, and the schema for your editor. Files
     that are there are never overwritten.
     """
+    import shlex
+
     from batchgen.errors import store_errors
 
     files = _example()
@@ -38,16 +40,18 @@ def init(directory: Path) -> None:
     say(f"{'next':8}  batchgen run {shlex.quote(str(directory / _JOB))}")
 
 
-def _example() -> dict[str, Traversable]:
+def _example() -> "dict[str, Traversable]":
     """The files to write, by their path below DIR, the job first."""
+    from importlib import resources
+
     package = resources.files("batchgen")
     files = {str(path): source for path, source in _below(package / "example", PurePosixPath())}
     return {_JOB: files.pop(_JOB), **files, SCHEMA_FILE: package / SCHEMA_FILE}
 
 
 def _below(
-    directory: Traversable, path: PurePosixPath
-) -> Iterator[tuple[PurePosixPath, Traversable]]:
+    directory: "Traversable", path: PurePosixPath
+) -> Iterator[tuple[PurePosixPath, "Traversable"]]:
     for entry in sorted(directory.iterdir(), key=lambda one: one.name):
         if entry.is_dir():
             yield from _below(entry, path / entry.name)

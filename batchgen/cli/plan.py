@@ -1,5 +1,6 @@
 """`batchgen plan`, and what `batchgen run --dry-run` prints."""
 
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -7,16 +8,16 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from batchgen.cli import choice
-from batchgen.cli.streams import print_json, print_text, say
+from batchgen.cli.streams import Colour, paint, paper, print_json, print_text, say
 from batchgen.sanitize import printable
 from batchgen.wording import counted, duration, usd
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
+    from batchgen.forecast.duration import DurationFigures
     from batchgen.forecast.figures import Figures
     from batchgen.forecast.turns import Basis
     from batchgen.options import RunOptions
+    from batchgen.paper import Paper
     from batchgen.preview import Preview
     from batchgen.preview.foresight import Group
 
@@ -50,7 +51,7 @@ _BASES: Final = {
     "other_history": "from {} of other jobs",
     "table": "from published figures",
 }
-_WIDTH: Final = max(map(len, _WORDS.values()))
+_COLOURS: Final[dict[str, Colour]] = {"make": "green", "leave": "yellow", "lose": "red"}
 _MAX_CHARS: Final = 2000
 _MANY: Final = 10
 
@@ -102,47 +103,78 @@ def show_plan(
     if as_json:
         print_json(found)
     else:
-        print_text("".join(f"{line}\n" for line in _lines(found)))
+        print_text("".join(f"{line}\n" for line in _lines(found, paper(sys.stdout))))
     return 0
 
 
-def _lines(found: "Preview") -> Iterator[str]:
+def _lines(found: "Preview", sheet: "Paper") -> Iterator[str]:
     since = f"last run {found.last_run_id}" if found.last_run_id else "no run yet"
-    yield f"{found.job} → {found.directory} ({since})"
-    yield from _groups("make", found.to_make)
-    yield from _groups("leave", found.left_alone)
-    yield from _no_more("leave", "orphaned", found.orphaned)
-    yield from _no_more("lose", "written_over", found.written_over)
+    yield from sheet.wrapped(f"{found.job} → {found.directory} ({since})", whole=True)
+    yield from _steps(found, sheet)
     if found.n_addresses:
         addresses = counted(found.n_addresses, "address", "addresses")
-        yield f"{addresses} not asked: what changed there since it was fetched is not in this"
+        told = f"{addresses} not asked: what changed there since it was fetched is not in this"
+        yield from sheet.wrapped(told)
     if found.n_unfinished:
         requests = counted(found.n_unfinished, "request")
-        yield f"{requests} without an outcome: a run goes on, or was killed, and may be billed"
+        told = f"{requests} without an outcome: a run goes on, or was killed, and may be billed"
+        yield from sheet.wrapped(told)
     if found.figures is not None:
-        yield from _figures(found.figures)
+        yield from _figures(found.figures, sheet)
     models = ", ".join(f"{printable(name, 100)} {n:,}" for name, n in found.by_model.items())
     told = f"{found.n_to_make:,}/{found.n_items:,} to make, planned {usd(found.planned_usd)}"
-    yield told + (f" · {models}" if models else "")
+    yield from sheet.wrapped(told + (f" · {models}" if models else ""))
 
 
-def _figures(told: "Figures") -> Iterator[str]:
-    """What it takes, each with what tells it."""
+def _steps(found: "Preview", sheet: "Paper") -> Iterator[str]:
+    """`make         2  changed  hero (prompt, image_size 1K → 2K), poster (turns 2: prompt)`."""
+    steps: list[tuple[str, str, Group, str]] = [
+        ("make", fate, group, "") for fate, group in found.to_make.items()
+    ]
+    steps += [("leave", fate, group, "") for fate, group in found.left_alone.items()]
+    gone = (("leave", "orphaned", found.orphaned), ("lose", "written_over", found.written_over))
+    steps += [(verb, fate, group, _NO_MORE[fate]) for verb, fate, group in gone if group.count]
+    width = max((len(_WORDS[fate]) for _, fate, *_ in steps), default=0)
+    for verb, fate, group, note in steps:
+        first = f"{verb:5}  {group.count:>7,}  {_WORDS[fate]:{width}}  "
+        told = _named(group, sheet, sheet.width - len(first)) + (f" ({note})" if note else "")
+        for number, line in enumerate(sheet.wrapped(told, first)):
+            yield paint(line, verb, _COLOURS[verb], sys.stdout) if number == 0 else line
+
+
+def _named(group: "Group", sheet: "Paper", width: int) -> str:
+    """The first items of a group, each with what has changed of it."""
+    n_more = group.count - len(group.ids)
+    changes = group.changes or {}
+    told = []
+    for item_id in group.ids:
+        name = sheet.cut(printable(item_id), width - 1)
+        what = printable(", ".join(changes.get(item_id, ())), _MAX_CHARS)
+        told.append(f"{name} ({what})" if what else name)
+    return ", ".join(told) + (", …" if n_more else "")
+
+
+def _figures(told: "Figures", sheet: "Paper") -> Iterator[str]:
+    """What it takes: as expected, from low to high, and what tells it."""
     tokens, cost, time = told.tokens, told.cost_usd, told.duration_s
-    by = _told_by(told.tokens.basis)
-    yield f"tokens    {tokens.expected:,} ({tokens.low:,}–{tokens.high:,}), {by}"
+    rows: list[tuple[str, ...]] = [("", "expected", "low", "high")]
+    rows.append(("tokens", f"{tokens.expected:,}", f"{tokens.low:,}", f"{tokens.high:,}"))
+    if cost is not None:
+        rows.append(("cost", usd(cost.expected), usd(cost.low), usd(cost.high)))
+    rows.append(("duration", *map(duration, (time.expected, time.low, time.high))))
+    yield from sheet.table(rows, 1)
     if cost is None:
         models = printable(", ".join(told.unpriced), _MAX_CHARS)
-        yield f"cost      unknown: no price, or none for how it is served, of {models}"
-    else:
-        yield f"cost      {usd(cost.expected)} ({usd(cost.low)}–{usd(cost.high)}), {by}"
-    span = f"{duration(time.low)}–{duration(time.high)}"
+        unknown = f"unknown: no price, or none for how it is served, of {models}"
+        yield from sheet.wrapped(unknown, "cost      ")
+    yield from sheet.wrapped(f"{_told_by(tokens.basis)}; {_at_once(time)}")
+
+
+def _at_once(time: "DurationFigures") -> str:
     n_at_once = time.concurrency.expected
     digits = 0 if n_at_once >= _MANY or n_at_once == int(n_at_once) else 1
-    at_once = f"about {n_at_once:,.{digits}f} at once"
-    if time.concurrency_basis == "history":
-        at_once += " as in earlier runs"
-    yield f"duration  {duration(time.expected)} ({span}), {at_once}, {by}"
+    as_before = " as in earlier runs" if time.concurrency_basis == "history" else ""
+    return f"about {n_at_once:,.{digits}f} at once{as_before}"
 
 
 def _told_by(basis: "list[Basis]") -> str:
@@ -156,25 +188,3 @@ def _told_by(basis: "list[Basis]") -> str:
             share = "" if n == n_all else f"{n:,} of {n_all:,} "
             told.append(share + words.format(counted(n_samples, "earlier picture")))
     return "; ".join(told)
-
-
-def _groups(verb: str, groups: "Mapping[Any, Group]") -> Iterator[str]:
-    for fate, group in groups.items():
-        yield _group(verb, fate, group)
-
-
-def _no_more(verb: str, fate: str, group: "Group") -> Iterator[str]:
-    if group.count:
-        yield f"{_group(verb, fate, group)} ({_NO_MORE[fate]})"
-
-
-def _group(verb: str, fate: str, group: "Group") -> str:
-    """`make         2  changed  hero (prompt, image_size 1K → 2K), poster (turns 2: prompt)`."""
-    n_more = group.count - len(group.ids)
-    changes = group.changes or {}
-    told = (
-        f"{item_id} ({', '.join(changes[item_id])})" if item_id in changes else item_id
-        for item_id in group.ids
-    )
-    ids = printable(", ".join(told) + (", …" if n_more else ""), _MAX_CHARS)
-    return f"{verb:5}  {group.count:>7,}  {_WORDS[fate]:{_WIDTH}}  {ids}"

@@ -4,7 +4,7 @@ import asyncio
 import sys
 from collections.abc import Awaitable, Callable
 
-import click
+from batchgen.cli.streams import say
 
 
 def asker() -> Callable[[str], Awaitable[bool]] | None:
@@ -18,7 +18,7 @@ def asker() -> Callable[[str], Awaitable[bool]] | None:
 
 async def _ask(question: str) -> bool:
     """Ask for a yes; whoever waits for the answer may stop waiting, and nothing is left behind."""
-    click.echo(f"{question} [y/N] ", err=True, nl=False)
+    say(f"{question} [y/N] ", end="")
     loop = asyncio.get_running_loop()
     can_be_read = asyncio.Event()
     loop.add_reader(sys.stdin.fileno(), can_be_read.set)

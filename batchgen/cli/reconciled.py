@@ -7,6 +7,7 @@ from batchgen.sanitize import printable
 from batchgen.wording import counted, usd
 
 if TYPE_CHECKING:
+    from batchgen.paper import Paper
     from batchgen.reconcile.findings import (
         CallClass,
         CallExample,
@@ -70,6 +71,16 @@ def reconciled(found: "Reconciliation") -> Iterator[str]:
     yield from _warnings(found)
     yield ""
     yield from _multiplier(found)
+
+
+def folded(line: str, paper: "Paper") -> Iterator[str]:
+    """A line that is too long as several, the later ones below what it tells."""
+    told = line.lstrip(" ")
+    before = line[: len(line) - len(told)]
+    has_label = 0 <= line.find("  ", len(before)) <= _WIDTH
+    if has_label and line[_WIDTH : _WIDTH + 2] == "  ":
+        before = line[: _WIDTH + 2]
+    yield from paper.wrapped(line[len(before) :], before)
 
 
 def _line(label: str, told: str) -> str:

@@ -1,5 +1,6 @@
 """`batchgen run`."""
 
+import sys
 from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -7,15 +8,19 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from batchgen.cli import choice
+from batchgen.cli.log import LOG_FILE, LOG_FORMAT, Log
 from batchgen.cli.plan import show_plan
-from batchgen.cli.streams import print_json, say
+from batchgen.cli.streams import Colour, paint, paper, print_json, say
 from batchgen.sanitize import printable
 from batchgen.wording import bill, counted, duration, read_duration, usd
 
 if TYPE_CHECKING:
+    from batchgen.paper import Paper
     from batchgen.progress import Style
-    from batchgen.report import Summary
+    from batchgen.report.summary import Summary
 
+_MAX_CAUSES: Final = 5
+_MAX_CHARS: Final = 2000
 _REMEDY: Final = dict.fromkeys(("sigint", "sigterm"), "; run again for what is left")
 
 
@@ -23,9 +28,11 @@ def _concurrency(
     _context: click.Context, _option: click.Parameter, value: str | None
 ) -> str | None:
     """`auto`, a whole number of at least 1, or MIN-MAX."""
+    if value is None:
+        return None
     from batchgen.limits import read_concurrency
 
-    if value is not None and read_concurrency(value) is None:
+    if read_concurrency(value) is None:
         raise click.BadParameter("expected auto, a whole number of at least 1, or MIN-MAX")
     return value
 
@@ -40,11 +47,22 @@ def _duration(_context: click.Context, _option: click.Parameter, value: str | No
     return seconds
 
 
+def _fail_on(_context: click.Context, _option: click.Parameter, value: str | None) -> str | None:
+    """`any`, `new`, `none`, a number of items, or a percentage of them."""
+    if value is None:
+        return None
+    from batchgen.ending import read_fail_on
+
+    if read_fail_on(value) is None:
+        raise click.BadParameter("expected any, new, none, a number of items, or N%")
+    return value
+
+
 @click.command()
 @click.argument("job", type=click.Path(path_type=Path))
 @choice.output
 @choice.provider
-@click.option("--base-url", help="Another address; key and auth stay the provider's.")
+@choice.base_url
 @choice.model
 @click.option(
     "--concurrency",
@@ -77,11 +95,33 @@ def _duration(_context: click.Context, _option: click.Parameter, value: str | No
     metavar="HH:MM",
     help="No new requests after the next HH:MM by this machine's clock.",
 )
+@click.option(
+    "--fail-on",
+    callback=_fail_on,
+    metavar="any|new|none|N|N%",
+    help="Exit with 4 for any failed or skipped item, new ones only, none, or from N on.",
+)
+@click.option(
+    "--notify",
+    metavar="URL",
+    help="Post how the run ended to this web hook; BATCHGEN_NOTIFY keeps it out of ps.",
+)
+@click.option(
+    "--metrics-file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Write the figures of the run here at its end, for Prometheus' textfile collector; each "
+    "job has a file of its own.",
+)
 @choice.prices
 @click.option(
     "--yes",
     is_flag=True,
     help="Go on though the run should cost more than budget.confirm_above_usd.",
+)
+@click.option(
+    "--no-thumbnails",
+    is_flag=True,
+    help="Make no small pictures for the report; `batchgen report DIR` makes them later.",
 )
 @choice.retry_failed
 @choice.redo
@@ -91,13 +131,9 @@ def _duration(_context: click.Context, _option: click.Parameter, value: str | No
 @choice.sample
 @choice.only
 @choice.tag
-@click.option(
-    "--api-key-file",
-    type=click.Path(path_type=Path, dir_okay=False),
-    help="Read the key from here instead of the environment.",
-)
-@click.option("--ca-file", type=click.Path(path_type=Path), help="Trust these certificates.")
-@click.option("--proxy", help="http://HOST:PORT, instead of the environment's.")
+@choice.api_key_file
+@choice.ca_file
+@choice.proxy
 @click.option(
     "--grace",
     type=click.FloatRange(min=0),
@@ -110,10 +146,12 @@ def _duration(_context: click.Context, _option: click.Parameter, value: str | No
     type=click.Choice(["auto", "bar", "plain", "none"]),
     default="auto",
     show_default=True,
-    help="How to tell how it goes.",
+    help="How to tell how it goes; none leaves warnings and the end.",
 )
 @click.option("--dry-run", is_flag=True, help="Tell what would be made, like `plan`; send nothing.")
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON on stdout.")
+@LOG_FORMAT
+@LOG_FILE
 @click.option("-q", "--quiet", is_flag=True, help="Only errors and the last line.")
 @click.option("-v", "--verbose", is_flag=True, help="A line for each call.")
 def run(
@@ -125,6 +163,7 @@ def run(
     as_json: bool,
     quiet: bool,
     verbose: bool,
+    no_thumbnails: bool,
     **flags: Any,
 ) -> int:
     """Make what JOB asks for and is not done yet.
@@ -150,22 +189,29 @@ def run(
     """
     from batchgen.cli.question import asker
     from batchgen.executors.local import run_local
-    from batchgen.progress import observer
     from batchgen.runner import Runner
 
-    options = choice.chosen(**flags)
+    options = choice.chosen(thumbnails=not no_thumbnails, **flags)
     if dry_run:
         return show_plan(job, options, as_json=as_json)
-    style: Style = "none" if quiet else progress
-    watch = observer(style, is_verbose=verbose)
-    runner = Runner(job, on_event=watch, confirm=asker(), **options)
+    log: Log = click.get_current_context().obj
+    watch = log.begin(progress, is_quiet=quiet, is_verbose=verbose)
+    runner = Runner(job, on_event=watch, confirm=None if log.owns_stderr else asker(), **options)
+    log.is_of(runner)
     try:
         summary = run_local(runner, grace_s=grace, ends_process=True)
+    except KeyboardInterrupt:  # it came before the run could hear it
+        from batchgen.ending import EXIT_BY_SIGNAL
+        from batchgen.errors import Stopped
+
+        raise Stopped("sigint", EXIT_BY_SIGNAL["sigint"]) from None
     finally:
         watch.close()
     if as_json:
         print_json(summary)
-    _print_end(summary, runner.directory, runner.planned_usd, is_quiet=quiet)
+    log.ended(summary, runner.planned_usd)
+    if not log.owns_stderr:
+        _print_end(summary, runner.directory, runner.planned_usd, is_quiet=quiet)
     return summary.exit_code or 0
 
 
@@ -173,13 +219,15 @@ def _print_end(
     summary: "Summary", directory: Path, planned_usd: Decimal | None, *, is_quiet: bool
 ) -> None:
     """What came of the calls, what failed and why it stopped early, where things are, the end."""
-    for line in () if is_quiet else outcome_table(summary):
+    sheet = paper(sys.stderr)
+    for line in () if is_quiet else outcome_table(summary, sheet):
         say(line)
-    for group in summary.failures[:5]:
-        cause = f"{group.outcome} × {group.count}, for example {group.item}: {group.example}"
-        say(printable(cause, 400))
+    for line in failure_table(summary, sheet):
+        say(paint(line, line.partition(" ")[0], "red", sys.stderr) if line[:1] != " " else line)
     if summary.stop_reason not in (None, "finished"):
-        say(f"stopped early: {summary.stop_reason}{_REMEDY.get(summary.stop_reason, '')}")
+        reason = printable(summary.stop_reason or "", _MAX_CHARS)
+        for line in sheet.wrapped(f"stopped early: {reason}{_REMEDY.get(reason, '')}", whole=True):
+            say(paint(line, "stopped early", "yellow", sys.stderr))
     places = (
         ("pictures", "images"),
         ("summary", "summary.md"),
@@ -188,37 +236,58 @@ def _print_end(
     for what, name in () if is_quiet else places:
         if (directory / name).exists():  # a disk that failed may not have taken it
             say(f"{what:8}  {directory / name}")
-    say(closing(summary, directory, planned_usd))
+    say(_painted(closing(summary, directory, planned_usd), summary))
 
 
-def outcome_table(summary: "Summary") -> list[str]:
-    """How many calls came to what, and what they cost: `rate_limited    3 calls, 2%`."""
+def _painted(last_line: str, summary: "Summary") -> str:
+    """The last line with what went well in green and what did not in red."""
+    items = summary.items
+    if items.failed:
+        last_line = paint(last_line, f"{items.failed} failed", "red", sys.stderr)
+    colour: Colour = "green" if items.done == items.total else "yellow"
+    return paint(last_line, f"{items.done}/{items.total} done", colour, sys.stderr)
+
+
+def outcome_table(summary: "Summary", sheet: "Paper") -> list[str]:
+    """How many calls came to what: `rate_limited      3   2.1%`."""
     by_outcome = sorted(summary.attempts.by_outcome.items(), key=lambda pair: -pair[1])
     total = summary.attempts.total
     if not total:
         return []
-    width = max(len(outcome) for outcome, _ in by_outcome)
-    shown = [
-        f"{outcome:{width}}  {counted(n, 'call'):>12}  {n / total:6.1%}"
-        for outcome, n in by_outcome
-    ]
+    rows = [(outcome, f"{n:,}", f"{n / total:.1%}") for outcome, n in by_outcome]
+    shown = sheet.table([("outcome", "calls", "share"), *rows], 1)
     if summary.maybe_billed.count:
-        shown.append(
-            f"{counted(summary.maybe_billed.count, 'call')} may have been billed without a "
-            f"picture, up to {usd(summary.cost_maybe_usd)}"
-        )
+        calls = counted(summary.maybe_billed.count, "call")
+        up_to = usd(summary.cost_maybe_usd)
+        shown += sheet.wrapped(f"{calls} may have been billed without a picture, up to {up_to}")
+    return shown
+
+
+def failure_table(summary: "Summary", sheet: "Paper") -> list[str]:
+    """What failed: of each cause the number of items, one of them, and what to do about it."""
+    groups = summary.failures[:_MAX_CAUSES]
+    if not groups:
+        return []
+    from batchgen.model import Outcome
+    from batchgen.report.remedies import remedy
+
+    rows = [("failed", "items"), *((group.outcome, f"{group.count:,}") for group in groups)]
+    head, *lines = sheet.table(rows, 1)
+    width = max(map(len, (head, *lines))) + 2
+    shown = [f"{head:{width}}for example, and what to do"]
+    for line, group in zip(lines, groups, strict=True):
+        name = sheet.cut(printable(group.item), sheet.width - width - 1)
+        example = f"{name}: {printable(group.example, 400)}" if group.example else name
+        shown += sheet.wrapped(example, f"{line:{width}}")
+        shown += sheet.wrapped(remedy(Outcome(group.outcome)), " " * width + "→ ")
+    if n_more := len(summary.failures) - len(groups):
+        shown += sheet.wrapped(f"and {counted(n_more, 'more cause')}, in summary.json")
     return shown
 
 
 def closing(summary: "Summary", directory: Path, planned_usd: Decimal | None) -> str:
     """The last line: `998/1000 done (412 reused), 2 failed · $61.12 (planned $60.40) · …`."""
-    items = summary.items
-    told = f"{items.done}/{items.total} done"
-    if items.reused:
-        told += f" ({items.reused} reused)"
-    told += f", {items.failed} failed"
-    told += f", {items.skipped} skipped" if items.skipped else ""
-    told += f", {items.pending} left" if items.pending else ""
+    told = summary.items.in_words
     cost = bill(summary.cost_usd, summary.cost_unknown_attempts)
     if summary.attempts.total:
         cost += f" (planned {usd(planned_usd)})"

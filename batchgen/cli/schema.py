@@ -1,11 +1,10 @@
 """`batchgen schema`."""
 
-from importlib import resources
 from typing import Final
 
 import click
 
-from batchgen.cli.streams import print_text
+from batchgen.cli.streams import print_bytes
 
 SCHEMA_FILE: Final = "job.schema.json"
 
@@ -18,9 +17,11 @@ def schema() -> None:
     beside the job with `batchgen schema > job.schema.json`, and begin the job with the line
     `# yaml-language-server: $schema=job.schema.json`.
     """
-    print_text(schema_text())
+    print_bytes([schema_text().encode()])
 
 
 def schema_text() -> str:
     """The schema as it is shipped, with its line breaks."""
+    from importlib import resources
+
     return resources.files("batchgen").joinpath(SCHEMA_FILE).read_text("utf-8")

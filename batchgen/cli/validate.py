@@ -1,8 +1,7 @@
 """`batchgen validate`."""
 
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
@@ -50,8 +49,7 @@ def validate(jobs: tuple[Path, ...], model: str | None, *, as_json: bool) -> int
     return JobError.exit_code if n_errors else 0
 
 
-@dataclass(frozen=True, slots=True)
-class _Found:
+class _Found(NamedTuple):
     """What was found in one job."""
 
     errors: "Sequence[Problem]"
@@ -68,10 +66,10 @@ def _check(job: Path, model: str | None) -> _Found:
 
     try:
         manifest = open_manifest(job)
+        for _ in manifest.items(ReferenceLibrary(), model=model):
+            pass
     except JobError as error:
         return _Found(error.problems, (), error.n_problems, 0, 0)
-    for _ in manifest.items(ReferenceLibrary(), model=model):
-        pass
     problems = manifest.problems
     return _Found(
         errors=problems.sorted_errors,

@@ -5,6 +5,7 @@ Source: docs/cost.md.
 
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
+from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
 from batchgen.cost.prices import Price, PriceBook
@@ -39,7 +40,7 @@ def estimate_item(
         book.find(item.model, at=at),
         n_prompt_chars=load.n_chars,
         n_references=load.n_images,
-        size=load.size,
+        size=kind.size,
         tier=kind.tier or "standard",
         thoughts=int(thoughts),
         n_queries=SEARCH_ALLOWANCE if kind.search else 0,
@@ -63,6 +64,7 @@ def kind_and_input(item: Item, *, turn: int | None = None) -> tuple[Kind, int, i
     return kind, text_tokens(load.n_chars), load.n_images * _a_reference(item.model)
 
 
+@lru_cache(1024)
 def _a_reference(model: str) -> int:
     return KnownModels.shipped().token_counts(model).reference
 
@@ -105,11 +107,10 @@ def text_tokens(n_chars: int) -> int:
 
 
 class Load(NamedTuple):
-    """What a request brings along, and the size that it asks for."""
+    """What a request brings along."""
 
     n_chars: int
     n_images: int
-    size: str | None
 
 
 def load_of(item: Item, *, turn: int | None = None) -> Load:
@@ -123,14 +124,15 @@ def _written(item: Item, n_turns: int | None) -> Load:
     The pictures that were answered before go along too.
     """
     turns = item.conversation[:n_turns]
-    references = [reference for turn in turns for reference in turn.references]
-    texts = [turn.prompt for turn in turns]
-    texts += [reference.label or "" for reference in references]
-    return Load(
-        n_chars=sum(map(len, texts)) + len(item.system_instruction or ""),
-        n_images=len(references) + max(len(turns) - 1, 0),
-        size=_size(item.extra) or KnownModels.shipped().as_sent(item).image_size,
-    )
+    n_chars = len(item.system_instruction or "")
+    n_images = max(len(turns) - 1, 0)
+    for turn in turns:
+        n_chars += len(turn.prompt)
+        n_images += len(turn.references)
+        for reference in turn.references:
+            if reference.label is not None:
+                n_chars += len(reference.label)
+    return Load(n_chars, n_images)
 
 
 def _raw(request: Mapping[str, Any]) -> Load:
@@ -139,13 +141,7 @@ def _raw(request: Mapping[str, Any]) -> Load:
     parts = [_map(part) for content in contents for part in _list(_map(content).get("parts"))]
     texts = [text for part in parts if isinstance(text := part.get("text"), str)]
     images = [part for part in parts if "inlineData" in part or "fileData" in part]
-    return Load(sum(map(len, texts)), len(images), _size(request))
-
-
-def _size(body: Any) -> str | None:
-    """The imageSize of a body, or of a piece of one."""
-    size = _map(_map(_map(body).get("generationConfig")).get("imageConfig")).get("imageSize")
-    return size if isinstance(size, str) else None
+    return Load(sum(map(len, texts)), len(images))
 
 
 def _map(value: Any) -> Mapping[str, Any]:

@@ -16,7 +16,7 @@ import secrets
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
@@ -158,6 +158,8 @@ class Service:
             )
             found = _GENERATE.fullmatch(request.path)
             if found is None or request.method != "POST":
+                if refusals.lists_models(request.method, request.path):
+                    _authenticate(request.headers)  # Google lists them for those it knows
                 return Outcome(answer=_answer(refusals.elsewhere(request.method, request.path)))
             return await self._generate(
                 Call(request, arrival, received, found["model"], request_id)
@@ -196,6 +198,8 @@ class Service:
     ) -> Outcome:
         """Check, draw and encode. Runs in a thread, and touches nothing that changes."""
         asked = understand(request, model, images, self._signer)
+        if self._settings.take:
+            asked = replace(asked, look=f"{asked.look} {self._settings.take}")
         dice = Dice(self._settings.seed, f"{asked.digest} {seen.nth}")
         reply = replies.compose(
             asked,

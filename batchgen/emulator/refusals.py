@@ -15,7 +15,7 @@ _METHOD = re.compile(r"/(?:v1|v1beta)/models/(?P<model>.+):\w+")
 def elsewhere(method: str, path: str) -> Refusal:
     """What other addresses answer: the list of models, or the misleading replies of a gateway."""
     listed = _LIST.fullmatch(path)
-    if method == "GET" and listed:
+    if listed and lists_models(method, path):
         return _model_list(listed["model"])
     other = _METHOD.fullmatch(path)
     if other:
@@ -24,6 +24,11 @@ def elsewhere(method: str, path: str) -> Refusal:
         return errors.page(200)
     # Seen on CometAPI: a wrong path is no JSON 404 but a redirect, which a client must not follow.
     return replace(errors.page(301), headers={"Location": "/not-found"})
+
+
+def lists_models(method: str, path: str) -> bool:
+    """Whether a request asks which models there are, or for what is known of one."""
+    return method == "GET" and _LIST.fullmatch(path) is not None
 
 
 def _model_list(model_id: str | None) -> Refusal:

@@ -14,6 +14,7 @@ class Settings:
         rpm: Requests a minute and model above which the answer is 429; None for no limit.
         faults: A YAML file of rules; `batchgen.emulator.faults` documents it.
         seed: Changes every draw: latencies, token counts, layouts, probabilities.
+        take: Of the pictures that answer a request, which one it draws: colours and pattern.
     """
 
     port: int = 0
@@ -21,3 +22,4 @@ class Settings:
     rpm: int | None = None
     faults: Path | None = None
     seed: int = 0
+    take: str = ""

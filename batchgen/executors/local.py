@@ -12,7 +12,7 @@ from typing import Final, Unpack
 from batchgen.errors import StoreError
 from batchgen.events import Event
 from batchgen.options import RunOptions
-from batchgen.report import Summary
+from batchgen.report.summary import Summary
 from batchgen.runner import Runner
 
 GRACE_S: Final = 120.0

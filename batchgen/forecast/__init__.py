@@ -12,6 +12,6 @@ work         one pass over a plan
 from batchgen.forecast.experience import Experience, read_experience
 from batchgen.forecast.figures import Figures
 from batchgen.forecast.turns import Grounds
-from batchgen.forecast.work import Forecast, forecast
+from batchgen.forecast.work import Forecast, Work, forecast
 
-__all__ = ["Experience", "Figures", "Forecast", "Grounds", "forecast", "read_experience"]
+__all__ = ["Experience", "Figures", "Forecast", "Grounds", "Work", "forecast", "read_experience"]

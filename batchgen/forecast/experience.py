@@ -60,6 +60,7 @@ class Sample(msgspec.Struct, frozen=True, gc=False):
         beyond_tokens: Input beyond what was estimated of the prompt before it left.
         n_grounded: Answers for which there was a search.
         latency_s: Of all calls together.
+        disk_bytes: Of all pictures that were kept, drafts and those in quarantine included.
     """
 
     is_done: bool = True
@@ -74,6 +75,7 @@ class Sample(msgspec.Struct, frozen=True, gc=False):
     n_queries: float = 0
     n_grounded: float = 0
     latency_s: float = 0
+    disk_bytes: float = 0
 
     def __add__(self, last: "Sample") -> "Sample":
         """This and the call that came after it."""
@@ -90,6 +92,7 @@ class Sample(msgspec.Struct, frozen=True, gc=False):
             self.n_queries + last.n_queries,
             self.n_grounded + last.n_grounded,
             self.latency_s + last.latency_s,
+            self.disk_bytes + last.disk_bytes,
         )
 
 
@@ -280,6 +283,7 @@ def _sample(sent: Sent, line: Attempt) -> Sample:
         n_queries,
         n_queries > 0,
         latency_s,
+        sum(image.bytes for image in line.images),
     )
 
 

@@ -1,4 +1,4 @@
-"""What the turns of a plan take: tokens, money and time, as low, expected and high.
+"""What the turns of a plan take: tokens, money and time, as low, expected and high; and disk.
 
 Source: docs/cost.md.
 """
@@ -10,9 +10,12 @@ from typing import Final
 import msgspec
 
 from batchgen.forecast.duration import DurationFigures, duration_of
+from batchgen.forecast.experience import Sample
 from batchgen.forecast.spread import added
 from batchgen.forecast.turns import Basis, Grounds, Share, Turns, gather
+from batchgen.known_models import KnownModels
 from batchgen.model import Tokens
+from batchgen.store.room import image_bytes
 
 _MICRO: Final = Decimal("0.000001")
 
@@ -37,6 +40,17 @@ class CostFigures(msgspec.Struct, frozen=True, kw_only=True):
     basis: list[Basis]
 
 
+class DiskFigures(msgspec.Struct, frozen=True, kw_only=True):
+    """Bytes of the pictures; those of which no earlier ones tell count as the largest seen.
+
+    Attributes:
+        by_largest: Of how many pictures that is.
+    """
+
+    expected: int
+    by_largest: int
+
+
 class Figures(msgspec.Struct, frozen=True, kw_only=True):
     """What a plan takes.
 
@@ -49,6 +63,7 @@ class Figures(msgspec.Struct, frozen=True, kw_only=True):
     tokens: TokenFigures
     cost_usd: CostFigures | None
     duration_s: DurationFigures
+    disk_bytes: DiskFigures
     unpriced: list[str] = []
 
 
@@ -73,6 +88,7 @@ def figure(all_turns: Iterable[Turns], grounds: Grounds, chain: int) -> Figures 
         tokens=_tokens(shares, by_class, basis),
         cost_usd=cost_usd,
         duration_s=duration_of(shares, grounds, chain, expected_usd, basis),
+        disk_bytes=_disk(shares),
         unpriced=unpriced,
     )
 
@@ -86,6 +102,24 @@ def _tokens(shares: list[Share], by_class: list[Tokens], basis: list[Basis]) -> 
         by_class=sum(by_class, Tokens()),
         basis=basis,
     )
+
+
+def _disk(shares: list[Share]) -> DiskFigures:
+    unseen = [share.turns for share in shares if share.basis == "table"]
+    seen = (share.sum(_disk_bytes) for share in shares if share.basis != "table")
+    return DiskFigures(
+        expected=round(sum(seen) + sum(map(_largest_bytes, unseen))),
+        by_largest=sum(turns.n for turns in unseen),
+    )
+
+
+def _largest_bytes(turns: Turns) -> int:
+    size = turns.kind.size or KnownModels.shipped().token_counts(turns.model).default_size
+    return turns.n * image_bytes(size)
+
+
+def _disk_bytes(sample: Sample) -> float:
+    return sample.disk_bytes
 
 
 def _cost(shares: list[Share], by_class: list[Tokens], basis: list[Basis]) -> CostFigures:

@@ -1,7 +1,7 @@
 """What a run is going to do, and what that should take: one pass over the plan."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 
@@ -10,7 +10,7 @@ from batchgen.forecast.figures import Figures, figure
 from batchgen.forecast.turns import Grounds, Turns
 from batchgen.model import Item, Kind, Outcome
 from batchgen.plan import Settled, Skip, Step, Todo, Twin
-from batchgen.store.history import History, turn_names
+from batchgen.store.history import History, Name, turn_names
 
 
 @dataclass(slots=True)
@@ -40,79 +40,60 @@ class Forecast:
     def planned_usd(self) -> Decimal | None:
         """What those are expected to cost; None if some price is unknown."""
         if self.figures is None:
-            return Decimal(0)
+            return Decimal("0.000000")
         return None if self.figures.cost_usd is None else self.figures.cost_usd.expected
 
 
-def forecast(
-    steps: Iterable[Step],
-    history: History,
-    grounds: Grounds,
-    *,
-    limit: int | None = None,
-    is_anew: bool = False,
-) -> Forecast:
-    """Look through a plan, keeping nothing of it but what builds on each other.
-
-    Args:
-        steps: The plan.
-        history: What earlier runs did.
-        grounds: What tells of tokens, money and time.
-        limit: No more items than these are made.
-        is_anew: What is done is made again.
-    """
-    told, work = Forecast(), _Work(grounds)
-    for step in steps:
-        told.is_idle = told.is_idle and isinstance(step, Settled)
-        match step:
-            case Settled(_, last):
-                told.n_reused += last.outcome is Outcome.IMAGE
-                told.n_settled += last.outcome is not Outcome.IMAGE
-            case Skip():
-                told.n_settled += 1
-            case Todo(item) if limit is None or told.n_todo < limit:
-                told.todo_by_model[item.model] += 1
-                work.add(item, list(_turns_to_make(item, history, is_anew=is_anew)))
-            case Twin(item) if limit is None or told.n_todo < limit:
-                told.todo_by_model[item.model] += 1  # and costs nothing
-            case Todo() | Twin():
-                pass  # for another run
-    told.figures = figure(work.turns.values(), grounds, work.longest_chain())
-    return told
-
-
 @dataclass(slots=True)
-class _Work:
-    """The turns to make, by kind; and of items that build on others, which wait for which."""
+class Work:
+    """The turns to make, by kind; and of items that build on others, which wait for which.
 
-    grounds: Grounds
-    turns: dict[tuple[str, Kind], Turns] = field(default_factory=dict)
+    Attributes:
+        parents: The ids of items that others build on, by the names that references use.
+    """
+
+    parents: Mapping[str, str] = field(default_factory=dict)
+    items_by_model: Counter[str] = field(default_factory=Counter)
+    _turns: dict[tuple[str, Kind], Turns] = field(default_factory=dict)
     _longest: int = 0
     _lengths: dict[str, int] = field(default_factory=dict)
     _waits: dict[str, list[str]] = field(default_factory=dict)
     _awaited: frozenset[str] = frozenset()
 
     def __post_init__(self) -> None:
-        self._awaited = frozenset(self.grounds.parents.values())
+        self._awaited = frozenset(self.parents.values())
 
-    def add(self, item: Item, numbers: list[int]) -> None:
-        """Add the turns of an item."""
+    def add_whole(self, item: Item) -> None:
+        """Add an item of which nothing was ever done."""
+        self.add(item, range(1, max(len(item.turns), 1) + 1))
+
+    def add(self, item: Item, numbers: Sequence[int]) -> None:
+        """Add an item, and of its turns those with these numbers."""
+        self.items_by_model[item.model] += 1
         for number in numbers:
             kind, n_text, n_image = kind_and_input(item, turn=number)
-            turns = self.turns.get((item.model, kind))
+            turns = self._turns.get((item.model, kind))
             if turns is None:
-                turns = self.turns[item.model, kind] = Turns(item.model, kind)
+                turns = self._turns[item.model, kind] = Turns(item.model, kind)
             turns.n += 1
             turns.text_tokens += n_text
             turns.image_tokens += n_image
-        parents = self.grounds.parents
-        names = (ref.item for ref in item.all_references if ref.item is not None) if parents else ()
-        waits = [parents.get(name, name) for name in names]
-        if waits or item.id in self._awaited:
-            self._lengths[item.id], self._waits[item.id] = len(numbers), waits
         self._longest = max(self._longest, len(numbers))
+        if parents := self.parents:
+            names = (ref.item for ref in item.all_references if ref.item is not None)
+            waits = [parents.get(name, name) for name in names]
+            if waits or item.id in self._awaited:
+                self._lengths[item.id], self._waits[item.id] = len(numbers), waits
 
-    def longest_chain(self) -> int:
+    def told(self, grounds: Grounds) -> Forecast:
+        """The forecast of a run that makes just this."""
+        return Forecast(
+            todo_by_model=self.items_by_model,
+            figures=figure(self._turns.values(), grounds, self._longest_chain()),
+            is_idle=not self.items_by_model,
+        )
+
+    def _longest_chain(self) -> int:
         """How many turns at least come one after the other. Deep chains need no recursion."""
         ends: dict[str, int] = {}
         for first in self._lengths:
@@ -129,10 +110,57 @@ class _Work:
         return max([self._longest, *ends.values()])
 
 
-def _turns_to_make(item: Item, history: History, *, is_anew: bool) -> Iterator[int]:
+def forecast(
+    steps: Iterable[Step],
+    history: History,
+    grounds: Grounds,
+    *,
+    limit: int | None = None,
+    is_anew: bool = False,
+    foregone: Collection[Name] = frozenset(),
+    n_in_place: int = 0,
+) -> Forecast:
+    """Look through a plan, keeping nothing of it but what builds on each other.
+
+    Args:
+        steps: The plan.
+        history: What earlier runs did.
+        grounds: What tells of tokens, money and time.
+        limit: No more items than these are made.
+        is_anew: What is done is made again.
+        foregone: Turns that need not be made, though the history does not say so yet.
+        n_in_place: Items that are done and not among the steps.
+    """
+    told, work = Forecast(n_reused=n_in_place), Work(grounds.parents)
+    n_todo = 0
+    for step in steps:
+        told.is_idle = told.is_idle and isinstance(step, Settled)
+        match step:
+            case Settled(_, last):
+                told.n_reused += last.outcome is Outcome.IMAGE
+                told.n_settled += last.outcome is not Outcome.IMAGE
+            case Skip():
+                told.n_settled += 1
+            case Todo(item) if limit is None or n_todo < limit:
+                n_todo += 1
+                work.add(item, list(_turns_to_make(item, history, foregone, is_anew=is_anew)))
+            case Twin(item) if limit is None or n_todo < limit:
+                n_todo += 1
+                work.items_by_model[item.model] += 1  # and costs nothing
+            case Todo() | Twin():
+                pass  # for another run
+    made = work.told(grounds)
+    told.todo_by_model, told.figures = made.todo_by_model, made.figures
+    return told
+
+
+def _turns_to_make(
+    item: Item, history: History, foregone: Collection[Name], *, is_anew: bool
+) -> Iterator[int]:
     """The turns of an item that are not done, by number."""
-    past = [history.past(name) for name in turn_names(item)]
-    for number, made in enumerate(past, 1):
-        is_done = made is not None and made.last.decision == "done"
-        if not is_done or is_anew or number == len(past):
+    names = list(turn_names(item))
+    for number, name in enumerate(names, 1):
+        made = history.past(name)
+        is_done = name in foregone or (made is not None and made.last.decision == "done")
+        if not is_done or is_anew or number == len(names):
             yield number

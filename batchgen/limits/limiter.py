@@ -16,9 +16,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
-from typing import Any, Final
-
-from aiolimiter import AsyncLimiter
+from typing import TYPE_CHECKING, Any, Final
 
 from batchgen.clock import Clock
 from batchgen.errors import AttemptError
@@ -27,6 +25,9 @@ from batchgen.limits.lane import Call, Lane, Out, Step, all_steps
 from batchgen.limits.settings import Limits
 from batchgen.limits.windows import NO_DEMAND, SAFETY, Demand, Wait
 from batchgen.stop import Stop
+
+if TYPE_CHECKING:
+    from aiolimiter import AsyncLimiter
 
 _MINUTE_S: Final = 60.0
 _SAME_MOMENT_S: Final = 0.01
@@ -62,8 +63,10 @@ class _Wakeable:
             await self._event.wait()
 
 
-def _even_pace(per_s: float) -> AsyncLimiter:
+def _even_pace(per_s: float) -> "AsyncLimiter":
     """One at a time: a bucket of one, for `AsyncLimiter(60, 60)` lets 119 through at first."""
+    from aiolimiter import AsyncLimiter  # noqa: PLC0415 - few jobs say how fast
+
     depth = 1 + _MADE_UP * (per_s > _FAST_PER_S)
     return AsyncLimiter(depth, depth / per_s)
 
@@ -262,12 +265,20 @@ class Limiter:
 
     # --- what came of them --------------------------------------------------------------------
 
-    def heard(self, call: Call, error: AttemptError | None) -> None:
-        """Learn from what a request came to, before the next one leaves."""
-        lane = self._lane(call.model)
-        lane.heard(call, error, self._clock.monotonic_s())
+    def heard(self, call: Call, error: AttemptError | None) -> float:
+        """Learn from what a request came to, before the next one leaves.
+
+        Returns:
+            For how many seconds nothing leaves to the model because of it; 0 if that changes
+            nothing, or if nothing leaves there any more in this run.
+        """
+        lane, now_s = self._lane(call.model), self._clock.monotonic_s()
+        before_s = lane.cools_until_s
+        lane.heard(call, error, now_s)
         self._tell_out(lane)
         self._state.changed()
+        is_longer = lane.cools_until_s > before_s and lane.out is None
+        return max(0.0, lane.cools_until_s - now_s) if is_longer else 0.0
 
     def sent(self, call: Call) -> None:
         """A request leaves only now: what had to be written first has taken its time."""

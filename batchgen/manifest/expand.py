@@ -25,7 +25,7 @@ from batchgen.manifest.files import (
 )
 from batchgen.manifest.nodes import Place, Steps
 from batchgen.manifest.origins import Origin, Part
-from batchgen.manifest.tables import InlineTable, Row, RowError, Table, open_table
+from batchgen.manifest.tables import InlineTable, Row, RowError, Table, Tables
 from batchgen.manifest.templates import (
     compiled,
     filled,
@@ -131,7 +131,7 @@ class Expansion:
         written: Mapping[str, Any],
         origin: Origin,
         *,
-        base: Path,
+        tables: Tables,
         item_fields: Collection[str],
     ) -> None:
         """Read `each`, `matrix` and `exclude`, open the table, and compile the templates.
@@ -140,20 +140,20 @@ class Expansion:
             check: Takes what is wrong.
             written: The item.
             origin: Where it stands.
-            base: The directory that paths start from.
+            tables: Opens those that the job names.
             item_fields: The names that set an item field.
         """
         self._origin, self._check = origin, check
         self._matrix = _read_matrix(check, written.get("matrix"))
         self._has_rows = written.get("each") is not None
-        self._table = _read_table(check, written.get("each"), origin, base)
+        self._table = _read_table(check, written.get("each"), origin, tables)
         self._names = self._known_names(check)
         self._exclude: _Patterns = _read_exclude(check, written.get("exclude"), self._names)
         self._unmatched = {
             n for by_value in self._exclude.values() for ns in by_value.values() for n in ns
         }
         own = {name: value for name, value in written.items() if name not in EXPANSION}
-        own = with_prompt_files(check, own, base)
+        own = with_prompt_files(check, own, tables.base)
         self._templates = {
             name: compiled(check, value, (name,), self._names) for name, value in own.items()
         }
@@ -337,7 +337,7 @@ def _read_matrix(check: Checker, written: Any) -> dict[str, list[Any]]:
     return matrix
 
 
-def _read_table(check: Checker, written: Any, origin: Origin, base: Path) -> Table | None:
+def _read_table(check: Checker, written: Any, origin: Origin, tables: Tables) -> Table | None:
     if written is None:
         return None
     if isinstance(written, list):
@@ -349,12 +349,13 @@ def _read_table(check: Checker, written: Any, origin: Origin, base: Path) -> Tab
         message = "is an address: download the table and name its path"
         check.wrong(("each",), f"{shown_path(path)} {message}")
         return None
+    base = tables.base
     if (fault := leads_out(base, path)) is not None:
         check.wrong(("each",), f"{shown_path(path)} {fault}")
         return None
     there = origin.path.parent / path
     try:
-        table = open_table(base / path, there)
+        table = tables.open(path, there)
         if next(table.rows(), None) is not None:
             return table
         check.elsewhere(("each",), RowError("the table has no rows", there, Place(1, 1)))

@@ -4,7 +4,6 @@ A check takes what was written, as text (YAML) or typed (JSON), and returns the 
 normal form, or None after reporting what is wrong, what was expected, and the nearest valid word.
 """
 
-import difflib
 import math
 import re
 import unicodedata
@@ -92,7 +91,6 @@ class Checker:
         value: Any,
         steps: Steps,
         known: Collection[str] | None,
-        later: Collection[str] = (),
         *,
         refused: Mapping[str, str] = MappingProxyType({}),
     ) -> Mapping[str, Any]:
@@ -102,7 +100,6 @@ class Checker:
             value: What was written.
             steps: What leads to it.
             known: The names of the fields; None if any name will do.
-            later: Names that a later version knows.
             refused: Names that are known elsewhere, with what to say of them here.
         """
         if value is None:
@@ -115,10 +112,8 @@ class Checker:
         for name in value:
             if name in refused:
                 self.at_key((*steps, name), refused[name])
-            elif name in later and value[name] is not None:
-                self.at_key((*steps, name), "this version of batchgen does not support it yet")
-            elif name not in known and name not in later:
-                near = self.near(name, (*known, *later))
+            elif name not in known:
+                near = self.near(name, known)
                 self.at_key((*steps, name), f"unknown field{near}")
         return {name: given for name, given in value.items() if name in known}
 
@@ -239,6 +234,8 @@ def nearest(word: Any, known: Collection[str]) -> str:
 
 def nearest_word(word: str, known: Collection[str]) -> str | None:
     """The known word that is most like another; None if none is."""
+    import difflib  # noqa: PLC0415 - most jobs misspell nothing
+
     spelt = {one.lower(): one for one in known}
     near = difflib.get_close_matches(word.lower(), spelt, n=1, cutoff=0.6)
     return spelt[near[0]] if near else None

@@ -19,6 +19,7 @@ from typing import Any, Final
 
 from batchgen.manifest.fields import Checker, nearest_word
 from batchgen.manifest.nodes import Steps
+from batchgen.manifest.versions import Version
 from batchgen.references import shown_url
 
 MAX_PROMPT_BYTES: Final = 1 << 20
@@ -76,11 +77,14 @@ def open_text(path: Path) -> BufferedReader:
 def read_prompt(path: Path) -> str:
     """Read a prompt from a file of UTF-8 text; the line end at its end is not part of it.
 
+    Each reading is of one version; two items may read two.
+
     Raises:
+        JobError: It changed meanwhile.
         OSError: It cannot be read.
         ValueError: It is no text, or more than a prompt can be.
     """
-    with open_text(path) as file:
+    with Version(path, path, open_text).opened() as file:
         raw = file.read(MAX_PROMPT_BYTES + 1)
     if len(raw) > MAX_PROMPT_BYTES:
         raise ValueError(f"it is larger than {MAX_PROMPT_BYTES >> 20} MiB, too much for a prompt")

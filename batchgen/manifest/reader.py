@@ -28,6 +28,7 @@ from batchgen.manifest.nodes import Place
 from batchgen.manifest.output_name import OutputName
 from batchgen.manifest.problems import Problems, written_id
 from batchgen.manifest.reference_files import Files, References
+from batchgen.manifest.seen import Seen
 from batchgen.manifest.shapes import Line, Shapes, usual_fields
 from batchgen.manifest.sources import (
     Source,
@@ -37,6 +38,7 @@ from batchgen.manifest.sources import (
     open_source,
     report_head,
 )
+from batchgen.manifest.tables import Tables
 from batchgen.model import Item
 from batchgen.sanitize import Secrets
 
@@ -53,19 +55,21 @@ class Manifest:
 
     Attributes:
         path: The file, as the user named it.
-        file: Where it can be read, which for standard input is a copy.
         settings: The head of the job.
         problems: What has been found so far.
         n_items: Items read so far, bad ones included.
+        keys: Hashes of their content keys.
     """
 
     def __init__(self, source: Source, problems: Problems) -> None:
         """Take a source; its head has been read."""
-        self.path, self.file = source.path, source.file
+        self.path = source.path
         self.settings = source.settings
         self.problems = problems
         self.n_items = 0
+        self.keys = Seen()
         self._source = source
+        self._tables = Tables(self._base)
         self._is_incomplete = False
         self._secrets: Secrets | None = None
 
@@ -73,6 +77,11 @@ class Manifest:
     def name(self) -> str:
         """The job's name; the file's stem unless it says otherwise."""
         return self.settings.name or self.path.stem
+
+    @property
+    def sha256(self) -> str:
+        """Of what was read, once it has been; by now the file may be another one."""
+        return self._source.version.sha256
 
     def items(
         self,
@@ -91,6 +100,9 @@ class Manifest:
             on: The day by which a model's end is judged; today, unless told.
             book: Each model must have a price in it; None asks for none.
             secrets: What no item may hold, from whatever file it came.
+
+        Raises:
+            JobError: The job, or a file that it names, changed while it was read.
         """
         self._secrets = secrets
         reader = self._reader(references, model, on or datetime.now(UTC).date())
@@ -100,6 +112,7 @@ class Manifest:
             reader = replace(reader, is_priced=_is_priced(book, reader.on))
         self._examine_head(reader)
         marks = Marks()
+        self.keys = marks.keys
         self.n_items = 0
         for entry, items in self._read(reader, self.problems):
             if items:
@@ -209,7 +222,7 @@ class Manifest:
     def _expanded(self, n: int, written: Written, problems: Problems) -> Iterator[Draft]:
         check, whole = Checker(), Draft({}, written.origin)
         expansion = Expansion(
-            check, written.value, written.origin, base=self._base, item_fields=FIELDS
+            check, written.value, written.origin, tables=self._tables, item_fields=FIELDS
         )
         problems.tell(n, whole, check)
         if check.mistakes:

@@ -10,6 +10,7 @@ from batchgen.acceptance import ON_WRONG_SIZE, Acceptance
 from batchgen.budget import Allowance, Budget
 from batchgen.cost import PriceList
 from batchgen.errors import UsageError
+from batchgen.hook import ONS, SERVICES, Hook
 from batchgen.limits import AUTO, Concurrency, Limits, read_concurrency
 from batchgen.manifest.fields import Checker, nearest, shown
 from batchgen.manifest.items import read_settings
@@ -32,9 +33,8 @@ from batchgen.timeouts import Timeouts
 
 HEAD: Final = (
     *("name", "provider", "references", "defaults", "limits", "retries", "timeouts"),
-    *("budget", "prices", "output"),
+    *("budget", "prices", "output", "notify"),
 )
-LATER_HEAD: Final = frozenset({"notify"})
 # What circulates as the service's own bound for images inside a request.
 DEFAULT_MAX_BODY_MIB: Final = 100
 _LIMITS: Final = ("concurrency", "rpm", "tpm", "ipm", "rpd", "usd_per_10min", "max_body_mib")
@@ -54,6 +54,7 @@ class Settings:
         output_name: Where pictures lie below `images/`; None where their ids say it.
         prices: What is laid over the book of prices.
         acceptance: What becomes of pictures besides, or instead of, what was asked for.
+        hook: Who is told how a run ends.
         written: The same as it stands in the job, without the defaults.
     """
 
@@ -69,6 +70,7 @@ class Settings:
     output_name: OutputName | None = None
     prices: PriceList | None = None
     acceptance: Acceptance = Acceptance()
+    hook: Hook = Hook()
     written: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -80,7 +82,7 @@ class Settings:
 def read_head(check: Checker, written: Any, steps: Steps = ()) -> Settings:
     """Read the top-level fields of a job; `items` is looked after elsewhere."""
     known = HEAD if steps else (*HEAD, "items")  # JSON Lines have theirs below the head
-    fields = check.mapping(written, steps, known, LATER_HEAD)
+    fields = check.mapping(written, steps, known)
     references = _references(check, fields.get("references"), (*steps, "references"))
     name = fields.get("name")
     provider = fields.get("provider")
@@ -104,6 +106,7 @@ def read_head(check: Checker, written: Any, steps: Steps = ()) -> Settings:
         timeouts=_timeouts(check, fields.get("timeouts"), (*steps, "timeouts")),
         output_name=output_name,
         acceptance=acceptance,
+        hook=_hook(check, fields.get("notify"), (*steps, "notify")),
         written={name: one for name, one in fields.items() if name not in {"defaults", "items"}},
     )
 
@@ -148,6 +151,27 @@ def _output(check: Checker, value: Any, steps: Steps) -> tuple[OutputName | None
             on_wrong_size=action or "accept",
         ),
     )
+
+
+def _hook(check: Checker, value: Any, steps: Steps) -> Hook:
+    if isinstance(value, str):
+        # It may be the address itself, which is a secret: it is not shown.
+        check.wrong(steps, "expected {url_env: VARIABLE, on: …}; the address is kept in a variable")
+        return Hook()
+    fields = check.mapping(value, steps, ("url_env", "on", "service", "allow_http"))
+    given = {name: one for name, one in fields.items() if one is not None}
+    env = check.text(given["url_env"], (*steps, "url_env")) if "url_env" in given else None
+    if env is not None and not is_variable(env):
+        # What is written there may be the address itself, which is a secret: it is not shown.
+        remedy = "expected the name of an environment variable, not the address"
+        check.wrong((*steps, "url_env"), remedy)
+        env = None
+    on = check.choice(given.get("on", "change"), (*steps, "on"), ONS)
+    service = None
+    if "service" in given:
+        service = check.choice(given["service"], (*steps, "service"), SERVICES)
+    plain = check.switch(given.get("allow_http", False), (*steps, "allow_http"))
+    return Hook(url_env=env, on=on or "change", service=service, allow_http=bool(plain))
 
 
 def _provider(check: Checker, value: Any, steps: Steps) -> Provider:

@@ -135,13 +135,13 @@ def key_halves(item: Item) -> tuple[bytes, bytes]:
 
 def _n_strings(line: Line) -> int:
     """How many strings a line holds, keys among them."""
-    n = 4 + 2 * (
-        (line.model is not None) + (line.aspect_ratio is not None) + (line.image_size is not None)
-    )
-    if line.references is not None:
-        n += 1 + len(line.references)
-    if line.modalities is not None:
-        n += 1 + len(line.modalities)
+    n = 4
+    for text in (line.model, line.aspect_ratio, line.image_size):
+        if text is not None:
+            n += 2
+    for listed in (line.references, line.modalities):
+        if listed is not None:
+            n += 1 + len(listed)
     return n if line.tags is None else n + 1 + 2 * len(line.tags)
 
 

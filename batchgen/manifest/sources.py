@@ -3,11 +3,13 @@
 One class a format. All of them stream their items, and can do so again; YAML alone is parsed whole.
 """
 
+import atexit
+import os
 import shutil
 import sys
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO, Final, Protocol
 
@@ -17,6 +19,7 @@ from batchgen.errors import JobError, Problem
 from batchgen.manifest.batch_lines import as_item, is_batch_line
 from batchgen.manifest.expand import TAGS, Draft, fields_of
 from batchgen.manifest.fields import NO_UTF8, Checker
+from batchgen.manifest.files import open_text
 from batchgen.manifest.items import FIELDS, TYPED
 from batchgen.manifest.json_lines import (
     BOM,
@@ -29,7 +32,6 @@ from batchgen.manifest.json_lines import (
 )
 from batchgen.manifest.nodes import (
     MAX_YAML_BYTES,
-    Document,
     Place,
     YamlError,
     children,
@@ -41,6 +43,7 @@ from batchgen.manifest.problems import Problems, dotted
 from batchgen.manifest.settings import Settings, read_head
 from batchgen.manifest.shapes import Line, usual_line
 from batchgen.manifest.tables import DELIMITERS, JSON_LINES, DelimitedTable, RowError
+from batchgen.manifest.versions import Version
 
 STDIN: Final = Path("-")
 STDIN_NAME: Final = "stdin"
@@ -98,13 +101,13 @@ class Source(Protocol):
 
     Attributes:
         path: As the user named it.
-        file: Where it can be read.
+        version: Which it is of the files that its path may have named.
         settings: What its head says.
         head: Where the head stands; None if there is none.
     """
 
     path: Path
-    file: Path
+    version: Version
     settings: Settings
     head: Origin | None
 
@@ -115,9 +118,10 @@ class Source(Protocol):
 class YamlSource:
     """A YAML job: one document, parsed whole."""
 
-    def __init__(self, path: Path, text: str, problems: Problems) -> None:
+    def __init__(self, version: Version, text: str, problems: Problems) -> None:
         """Parse the document and read its head."""
-        self.path, self.file, self._problems = path, path, problems
+        path = version.shown_path
+        self.path, self.version, self._problems = path, version, problems
         self.settings = Settings()
         self.head: Origin | None = None
         try:
@@ -125,9 +129,8 @@ class YamlSource:
             head = emptied(self._document.root, "items")
             value = self._document.value(head, typed={"defaults": TYPED})
         except YamlError as error:
-            self._document = Document(None)
-            problems.error(path, error.place, "", error.message)
-            return
+            # Nothing is known of it, not even whose key it takes.
+            raise _unreadable(path, error.message, error.place) from error
         check = Checker()
         self.settings = read_head(check, value)
         self.head = InDocument(path, self._document)
@@ -155,32 +158,26 @@ class YamlSource:
 class JsonLinesSource:
     """A JSONL job: one item a line; line 1 may hold the head."""
 
-    def __init__(self, path: Path, file: Path, problems: Problems) -> None:
-        """Read the head, if line 1 is one.
-
-        Args:
-            path: What messages name.
-            file: Where the lines are.
-            problems: Takes what is wrong with the head.
-        """
-        self.path, self.file = path, file
+    def __init__(self, version: Version, problems: Problems) -> None:
+        """Read the head, if line 1 is one; `problems` takes what is wrong with it."""
+        self.path, self.version = version.shown_path, version
         self.settings = Settings()
         self.head: Origin | None = None
-        with file.open("rb") as opened:
-            first = opened.readline(MAX_LINE_BYTES + 1).removeprefix(BOM)
+        with version.opened() as file:
+            first = file.readline(MAX_LINE_BYTES + 1).removeprefix(BOM)
         written = decoded(first)
         self._has_head = isinstance(written, dict) and "job" in written
         if self._has_head:
             check = Checker()
             check.mapping(written, (), ("job",))
             self.settings = read_head(check, written["job"], ("job",))
-            line = InJson(path, 1, first)
+            line = InJson(self.path, 1, first)
             report_head(problems, check, line, ("job",))
             self.head = Part(line, ("job",))
 
     def items(self) -> Iterator[Written | UsualLine | Unreadable]:
         """Yield the lines but the head and blank ones."""
-        with self.file.open("rb") as file:
+        with self.version.opened(whole=True) as file:
             if self._has_head:
                 file.readline()
             for number, raw in enumerate(lines_of(file), 1 + self._has_head):
@@ -212,14 +209,14 @@ class JsonLinesSource:
 class TableSource:
     """A CSV or TSV job: one item a row; the header names item fields, `tags.NAME` makes tags."""
 
-    def __init__(self, path: Path, problems: Problems) -> None:
+    def __init__(self, version: Version, problems: Problems) -> None:
         """Read the header."""
-        self.path, self.file = path, path
+        self.path, self.version = version.shown_path, version
         self.settings = Settings()
         self.head: Origin | None = None
         self._table: DelimitedTable | None = None
         try:
-            self._table = DelimitedTable(path, path)
+            self._table = DelimitedTable(version)
         except RowError as error:
             problems.error(error.path, error.place, "", error.message)
             return
@@ -270,27 +267,43 @@ def _open(path: Path, problems: Problems) -> Source:
     if path == STDIN:
         if sys.stdin is None:
             raise _unreadable(Path(STDIN_NAME), "standard input is closed")
-        return JsonLinesSource(Path(STDIN_NAME), spooled(sys.stdin.buffer), problems)
+        return JsonLinesSource(_spooled(sys.stdin.buffer, Path(STDIN_NAME)), problems)
     suffix = path.suffix.lower()
     if suffix in JSON_LINES:
-        return JsonLinesSource(path, path, problems)
+        return JsonLinesSource(_version(path), problems)
     if suffix in DELIMITERS:
-        return TableSource(path, problems)
-    if path.stat().st_size > MAX_YAML_BYTES:
+        return TableSource(replace(_version(path), open_file=open_text), problems)
+    version = _version(path)
+    with version.opened(whole=True) as file:
+        size_bytes = os.fstat(file.fileno()).st_size  # before that much is held
+        raw = b"" if size_bytes > MAX_YAML_BYTES else file.read(MAX_YAML_BYTES + 1)
+    if max(size_bytes, len(raw)) > MAX_YAML_BYTES:
         raise _unreadable(path, "YAML of more than 64 MiB: write it as JSONL")
-    return YamlSource(path, path.read_bytes().decode("utf-8-sig"), problems)
+    return YamlSource(version, raw.decode("utf-8-sig"), problems)
 
 
-def spooled(stream: BinaryIO) -> Path:
-    """Copy a stream to a file, because a job is read more than once; it goes with the process."""
-    file = tempfile.NamedTemporaryFile(prefix="batchgen-")  # noqa: SIM115 - closed at exit
-    shutil.copyfileobj(stream, file)
+def _version(path: Path) -> Version:
+    """A job file that can be read again: a pipe is copied first, up to its end."""
+    if path.is_fifo():
+        with path.open("rb") as stream:
+            return _spooled(stream, path)
+    return Version(path, path)
+
+
+def _spooled(stream: BinaryIO, shown_path: Path) -> Version:
+    """Copy a stream to a file, because a job is read more than once; it goes with the process.
+
+    Raises:
+        JobError: It is no pipe but a file, and changed meanwhile.
+    """
+    file = tempfile.NamedTemporaryFile(  # noqa: SIM115 - closed at exit
+        prefix="batchgen-", suffix=shown_path.suffix
+    )
+    atexit.register(file.close)
+    with Version(shown_path, shown_path).held(stream):
+        shutil.copyfileobj(stream, file)
     file.flush()
-    _SPOOLS.append(file)
-    return Path(file.name)
-
-
-_SPOOLS: Final[list[Any]] = []
+    return Version(Path(file.name), shown_path)
 
 
 def report_head(

@@ -27,6 +27,7 @@ from batchgen.manifest.json_lines import (
 )
 from batchgen.manifest.nodes import Place, is_deeper
 from batchgen.manifest.origins import InJson, InTable, Origin, cell_starts
+from batchgen.manifest.versions import Version
 
 DELIMITERS: Final = {".csv": ",", ".tsv": "\t"}
 JSON_LINES: Final = frozenset({".jsonl", ".ndjson"})
@@ -96,20 +97,17 @@ class InlineTable:
 class DelimitedTable:
     """A CSV or TSV file, whose first row names the columns."""
 
-    def __init__(self, path: Path, shown_path: Path) -> None:
+    def __init__(self, version: Version) -> None:
         """Read the header.
-
-        Args:
-            path: Where the file is.
-            shown_path: How messages name it.
 
         Raises:
             OSError: It cannot be read.
             RowError: It has no header, or one that cannot be used.
+            JobError: It is another version by now.
         """
-        self.path, self.shown_path = path, shown_path
-        self.delimiter = DELIMITERS[path.suffix.lower()]
-        with open_text(path) as file:
+        self.version, self.shown_path = version, version.shown_path
+        self.delimiter = DELIMITERS[version.path.suffix.lower()]
+        with version.opened() as file:
             first = next(self._records(file), None)
         if first is None:
             raise self._error("the table is empty: its first row names the columns", 1)
@@ -121,7 +119,7 @@ class DelimitedTable:
 
     def rows(self) -> Iterator[Row | RowError]:
         """Yield the rows below the header; blank lines are skipped."""
-        with open_text(self.path) as file:
+        with self.version.opened(whole=True) as file:
             records = self._records(file)
             next(records, None)
             for record in records:
@@ -194,19 +192,20 @@ class JsonTable:
 
     columns: None = None
 
-    def __init__(self, path: Path, shown_path: Path) -> None:
+    def __init__(self, version: Version) -> None:
         """Set the file.
 
         Raises:
             OSError: It cannot be read.
+            JobError: It is another version by now.
         """
-        self.path, self.shown_path = path, shown_path
-        with open_text(path):
+        self.version, self.shown_path = version, version.shown_path
+        with version.opened():
             pass
 
     def rows(self) -> Iterator[Row | RowError]:
         """Yield a row a line; blank lines are skipped."""
-        with open_text(self.path) as file:
+        with self.version.opened() as file:
             for number, raw in enumerate(lines_of(file), 1):
                 line = raw.removeprefix(BOM) if number == 1 else raw
                 if len(raw) > MAX_LINE_BYTES:
@@ -240,20 +239,37 @@ class JsonTable:
         return Row(cells, InJson(self.shown_path, number, line))
 
 
-def open_table(path: Path, shown_path: Path) -> Table:
-    """Open a table by its ending.
+class Tables:
+    """The tables that a job names: all its items read the same version of one.
 
-    Raises:
-        OSError: It cannot be read.
-        RowError: Its header cannot be used.
-        ValueError: Its ending is none of a table.
+    Attributes:
+        base: The directory that paths start from.
     """
-    suffix = path.suffix.lower()
-    if suffix in DELIMITERS:
-        return DelimitedTable(path, shown_path)
-    if suffix in JSON_LINES:
-        return JsonTable(path, shown_path)
-    raise ValueError(f"{path.name} is no table; expected .csv, .tsv, .jsonl or .ndjson")
+
+    def __init__(self, base: Path) -> None:
+        """None is known yet."""
+        self.base = base
+        self._versions: dict[Path, Version] = {}
+
+    def open(self, written: str, shown_path: Path) -> Table:
+        """Open a table by its ending.
+
+        Args:
+            written: The path as it stands in the job.
+            shown_path: How messages name it.
+
+        Raises:
+            OSError: It cannot be read.
+            RowError: Its header cannot be used.
+            ValueError: Its ending is none of a table.
+            JobError: It is not what another item has read, or changed while it was.
+        """
+        path = self.base / written
+        suffix = path.suffix.lower()
+        if suffix not in DELIMITERS and suffix not in JSON_LINES:
+            raise ValueError(f"{path.name} is no table; expected .csv, .tsv, .jsonl or .ndjson")
+        version = self._versions.setdefault(path, Version(path, shown_path, open_text))
+        return DelimitedTable(version) if suffix in DELIMITERS else JsonTable(version)
 
 
 class _Lines:

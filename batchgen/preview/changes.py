@@ -52,8 +52,7 @@ class Changes:
     def _made(self, before: Item) -> Attempt | None:
         """The attempt that made the picture that an item of the last run has."""
         for extension in EXTENSIONS:
-            path = self.layout.relative(self.layout.image(before, extension))
-            made = self.history.made_last(path)
+            made = self.history.made_last(self.layout.image_name(before, extension))
             if made is not None and made.item == before.id:
                 return made
         return None

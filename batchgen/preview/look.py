@@ -6,7 +6,7 @@ which lies elsewhere and goes away again. So it may be asked at any time, also w
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -22,14 +22,15 @@ from batchgen.forecast import forecast
 from batchgen.forecast.experience import Experience, read_experience
 from batchgen.forecast.figures import Figures
 from batchgen.forecast.turns import Grounds
+from batchgen.foresight import warnings_ahead
 from batchgen.intake import Intake
-from batchgen.manifest import Manifest, open_manifest
+from batchgen.manifest import open_manifest
 from batchgen.model import Item
 from batchgen.options import (
     RunOptions,
     check_options,
     choose_output,
-    read_budget,
+    needs_prices,
     read_choice,
     read_limits,
 )
@@ -72,6 +73,7 @@ class Preview(msgspec.Struct, frozen=True, kw_only=True):
             fetched; a run fetches them anew.
         n_unfinished: Requests that left and have no outcome yet: of a run that goes on, or that
             was killed.
+        warnings: What may be wrong with the job, and what a run would warn of; a line each.
     """
 
     v: int = 1
@@ -89,6 +91,7 @@ class Preview(msgspec.Struct, frozen=True, kw_only=True):
     figures: Figures | None
     n_addresses: int
     n_unfinished: int
+    warnings: list[str] = []
 
 
 def preview(
@@ -115,11 +118,28 @@ def preview(
         StoreError: The disk failed, or a newer batchgen wrote to the directory.
     """
     check_options(options)
-    clock = clock or Clock()
+    warnings: list[str] = []
+
+    def tell(warning: str) -> None:
+        warnings.append(warning)
+        warn(warning)
+
+    found = _previewed(Path(job), tell, clock or Clock(), histories, options)
+    return msgspec.structs.replace(found, warnings=warnings)
+
+
+def _previewed(
+    job: Path,
+    warn: Callable[[str], None],
+    clock: Clock,
+    histories: Sequence[Path],
+    options: RunOptions,
+) -> Preview:
+    """Read, look and plan; see `preview`."""
     own, others = Experience(), read_experience(histories) if histories else None
-    manifest = open_manifest(Path(job))
+    manifest = open_manifest(job)
     choose_provider(manifest.settings.provider, options.get("provider"), options.get("base_url"))
-    parent = choose_output(options.get("output"), Path(job), manifest.name)
+    parent = choose_output(options.get("output"), job, manifest.name)
     layout = Layout(parent / manifest.name)
     with store_errors(Path("the directory for temporary files")):
         aside = TemporaryDirectory(prefix="batchgen-")
@@ -128,8 +148,9 @@ def preview(
             manifest, ReferenceLibrary(layout.references), Path(place) / "items.jsonl", _go_on
         )
         book = choose_book(options.get("prices"), manifest.settings.prices, warn)
-        is_bound = _needs_prices(manifest, options, clock)
-        intake.read(model=options.get("model"), book=book if is_bound else None)
+        is_bound = needs_prices(manifest.settings, options, clock)
+        today = clock.now().date()
+        intake.read(model=options.get("model"), book=book if is_bound else None, on=today)
         for warning in intake.warnings():
             warn(warning)
         intake.recall()
@@ -138,7 +159,10 @@ def preview(
         look = _Look.at(intake, layout, former, warn, options, observe=own.take)
         limits = read_limits(manifest.settings.limits, options)
         parents = read_parents(intake.draft)
-        return look.told(Grounds(book, clock.stamp(), own, limits, others, parents))
+        found = look.told(Grounds(book, clock.stamp(), own, limits, others, parents))
+        for warning in warnings_ahead(found.by_model, found.figures, book, layout.root, today):
+            warn(f"warning: {warning}")
+        return found
 
 
 def _go_on() -> None:
@@ -149,14 +173,6 @@ def _tell_of_unreadable(former: Former, warn: Callable[[str], None]) -> None:
     if former.n_unreadable:
         lines = counted(former.n_unreadable, "line")
         warn(f"warning: {lines} of {former.path} cannot be read: what changed there is not told")
-
-
-def _needs_prices(manifest: Manifest, options: RunOptions, clock: Clock) -> bool:
-    """Whether a run with these options would refuse a model without a price."""
-    settings = manifest.settings
-    limits = read_limits(settings.limits, options)
-    budget = read_budget(settings.budget, options, clock)
-    return replace(settings, limits=limits, budget=budget).needs_prices
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,8 +223,7 @@ class _Look:
 
     def marked_items(self) -> Iterator[tuple[Item, bool]]:
         """The items by all that is known of what they build on, each with whether it is wanted."""
-        marks = self.selection.marks(self.items)
-        return zip(map(self.lineage.resolved, self.items()), marks, strict=True)
+        return self.selection.marked(lambda: map(self.lineage.resolved, self.items()))
 
     def told(self, grounds: Grounds) -> Preview:
         """Plan, and count."""
@@ -223,6 +238,7 @@ class _Look:
             self.history,
             grounds,
             is_anew=self.redo.done,
+            foregone=frozenset(one.name for one in filings),
         )
         return Preview(
             job=self.intake.manifest.name,
@@ -277,12 +293,11 @@ class _Look:
 
     def _agenda(self) -> Agenda:
         return Agenda(
-            self.items(),
+            self.selection.marked(self.items),
             self.history,
             self.layout.root,
             self.redo,
             read_parents(self.intake.draft),
-            marks=self.selection.marks(self.items),
             twins=self.intake.twins,
             broken=self.broken,
         )

@@ -78,7 +78,7 @@ class Orphans:
 
 
 def _places(layout: Layout, item: Item) -> Iterator[str]:
-    return (layout.relative(layout.image(item, extension)) for extension in EXTENSIONS)
+    return (layout.image_name(item, extension) for extension in EXTENSIONS)
 
 
 def _stem(path: str) -> str:

@@ -1,104 +1,307 @@
-"""report.html: the pictures of a job on one page, opened from disk.
+"""report.html: the pictures of a job on one page, opened from disk or served.
 
-Plain and safe: everything is escaped, and the page's own policy lets nothing run and nothing be
-fetched but the pictures beside it.
+The page is one file. What a browser needs of the items is one block of JSON lines in it, as plain
+text; its only script, ours, draws from that. Everything is escaped, and the page's own policy lets
+nothing else run and nothing be fetched but the pictures beside it.
 """
 
 import base64
 import hashlib
-from collections import Counter
-from collections.abc import Iterator, Sequence
+import heapq
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
-from itertools import islice
-from typing import Any, Final
-from urllib.parse import quote
+from itertools import chain, count, pairwise, repeat
+from typing import Any, Final, TypeAlias
 
 import jinja2
+import msgspec
+from markupsafe import Markup
 
 from batchgen.dependencies import Lineage
-from batchgen.model import Attempt, ImageFile, Item, Result
-from batchgen.report.summary import Summary
+from batchgen.model import Outcome, Result
+from batchgen.report.cards import Card, Cards
+from batchgen.report.remedies import remedy
+from batchgen.report.summary import ItemCounts, Summary, WholeJob
+from batchgen.report.thumbnails import Made, Source, remove_unused, thumbnails_there
+from batchgen.report.trail import Trail
+from batchgen.review import Mark
 from batchgen.store.expanded import read_items
-from batchgen.store.history import History, final_image, turn_names
+from batchgen.store.history import History
 from batchgen.store.layout import Layout
+from batchgen.store.ledger import read_lines, segments
 from batchgen.store.replace import replaced
 from batchgen.store.results import read_results
-from batchgen.wire.grounding import Grounding, merged, read_grounding
-from batchgen.wording import bill, duration, usd
+from batchgen.wording import bill, counted, duration, usd
 
-MAX_SHOWN: Final = 2000
+MAX_SHOWN: Final = 20_000
+MakeThumbnails: TypeAlias = Callable[[Iterable[Source]], Made]
+_LEAST_SHARE: Final = 0.006
+_STAMP: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
 
 
 @dataclass(frozen=True, slots=True)
-class Card:
-    """One item on the page: what it asks for, where it stands, and what the ledger knows besides.
+class Shown:
+    """Which items a page shows: all, or failures and the newest if they are too many.
 
     Attributes:
-        pictures: Those besides the final one: what each is called, and its path.
-        found: What its answers were grounded in; None for nothing.
-        notes: What a reader must know of its calls.
+        numbers: Their places in the job, in order; None for all.
+        ids: Their ids.
     """
 
-    item: Item
-    result: Result
-    pictures: tuple[tuple[str, str], ...]
-    found: Grounding | None
-    notes: tuple[str, ...]
+    numbers: Sequence[int] | None
+    ids: frozenset[str]
+
+    @classmethod
+    def of(cls, results: Iterable[Result], most: int = MAX_SHOWN) -> "Shown":
+        """Choose.
+
+        Cost: memory for as many as a page shows, however many there are.
+        """
+        failed: list[tuple[int, str]] = []
+        newest: list[tuple[str, int, str]] = []
+        n_all = 0
+        for number, result in enumerate(results):
+            n_all += 1
+            if result.status in ("failed", "skipped") and len(failed) < most:
+                failed.append((number, result.id))
+            else:
+                one = (result.finished_at or "", -number, result.id)
+                (heapq.heappush if len(newest) < most else heapq.heappushpop)(newest, one)
+        rest = heapq.nlargest(most - len(failed), newest)
+        chosen = [*failed, *((-number, item_id) for _, number, item_id in rest)]
+        numbers = None if n_all <= most else sorted(number for number, _ in chosen)
+        return cls(numbers, frozenset(item_id for _, item_id in chosen))
+
+    def marks(self) -> Iterator[bool] | None:
+        """Of each item, in order, whether it is shown, up to the last one; None if all are."""
+        if self.numbers is None:
+            return None
+        gaps = pairwise([-1, *self.numbers])
+        return chain.from_iterable(
+            chain(repeat(object=False, times=number - before - 1), (True,))
+            for before, number in gaps
+        )
 
 
-def write_page(layout: Layout, lineage: Lineage, history: History, summary: Summary) -> None:
-    """Write the page of a job from its results; failures first, then in the job's order."""
-    template = _template()
-    style = _read("report.css")
-    stream = template.stream(
-        summary=summary,
-        failed=_cards(layout, lineage, history, failed=True),
-        done=_cards(layout, lineage, history, failed=False),
-        style=style,
-        style_hash=_csp_hash(style),
-        max_shown=MAX_SHOWN,
-    )
+@dataclass(frozen=True, slots=True)
+class View:
+    """What a page tells besides its items.
+
+    Attributes:
+        summary: The figures of the last run.
+        whole: Where all items stand.
+        drawn: The charts.
+        drawn_of: The run that they are about; the last one may have sent nothing.
+    """
+
+    summary: Summary
+    whole: WholeJob
+    drawn: Markup
+    drawn_of: str
+
+
+def write_page(
+    layout: Layout,
+    lineage: Lineage,
+    history: History,
+    view: View,
+    *,
+    marks: Mapping[str, Mark],
+    thumbnails: MakeThumbnails | None = None,
+) -> None:
+    """Write the page of a job from its results.
+
+    It is written before there are thumbnails, as if all could be made, and once more if some could
+    not: that takes seconds, and making them may take minutes.
+
+    Args:
+        layout: The job's directory.
+        lineage: Which of its items build on others.
+        history: Its ledger.
+        view: What it tells besides its items.
+        marks: What was thought of pictures.
+        thumbnails: Makes those that are missing; None leaves it at those that there are.
+    """
+    shown = Shown.of(read_results(layout.results))
+    trail = Trail(shown.ids)
+    ids = None if shown.numbers is None else shown.ids
+    for path in segments(layout.ledger):
+        for _, line in read_lines(path, about=ids):
+            trail.take(line)
+    found: dict[str, str] = {}
+    hoped = None if thumbnails is not None else _there(layout)
+    _write(layout, lineage, view, Cards(layout, history, trail, marks, hoped), shown, found)
+    if thumbnails is None:
+        return
+    made = thumbnails(Source(sha256, layout.root / path) for sha256, path in found.items())
+    remove_unused(layout.root, lambda digest: digest.hex() in found)
+    if made.n_failed or made.n_left:
+        cards = Cards(layout, history, trail, marks, _there(layout))
+        # A disk that got full has refused thumbnails, which is told. The page that there is shows
+        # the pictures themselves where they are missing, only later.
+        with suppress(OSError):
+            _write(layout, lineage, view, cards, shown, found)
+
+
+def _there(layout: Layout) -> frozenset[str]:
+    return frozenset(map(bytes.hex, thumbnails_there(layout.root)))
+
+
+def _write(
+    layout: Layout,
+    lineage: Lineage,
+    view: View,
+    cards: Cards,
+    shown: Shown,
+    found: dict[str, str],
+) -> None:
+    """Write the page, and note where its pictures are, by their SHA-256."""
+
+    def noted() -> Iterator[Card]:
+        for card in cards_of(layout, lineage, cards, shown):
+            for picture in card.all_pictures:
+                if picture.sha256 is not None and picture.path is not None:
+                    found.setdefault(picture.sha256, picture.path)
+            yield card
+
     with replaced(layout.root / "report.html") as file:
-        stream.dump(file, encoding="utf-8", errors="replace")
+        for text in page(view, noted()):
+            file.write(text.encode("utf-8", "replace"))
 
 
-def _cards(layout: Layout, lineage: Lineage, history: History, *, failed: bool) -> Iterator[Card]:
-    """Items with their results, in order; only as many as a page can show."""
+def cards_of(layout: Layout, lineage: Lineage, cards: Cards, shown: Shown) -> Iterator[Card]:
+    """The cards of the items that are shown, in the order of the job."""
     # Another run may begin, or another report end, between the two: what does not match is left
     # out, and that run's own page comes later.
-    pairs = zip(read_items(layout.items), read_results(layout.results), strict=False)
-    wanted = (pair for pair in pairs if (pair[1].status != "done") is failed)
-    resolved = ((lineage.resolved(item), result) for item, result in wanted)
-    same = (pair for pair in resolved if pair[0].key == pair[1].key)
-    return (_card(item, result, history) for item, result in islice(same, MAX_SHOWN))
+    items = read_items(layout.items, shown.marks())
+    results = read_results(layout.results, shown.marks())
+    numbers = count() if shown.numbers is None else shown.numbers
+    for number, item, result in zip(numbers, items, results, strict=False):
+        resolved = lineage.resolved(item)
+        if resolved.key == result.key:
+            yield cards.card(number, resolved, result)
 
 
-def _card(item: Item, result: Result, history: History) -> Card:
-    known = (history.past(name) for name in turn_names(item))
-    lines = [past.last for past in known if past is not None]
-    read = (read_grounding(line.grounding) for line in lines)
-    found = merged(grounding for grounding in read if grounding is not None)
-    notes = (line.note for line in lines if isinstance(line.note, str))
-    return Card(
-        item,
-        result,
-        tuple(pictures_besides(lines)),
-        found if found != Grounding() else None,
-        tuple(notes),
+def page(view: View, cards: Iterable[Card], live: dict[str, Any] | None = None) -> Iterator[str]:
+    """The page, piece by piece.
+
+    Args:
+        view: What it tells besides the items.
+        cards: The items to show.
+        live: What the script needs to follow a run; None for a page that is opened from disk.
+    """
+    summary, whole = view.summary, view.whole
+    style, script = read_style(), read_script()
+    remedies = {outcome.value: remedy(outcome) for outcome in Outcome}
+    head = {
+        "job": summary.job,
+        "run": summary.run_id,
+        "total": whole.items.total,
+        "live": live,
+        "remedies": remedies,
+    }
+    yield from _template("report.html.jinja").generate(
+        summary=summary,
+        whole=whole,
+        parts=parts(whole.items),
+        charts=view.drawn,
+        charts_of=view.drawn_of,
+        remedies=remedies,
+        live=live is not None,
+        data=map(_as_line, chain([head], cards)),
+        style=Markup(style),  # noqa: S704 - our own
+        script=Markup(script),  # noqa: S704 - our own
+        policy=Markup(policy(style, script, is_served=live is not None)),  # noqa: S704 - our own
+        max_shown=MAX_SHOWN,
     )
+
+
+def policy(style: str, script: str, *, is_served: bool) -> str:
+    """What a page with this style and this script may do: nothing but show pictures beside it."""
+    pictures = "img-src 'self'; connect-src 'self'" if is_served else "img-src 'self' file:"
+    return (
+        f"default-src 'none'; {pictures}; style-src {_csp_hash(style)};"
+        f" script-src {_csp_hash(script)}; base-uri 'none'; form-action 'none'"
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A part of the bar of all items.
+
+    Attributes:
+        x, width: Thousandths of the bar.
+    """
+
+    name: str
+    count: int
+    x: float
+    width: float
+
+
+def parts(items: ItemCounts) -> list[Part]:
+    """The bar's parts; one that is there is wide enough to be seen."""
+    counts = {
+        name: getattr(items, name)
+        for name in ("done", "failed", "skipped", "pending")
+        if name == "done" or getattr(items, name)
+    }
+    least = sum(counts.values()) * _LEAST_SHARE
+    shares = {name: max(count, least) if count else 0.0 for name, count in counts.items()}
+    whole = sum(shares.values()) or 1.0
+    found, x = [], 0.0
+    for name, share in shares.items():
+        width = round(1000 * share / whole, 1)
+        found.append(Part(name, counts[name], round(x, 1), width))
+        x += width
+    return found
+
+
+_encoder = msgspec.json.Encoder()
+
+
+def _as_line(value: Any) -> Markup:
+    """A line of the page's data: JSON as the text of an element, in which nothing is markup."""
+    line = _encoder.encode(value).decode()
+    line = line.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return Markup(f"{line}\n")  # noqa: S704 - there is none left
 
 
 @cache
-def _template() -> jinja2.Template:
+def _template(name: str) -> jinja2.Template:
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters.update(
-        bill=bill, usd=usd, duration=duration, href=_href, final=final_image, prompt=prompt_of
+        bill=bill, counted=counted, usd=usd, duration=duration, moment=_moment, spaced=_spaced
     )
-    return environment.from_string(_read("report.html.jinja"))
+    return environment.from_string(_read(name))
+
+
+def _moment(stamp: str) -> str:
+    """A time of the ledger, without what nobody reads; anything else as it stands."""
+    return f"{stamp[:10]} {stamp[11:16]} UTC" if _STAMP.fullmatch(stamp) else stamp
+
+
+def _spaced(word: str) -> str:
+    return word.replace("_", " ")
+
+
+@cache
+def read_style() -> str:
+    """The page's only style."""
+    return _read("report.css") + _read("charts.css")
+
+
+@cache
+def read_script() -> str:
+    """The page's only script: the files of templates/js, one after the other."""
+    files = (resources.files("batchgen.report") / "templates" / "js").iterdir()
+    return "\n".join(file.read_text("utf-8") for file in sorted(files, key=lambda file: file.name))
 
 
 def _read(name: str) -> str:
@@ -106,63 +309,6 @@ def _read(name: str) -> str:
 
 
 def _csp_hash(text: str) -> str:
-    """How a content security policy names one inline style: by the hash of its text."""
+    """How a content security policy names one inline style or script: by the hash of its text."""
     digest = hashlib.sha256(text.encode()).digest()
     return f"'sha256-{base64.b64encode(digest).decode()}'"
-
-
-def _href(path: str) -> str:
-    """A relative path as a URL that cannot become a scheme."""
-    return "./" + quote(path)
-
-
-def pictures_besides(lines: Sequence[Attempt]) -> Iterator[tuple[str, str]]:
-    """The pictures of an item besides its final one: what each is called, and its path.
-
-    Args:
-        lines: The last attempt of each turn, in order.
-    """
-    others = [
-        (_called(line, image), image.path)
-        for line in lines
-        for image in line.images
-        if image.role != "final"
-    ]
-    n_of, seen = Counter(name for name, _ in others), Counter[str]()
-    for name, path in others:
-        seen[name] += 1
-        yield (f"{name} {seen[name]}" if n_of[name] > 1 else name), path
-
-
-def _called(line: Attempt, image: ImageFile) -> str:
-    match image.role:
-        case "quarantine":
-            return "set aside"
-        case "draft" if image.path.startswith("turns/"):
-            return f"picture of turn {line.turn}"
-        case role:
-            return role
-
-
-def prompt_of(item: Item) -> str:
-    """What an item asks for in words: its prompt, or a line for each turn or text of its own."""
-    if item.request is not None:
-        return "\n".join(_texts(item.request.get("contents")))
-    prompts = [turn.prompt for turn in item.conversation]
-    if len(prompts) == 1:
-        return prompts[0]
-    return "\n".join(f"{number}. {prompt}" for number, prompt in enumerate(prompts, 1))
-
-
-def _texts(contents: Any) -> Iterator[str]:
-    """The texts of a raw request, in order; whatever else it holds is passed over."""
-    for content in _listed(contents):
-        parts = content.get("parts") if isinstance(content, dict) else None
-        for part in _listed(parts):
-            text = part.get("text") if isinstance(part, dict) else None
-            if isinstance(text, str):
-                yield text
-
-
-def _listed(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else [value]

@@ -4,7 +4,6 @@ A disk that failed may give a line twice, and later on. A request without an out
 unless its run goes on.
 """
 
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -12,10 +11,9 @@ from typing import Final
 import msgspec
 
 from batchgen.cost import UNKNOWN, Cost, Price, PriceBook, count_tokens, price_tokens
-from batchgen.errors import UsageError
 from batchgen.manifest.prices import prices_of_job
 from batchgen.model import Attempt, ImageFile, Outcome
-from batchgen.review import read_redo
+from batchgen.review import read_kept
 from batchgen.spending.pricing import Pricer
 from batchgen.spending.span import read_moment
 from batchgen.spending.tally import Call, Sums, Tally
@@ -54,7 +52,7 @@ class Ledger:
     _pending: dict[int, Sent] = field(default_factory=dict)
     _groups: list[Sums] = field(default_factory=list)
     _numbers: dict[int, int] = field(default_factory=dict)
-    _redo: dict[str, str] | None = None
+    _redo: frozenset[str] | None = None
     _of_run: Pricer | None = None
     _recorded_by: PriceBook = field(default_factory=PriceBook.shipped)
 
@@ -97,20 +95,20 @@ class Ledger:
         number = self._numbers.setdefault(id(sums), len(self._groups))
         if number == len(self._groups):
             self._groups.append(sums)
-        is_marked = self._marked.get(item) == picture.sha256
+        is_marked = picture.sha256 in self._marked
         sums.n_accepted -= is_marked
         before = self._latest.put(hash(item), _NOWHERE if is_marked else number)
         if before is not None and before != _NOWHERE:
             self._groups[before].n_accepted -= 1
 
     @property
-    def _marked(self) -> dict[str, str]:
-        """What `review.jsonl` of the job's directory marks to be made again."""
+    def _marked(self) -> frozenset[str]:
+        """What `review.jsonl` of the job's directory marks to be made again.
+
+        By what they are: an item that has another name by now has the picture it had.
+        """
         if self._redo is None:
-            self._redo = {}
-            if self._job is not None:
-                with suppress(UsageError):
-                    self._redo = read_redo(self._job.review)
+            self._redo = frozenset() if self._job is None else read_kept(self._job.review)
         return self._redo
 
     @property

@@ -8,16 +8,18 @@ import msgspec
 
 from batchgen.cost import PriceBook
 from batchgen.known_models import KnownModels
+from batchgen.paper import Paper
 from batchgen.sanitize import printable
-from batchgen.spending.tables import MISSING, aligned
+from batchgen.spending.tables import MISSING
 from batchgen.spreadsheet import Cell, csv_line
 
-_MAX_CHARS: Final = 60
+_MAX_CHARS: Final = 300
 _COLUMNS: Final = (
     *("model", "tier", "input", "text_output", "image_output", "search_1k_queries"),
     *("search_1k_prompts", "valid_from", "checked", "source", "origin", "multiplier"),
 )
-_SHOWN: Final = _COLUMNS[:-1]  # the multiplier is one for all
+_SHOWN: Final = ("model", "tier", "input", "text_output", "image_output")
+_HEAD: Final = ("model", "tier", "input", "text", "image", "searches", "from")
 
 
 def price_rows(book: PriceBook, day: str) -> list[dict[str, Cell]]:
@@ -49,8 +51,8 @@ def prices_as_csv(book: PriceBook, day: str) -> Iterator[bytes]:
         yield csv_line([*row.values()])
 
 
-def prices_as_table(book: PriceBook, day: str) -> Iterator[str]:
-    """Aligned columns; other ids of a model, with the same price, are named below."""
+def prices_as_table(book: PriceBook, day: str, paper: Paper) -> Iterator[str]:
+    """Aligned columns; below them where prices are from, and other ids with the same price."""
     rows = price_rows(book, day)
     aliases = {
         name: known.name
@@ -59,15 +61,35 @@ def prices_as_table(book: PriceBook, day: str) -> Iterator[str]:
         and known.name != name
         and book.find(known.name, at=day) == book.find(name, at=day)
     }
-    head = tuple(name.replace("_", " ") for name in _SHOWN)
-    shown = [
-        tuple(_cell(row[name]) for name in _SHOWN) for row in rows if row["model"] not in aliases
+    shown = [row for row in rows if row["model"] not in aliases]
+    notes = list(dict.fromkeys(map(_note, shown)))
+    cells = [
+        (*(_cell(row[name]) for name in _SHOWN), _searches(row), f"[{notes.index(_note(row)) + 1}]")
+        for row in shown
     ]
     times = "" if book.multiplier == 1 else f", times {book.multiplier.normalize():f}"
     yield f"USD per million tokens (searches: per thousand) on {day}{times}"
-    yield from aligned([head, *shown], len(_SHOWN))
+    yield from paper.table([_HEAD, *cells], 2)
+    for number, note in enumerate(notes, 1):
+        yield from paper.wrapped(note, f"[{number}] ")
     for alias, name in aliases.items():
-        yield f"{alias}: as {name}"
+        yield from paper.wrapped(f"{alias}: as {name}")
+
+
+def _note(row: dict[str, Cell]) -> str:
+    """Where a price is from: `since 2026-01-05, checked 2026-11-21: …`."""
+    when = ((word, row[name]) for word, name in (("since", "valid_from"), ("checked", "checked")))
+    told = ", ".join(f"{word} {day}" for word, day in when if day is not None)
+    origin = f"{_cell(row['source'])} ({_cell(row['origin'])})"
+    return f"{told}: {origin}" if told else origin
+
+
+def _searches(row: dict[str, Cell]) -> str:
+    """What a thousand searches cost: of queries, or of prompts that search."""
+    for what in ("queries", "prompts"):
+        if (price := row[f"search_1k_{what}"]) is not None:
+            return f"{_cell(price)} {what}"
+    return MISSING
 
 
 def _cell(value: Cell) -> str:

@@ -6,21 +6,22 @@ from typing import Any, Final, TypeAlias
 
 import msgspec
 
+from batchgen.paper import Paper, columns
 from batchgen.sanitize import printable
 from batchgen.spending.tally import TOKENS, Sums, Tally
 from batchgen.spreadsheet import Cell, csv_line
-from batchgen.wording import usd
+from batchgen.wording import fine_usd, usd
 
 Money: TypeAlias = Callable[[Decimal], str]
 
-_MAX_NAME_CHARS: Final = 60
+_MAX_NAME_CHARS: Final = 300
 MISSING: Final = "–"
 # Below it, a hundredth of a cent counts.
 _LARGE_USD: Final = 100
-_FIGURES: Final = (
-    *("attempts", "images", "text in", "image in", "text out", "image out", "thoughts"),
-    *("cost", "per image", "waste", "maybe"),
-)
+_TOKENS: Final = ("text in", "img in", "text out", "img out", "thoughts")
+_FIGURES: Final = ("calls", "images", *_TOKENS, "cost", "per image", "waste", "maybe")
+_ALWAYS: Final = frozenset({"calls", "images", "cost"})
+_UNITS: Final = {1_000_000_000: "G", 1_000_000: "M", 10_000: "k"}
 
 
 def as_json(tally: Tally) -> Iterator[bytes]:
@@ -51,16 +52,58 @@ def flat(figures: Mapping[str, Any]) -> dict[str, Cell]:
     return cells
 
 
-def as_table(tally: Tally) -> Iterator[str]:
-    """Aligned columns, and the total below; a group that has nothing of something shows a dash."""
-    groups = tally.ordered()
-    whole = tally.total()
-    money = _precise if (whole.cost_usd or 0) < _LARGE_USD else usd
-    rows = [(*map(_name, key), *_cells(sums, money)) for key, sums in groups]
-    total = ("total", *("" for _ in tally.by[1:]), *_cells(whole, money))
-    lines = list(aligned([(*tally.by, *_FIGURES), *rows, total], len(tally.by)))
+def as_table(tally: Tally, paper: Paper) -> Iterator[str]:
+    """Aligned columns, and the total below; a group that has nothing of something shows a dash.
+
+    Columns of which nobody has anything are left out. What is too wide for one table is told in
+    two: money, then tokens, whose counts are shortened if they must be.
+    """
+    groups, whole = tally.ordered(), tally.total()
+    money = fine_usd if (whole.cost_usd or 0) < _LARGE_USD else usd
+    names = [(*tally.by,), *(tuple(map(_name, key)) for key, _ in groups)]
+    names.append(("total", *("" for _ in tally.by[1:])))
+    rows = [_FIGURES, *(_cells(sums, money) for _, sums in groups), _cells(whole, money)]
+    told = [n for n, column in enumerate(zip(*rows, strict=True)) if _is_told(*column)]
+    tokens = [n for n in told if _FIGURES[n] in _TOKENS]
+    together = _joined(names, rows, told)
+    if paper.fits(together):
+        yield from _ruled(paper.table(together, len(tally.by)))
+        return
+    apart = _joined(names, rows, [n for n in told if n not in tokens])
+    yield from _ruled(paper.table(apart, len(tally.by)))
+    if tokens:
+        yield ""
+        counts = _joined(names, rows, tokens)
+        if not paper.fits(counts, len(tally.by)):
+            counts = _joined(names, [tuple(map(_short, row)) for row in rows], tokens)
+        yield from _ruled(paper.table(counts, len(tally.by)))
+
+
+def _is_told(head: str, *cells: str) -> bool:
+    return head in _ALWAYS or not {*cells} <= {MISSING, "0"}
+
+
+def _joined(
+    names: Sequence[Sequence[str]], rows: Sequence[Sequence[str]], told: Sequence[int]
+) -> list[tuple[str, ...]]:
+    """Rows of names with some of their figures."""
+    return [(*name, *(row[n] for n in told)) for name, row in zip(names, rows, strict=True)]
+
+
+def _short(cell: str) -> str:
+    """A count in three digits: `1.2M`; what is none stays as it is."""
+    digits = cell.replace(",", "")
+    if not digits.isdigit():
+        return cell
+    for power, unit in _UNITS.items():
+        if int(digits) >= power:
+            return f"{int(digits) / power:.1f}{unit}"
+    return cell
+
+
+def _ruled(lines: Sequence[str]) -> Iterator[str]:
     yield from lines[:-1]
-    yield "─" * max(map(len, lines))
+    yield "-" * max(map(columns, lines))
     yield lines[-1]
 
 
@@ -74,7 +117,7 @@ def _cells(sums: Sums, money: Money) -> tuple[str, ...]:
     return (
         *(f"{count:,}" for count in counts),
         _bill(sums, money),
-        MISSING if an_image is None else f"${an_image:,.4f}",
+        MISSING if an_image is None else fine_usd(an_image),
         *(money(one) if one else MISSING for one in (sums.waste_usd, sums.maybe_usd)),
     )
 
@@ -83,18 +126,3 @@ def _bill(sums: Sums, money: Money) -> str:
     """What is known of a bill, marked `+?` where calls of unknown cost come on top of it."""
     known = sums.cost_usd
     return "unknown" if known is None else money(known) + ("+?" if sums.n_unknown else "")
-
-
-def _precise(amount: Decimal) -> str:
-    return f"${amount:,.4f}"
-
-
-def aligned(rows: Sequence[Sequence[str]], n_left: int) -> Iterator[str]:
-    """Rows as lines of columns, the first few of which begin at the left."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        cells = [
-            cell.ljust(width) if at < n_left else cell.rjust(width)
-            for at, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ]
-        yield "  ".join(cells).rstrip()

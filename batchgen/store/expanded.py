@@ -6,8 +6,10 @@ changes nothing in that run, and the plan and the reports stream over the same l
 
 import os
 from collections.abc import Callable, Iterable, Iterator
+from functools import lru_cache, partial
+from itertools import compress
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 import msgspec
 
@@ -19,12 +21,15 @@ from batchgen.store.replace import replaced
 T = TypeVar("T")
 
 
-class _Named(msgspec.Struct):
+class Named(msgspec.Struct):
+    """What an item is called, and who makes it, if that can be read."""
+
     id: str
+    model: Any = None
 
 
 _decoder = msgspec.json.Decoder(Item)
-_id_decoder = msgspec.json.Decoder(_Named)
+_named_decoder = msgspec.json.Decoder(Named)
 # No text in JSON holds it as it stands, so that a line without it builds on no other item.
 _ITEM_REFERENCE: Final = b'"item":'
 
@@ -35,26 +40,30 @@ def write_items(path: Path, items: Iterable[Item]) -> None:
     Raises:
         StoreError: The disk could not take them.
     """
-    base = path.parent.resolve()
+    relative = partial(_relative, str(path.parent.resolve()))
+    encode = msgspec.json.Encoder().encode
     try:
         with replaced(path) as file:
             for item in items:
-                line = msgspec.json.encode(_moved(item, base, to_relative=True))
-                file.write(line + b"\n")
+                file.write(encode(with_references(item, relative)) + b"\n")
     except OSError as error:
         raise StoreError.of(error, path) from error
 
 
-def read_items(path: Path) -> Iterator[Item]:
+def read_items(path: Path, wanted: Iterable[object] | None = None) -> Iterator[Item]:
     """Yield the items of a job's directory in order, their references absolute again.
+
+    Args:
+        path: The file.
+        wanted: Of each line, whether it is wanted: no other is decoded. All are, unless it is told.
 
     Raises:
         UsageError: There are none: no run has been here.
         StoreError: A line is no item.
     """
-    base = path.parent.resolve()
-    for item in _lines(path, _decoder):
-        yield _moved(item, base, to_relative=False)
+    absolute = partial(_absolute, str(path.parent.resolve()))
+    for item in _lines(path, _decoder, wanted=wanted):
+        yield with_references(item, absolute)
 
 
 def read_ids(path: Path) -> Iterator[str]:
@@ -64,7 +73,7 @@ def read_ids(path: Path) -> Iterator[str]:
         UsageError: There are none: no run has been here.
         StoreError: A line is no item.
     """
-    return (named.id for named in _lines(path, _id_decoder))
+    return (named.id for named in _lines(path, _named_decoder))
 
 
 def decode_item(line: bytes, base: Path) -> Item:
@@ -77,12 +86,21 @@ def decode_item(line: bytes, base: Path) -> Item:
     Raises:
         MsgspecError: It is no item; also UnicodeDecodeError and RecursionError.
     """
-    return _moved(_decoder.decode(line), base, to_relative=False)
+    return with_references(_decoder.decode(line), partial(_absolute, str(base)))
+
+
+def decode_named(line: bytes) -> Named:
+    """Read no more of a line of `items.jsonl` than must be.
+
+    Raises:
+        MsgspecError, UnicodeDecodeError, RecursionError: It is none.
+    """
+    return _named_decoder.decode(line)
 
 
 def decode_id(line: bytes) -> str:
     """The id in one line; raises what `decode_item` does."""
-    return _id_decoder.decode(line).id
+    return decode_named(line).id
 
 
 def read_parents(path: Path) -> dict[str, str]:
@@ -104,27 +122,34 @@ def read_parents(path: Path) -> dict[str, str]:
     }
     if not names:
         return {}
-    ids = {named.id for named in _lines(path, _id_decoder) if named.id in names}
+    ids = {named.id for named in _lines(path, _named_decoder) if named.id in names}
     return {name: name if name in ids else f"{name}#1" for name in names}
 
 
 def with_references(item: Item, change: Callable[[Reference], Reference]) -> Item:
     """The item with each of its references changed, those of its turns as well."""
-    if not item.references and not item.turns:
-        return item
-    turns = tuple(
-        msgspec.structs.replace(turn, references=tuple(map(change, turn.references)))
-        for turn in item.turns
-    )
-    references = tuple(map(change, item.references))
-    return msgspec.structs.replace(item, references=references, turns=turns)
+    if item.references:
+        item = msgspec.structs.replace(item, references=tuple(map(change, item.references)))
+    if item.turns:
+        turns = tuple(
+            msgspec.structs.replace(turn, references=tuple(map(change, turn.references)))
+            for turn in item.turns
+        )
+        item = msgspec.structs.replace(item, turns=turns)
+    return item
 
 
-def _lines(path: Path, decoder: msgspec.json.Decoder[T], *, holding: bytes = b"") -> Iterator[T]:
-    """Decode the lines that hold some bytes."""
+def _lines(
+    path: Path,
+    decoder: msgspec.json.Decoder[T],
+    *,
+    holding: bytes = b"",
+    wanted: Iterable[object] | None = None,
+) -> Iterator[T]:
+    """Decode the lines that are wanted and hold some bytes."""
     try:
         with open_inside(path) as file:
-            for line in file:
+            for line in file if wanted is None else compress(file, wanted):
                 if holding in line:
                     yield decoder.decode(line)
     except FileNotFoundError as error:
@@ -135,16 +160,16 @@ def _lines(path: Path, decoder: msgspec.json.Decoder[T], *, holding: bytes = b""
         raise StoreError(f"{path} cannot be read: {error}") from error
 
 
-def _moved(item: Item, base: Path, *, to_relative: bool) -> Item:
-    return with_references(item, lambda ref: _moved_reference(ref, base, to_relative=to_relative))
-
-
-def _moved_reference(reference: Reference, base: Path, *, to_relative: bool) -> Reference:
+@lru_cache(1024)  # many items name few files
+def _relative(base: str, reference: Reference) -> Reference:
     if reference.path is None:
         return reference
-    path = (
-        os.path.relpath(reference.path, base)
-        if to_relative
-        else os.path.normpath(base / reference.path)
-    )
+    return msgspec.structs.replace(reference, path=os.path.relpath(reference.path, base))
+
+
+@lru_cache(1024)
+def _absolute(base: str, reference: Reference) -> Reference:
+    if reference.path is None:
+        return reference
+    path = os.path.normpath(os.path.join(base, reference.path))  # noqa: PTH118 - as text
     return msgspec.structs.replace(reference, path=path)

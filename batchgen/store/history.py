@@ -9,6 +9,7 @@ import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from decimal import Decimal
+from operator import attrgetter
 from pathlib import Path
 from typing import Final, TypeAlias, TypeVar
 
@@ -126,8 +127,11 @@ class History:
             line: The line.
             place: Where it stands, as `place_in` says; one that stands nowhere yet is kept.
         """
-        if self.knows(line):
-            return
+        if not self.knows(line):
+            self.add(line, place)
+
+    def add(self, line: Line, place: int | None = None) -> None:
+        """Take a line that it does not know; see `apply`."""
         if self.observe is not None:
             self.observe(line)
         match line:
@@ -160,7 +164,8 @@ class History:
         """
         if not isinstance(line, Sent | Attempt) or not line.attempt:
             return False
-        past = self.past((line.item, line.key))
+        name = (line.item, line.key)
+        past = self.past(name) if self.has(name) else None
         if past is None or past.last.run_id != line.run_id:
             return False
         return line.attempt <= past.last.attempt
@@ -204,12 +209,12 @@ class History:
         turns = [past for name in turn_names(item) if (past := self.past(name)) is not None]
         if not turns:
             return None
-        latest = max(turns, key=lambda turn: turn.place).last
+        latest = max(turns, key=_place).last
         if len(item.turns) <= 1 and turns[-1].made is not None:
             latest = turns[-1].made
-        total = _Sum()
-        for turn in turns:
-            total += _Sum(turn.n_attempts, turn.tokens, turn.cost_usd)
+        total, *more = [_Sum(turn.n_attempts, turn.tokens, turn.cost_usd) for turn in turns]
+        for one in more:
+            total += one
         status = _status(item, latest)
         return Standing(status, latest, total.n_attempts, total.tokens, total.cost_usd)
 
@@ -282,6 +287,9 @@ class History:
         return self._sums.get(name) or _sum_of(self._lines.read(place))
 
 
+_place: Final = attrgetter("place")
+
+
 def _size_bytes(path: str) -> int | None:
     """The size of a file; None if there is none."""
     try:
@@ -331,13 +339,18 @@ def _departed(attempt: Attempt, sent: Sent | None) -> Departed:
 
 def turn_names(item: Item) -> list[Name]:
     """What the turns of an item go by in a history; the last is the item's own name."""
+    if not item.turns:
+        return [(item.id, item.key)]
     earlier = [(item.id, content_key(item, turn=turn)) for turn in range(1, len(item.turns))]
     return [*earlier, (item.id, item.key)]
 
 
 def final_image(images: Iterable[ImageFile]) -> ImageFile | None:
     """The picture that an item was made for; None where there is none."""
-    return next((image for image in images if image.role == "final"), None)
+    for image in images:
+        if image.role == "final":
+            return image
+    return None
 
 
 def _status(item: Item, latest: Attempt) -> Status:
@@ -377,6 +390,7 @@ def read_history(
     """
     history = History(since=since, observe=observe)
     for path in paths:
+        first = history.place_in(path, 0)
         for begins, line in read_lines(path, history.unreadable):
-            history.apply(line, history.place_in(path, begins))
+            history.apply(line, first + begins)
     return history

@@ -7,6 +7,7 @@ import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import cached_property
 from pathlib import Path
 from typing import Final
 
@@ -19,7 +20,7 @@ _SHARES: Final = 4096
 _RUN_ID: Final = re.compile(r"([0-9]{8}T[0-9]{6})Z-([0-9a-f]{3})[0-9a-f]{5}")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Layout:
     """The files of one job's directory. Paths inside files are relative to `root`."""
 
@@ -45,7 +46,7 @@ class Layout:
         """The segments of the ledger, oldest run first."""
         return sorted(self.ledger.glob("*.jsonl"))
 
-    @property
+    @cached_property  # each call needs it, several times
     def parts(self) -> Path:
         """Answers that are being received."""
         return self.root / ".parts"
@@ -76,6 +77,11 @@ class Layout:
         return self.root / "images"
 
     @property
+    def thumbnails(self) -> Path:
+        """Small copies of pictures for a report. A run makes none, and minds none."""
+        return self.root / "thumbnails"
+
+    @property
     def broken(self) -> Path:
         """The pictures that were found not to be what was made."""
         return self.root / "broken.jsonl"
@@ -93,8 +99,13 @@ class Layout:
 
     def image(self, item: Item, extension: str) -> Path:
         """The final place of an item's picture."""
+        return self.root / self.image_name(item, extension)
+
+    @staticmethod
+    def image_name(item: Item, extension: str) -> str:
+        """The same as it is written into files: without a path object for each of a million."""
         file = file_stem(item.id) if item.file is None else item.file
-        return self.images / f"{file}.{extension}"
+        return f"images/{file}.{extension}"
 
     def turn(self, item_id: str, turn: int, extension: str) -> Path:
         """What one turn of a conversation came to: the model's content, or its picture."""

@@ -7,9 +7,11 @@ durability costs one sync for many calls in flight.
 
 import asyncio
 import os
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Container, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, Final, Self, TypeAlias
@@ -24,6 +26,8 @@ from batchgen.store.inside import open_inside, open_to_append, refuse_links
 
 VERSION: Final = 1
 _COPY_BYTES: Final = 1 << 20
+_LONGEST_S: Final = 1e9
+_LAST_YEAR: Final = 9000
 
 
 class Run(msgspec.Struct, frozen=True, kw_only=True, tag_field="event", tag="run"):
@@ -32,6 +36,8 @@ class Run(msgspec.Struct, frozen=True, kw_only=True, tag_field="event", tag="run
     Attributes:
         head: What a job file needs to run the same way.
         selection, limit: What part of the job the run is about.
+        planned_usd: What it should cost, as far as that was known.
+        ahead: What will go wrong later: models on their way out, old prices, a small disk.
     """
 
     v: int = VERSION
@@ -45,6 +51,8 @@ class Run(msgspec.Struct, frozen=True, kw_only=True, tag_field="event", tag="run
     head: dict[str, Any] = {}
     selection: Selection = Selection()
     limit: int | None = None
+    planned_usd: Decimal | msgspec.UnsetType = msgspec.UNSET
+    ahead: tuple[str, ...] | msgspec.UnsetType = msgspec.UNSET
 
 
 class Sent(msgspec.Struct, frozen=True, kw_only=True, tag_field="event", tag="sent"):
@@ -115,6 +123,10 @@ class End(msgspec.Struct, frozen=True, kw_only=True, tag_field="event", tag="end
 Line: TypeAlias = Run | Sent | Attempt | Filed | End
 Call: TypeAlias = tuple[str, str, int, int]
 
+# How a line begins that is about one item, whose id stands there as it is.
+_ITEM: Final = re.compile(
+    rb'\{"event":"(?:sent|attempt)","v":1,"run_id":"[A-Za-z0-9-]*","item":"([ !#-\[\]-~]*)"'
+)
 _encoder = msgspec.json.Encoder()
 _decoder = msgspec.json.Decoder(Line)
 
@@ -279,7 +291,9 @@ def segments(directory: Path) -> list[Path]:
     return sorted(directory.glob("*.jsonl"))
 
 
-def read_lines(path: Path, unreadable: list[str] | None = None) -> Iterator[tuple[int, Line]]:
+def read_lines(
+    path: Path, unreadable: list[str] | None = None, *, about: Container[str] | None = None
+) -> Iterator[tuple[int, Line]]:
     """Yield the lines of one segment, each with where it begins in bytes.
 
     A last line without its end is left out.
@@ -287,6 +301,8 @@ def read_lines(path: Path, unreadable: list[str] | None = None) -> Iterator[tupl
     Args:
         path: The segment.
         unreadable: Takes the places of lines that do not parse.
+        about: Leave out what is only about other items than these, as far as a look can tell; it
+            costs a fifth of reading it.
 
     Raises:
         StoreError: A line is of a newer version of batchgen, or the segment cannot be read.
@@ -296,12 +312,21 @@ def read_lines(path: Path, unreadable: list[str] | None = None) -> Iterator[tupl
         for number, text in enumerate(file, 1):
             if not text.endswith(b"\n"):
                 return
+            if about is not None and (item_id := _names_alone(text)) and item_id not in about:
+                begins += len(text)
+                continue
             line, why = read_line(text, path, number)
             if why is not None and unreadable is not None:
                 unreadable.append(f"{path.name}:{number}: {why}")
             if line is not None:
                 yield begins + text.rfind(b"\0") + 1, line
             begins += len(text)
+
+
+def _names_alone(text: bytes) -> str | None:
+    """The item that a line is about, if it names no other and is written as we write it."""
+    found = _ITEM.match(text)
+    return None if found is None else found[1].decode("ascii")
 
 
 def decode_line(text: bytes) -> Line:
@@ -311,7 +336,38 @@ def decode_line(text: bytes) -> Line:
         MsgspecError, UnicodeDecodeError, RecursionError: It is none of ours.
     """
     line: Line = _decoder.decode(text)
+    try:
+        _check_times(line)
+    except ValueError as error:
+        raise msgspec.ValidationError(f"a time is none: {error}") from error
     return line
+
+
+def _check_times(line: Line) -> None:
+    """Look at the times of a line, so that whoever reckons with them need not.
+
+    Cost: half a microsecond.
+
+    Raises:
+        ValueError: One is no moment, or none that can be reckoned with.
+    """
+    _check_moment(line.at)
+    if isinstance(line, Sent):
+        return  # half of all lines
+    if isinstance(line, Filed):
+        _check_times(line.made)
+    elif isinstance(line, Attempt):
+        if line.latency_s is not None and not -_LONGEST_S < line.latency_s < _LONGEST_S:
+            raise ValueError(f"latency_s {line.latency_s}")
+        if isinstance(line.cools_until, str):
+            _check_moment(line.cools_until)
+
+
+def _check_moment(text: str) -> None:
+    at = datetime.fromisoformat(text)
+    # One without a zone can be compared with no other; one at the end of all years, not added to.
+    if at.tzinfo is None or not 1 < at.year < _LAST_YEAR:
+        raise ValueError(repr(text))
 
 
 def read_line(text: bytes, path: Path, number: int) -> tuple[Line | None, str | None]:
@@ -326,7 +382,8 @@ def read_line(text: bytes, path: Path, number: int) -> tuple[Line | None, str | 
         StoreError: It is of a newer version of batchgen.
     """
     line, why = _read_line(text)
-    _refuse_newer(_version(text) if line is None else line.v, path, number)
+    if line is None or line.v > VERSION:
+        _refuse_newer(_version(text) if line is None else line.v, path, number)
     return line, why
 
 
@@ -337,12 +394,12 @@ def _read_line(text: bytes) -> tuple[Line | None, str | None]:
     same, for none of ours holds one.
     """
     try:
-        return _decoder.decode(text), None
+        return decode_line(text), None
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         _, nul, behind = text.rpartition(b"\0")
         if nul:
             with suppress(msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-                return _decoder.decode(behind), f"{text.count(nul)} NULs stand before the line"
+                return decode_line(behind), f"{text.count(nul)} NULs stand before the line"
         return None, str(error)
 
 

@@ -11,10 +11,12 @@ from typing import Final, Self
 
 from batchgen.clock import stamp
 from batchgen.errors import OutputHeld, StoreError, store_errors
-from batchgen.store.inside import refuse_links
+from batchgen.store.inside import open_inside, refuse_links
 
 _N_LOOKS: Final = 10
 _BETWEEN_LOOKS_S: Final = 0.02
+_MAX_BYTES: Final = 4096
+_NAMELESS: Final = "which has not said its name yet"
 
 
 def is_held(path: Path) -> bool:
@@ -33,6 +35,44 @@ def is_held(path: Path) -> bool:
     finally:
         os.close(descriptor)
     return False
+
+
+def may_be_held_by(path: Path, run_id: str) -> bool:
+    """Whether a run holds a directory at this moment, by its lock file; nothing is waited for.
+
+    One that another run holds is not held by this one; where the file does not say, it may be.
+    """
+    return is_held(path) and _said_by(path) in {None, run_id}
+
+
+def held_by(path: Path) -> str | None:
+    """Who holds a directory at this moment, as its lock file says; None if nobody is known to."""
+    if not is_held(path):
+        return None
+    try:
+        with open_inside(path) as file:
+            return _in_words(file.read(_MAX_BYTES)) or _NAMELESS
+    except OSError:
+        return _NAMELESS
+
+
+def _in_words(says: bytes) -> str | None:
+    """What a lock file says of who holds it; None if it does not say it yet."""
+    try:
+        told = json.loads(says)
+        return f"{told['run_id']}, process {told['pid']} on {told['host']} since {told['since']}"
+    except (ValueError, KeyError, TypeError):
+        return None
+
+
+def _said_by(path: Path) -> str | None:
+    """The run that a lock file names; None if it names none."""
+    try:
+        with open_inside(path) as file:
+            run_id = json.loads(file.read(_MAX_BYTES))["run_id"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return run_id if isinstance(run_id, str) else None
 
 
 class OutputLock:
@@ -109,13 +149,10 @@ class OutputLock:
             if (says := self._read()) is not None:
                 return says
             time.sleep(_BETWEEN_LOOKS_S)
-        return "which has not said its name yet"
+        return _NAMELESS
 
     def _read(self) -> str | None:
         try:
-            says = json.loads(os.pread(self._descriptor, 4096, 0))
-            return (
-                f"{says['run_id']}, process {says['pid']} on {says['host']} since {says['since']}"
-            )
-        except (ValueError, KeyError, TypeError, OSError):
+            return _in_words(os.pread(self._descriptor, _MAX_BYTES, 0))
+        except OSError:
             return None

@@ -31,6 +31,14 @@ class Numbered:
         before, numbers[place] = numbers[place], number
         return before
 
+    def get(self, hashed: int) -> int | None:
+        """The number of a hash; None if it has none."""
+        at = hashed % _N_BUCKETS
+        if at not in self._buckets:
+            return None
+        hashes, numbers = self._buckets[at]
+        return numbers[hashes.index(hashed)] if hashed in hashes else None
+
     def __contains__(self, hashed: int) -> bool:
         """Whether it has a number."""
         at = hashed % _N_BUCKETS

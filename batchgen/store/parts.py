@@ -11,7 +11,6 @@ import os
 import queue
 import threading
 from collections.abc import Callable
-from concurrent.futures import Future
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -22,7 +21,7 @@ from batchgen.errors import StoreError
 T = TypeVar("T")
 
 MAX_PENDING_BYTES: Final = 4 << 20
-BATCH_BYTES: Final = 256 << 10
+BATCH_BYTES: Final = 128 << 10
 
 
 class Writer:
@@ -90,21 +89,12 @@ class Writer:
         self.hand_over(run, 0)
         return await future
 
-    def run(self, job: Callable[[], T]) -> T:
-        """The same from another thread, which blocks meanwhile."""
-        future: Future[T] = Future()
-
-        def run() -> None:
-            try:
-                future.set_result(job())
-            except BaseException as error:  # noqa: BLE001 - it is raised again, in the caller
-                future.set_exception(error)
-
-        self.hand_over(run, 0)
-        return future.result()
+    async def caught_up(self) -> None:
+        """Wait until all that was handed over is done."""
+        await self.call(_nothing)
 
     def fail(self, failure: StoreError) -> None:
-        """Say, in the thread, that the disk has failed."""
+        """Say, in any thread, that the disk has failed."""
         if self.failed is None:
             self.failed = failure
             if self._on_failure is not None:
@@ -113,7 +103,10 @@ class Writer:
     def _work(self) -> None:
         while (handed := self._jobs.get()) is not None:
             job, n_bytes = handed
-            job()
+            try:
+                job()
+            except Exception as defect:  # noqa: BLE001 - whoever waits behind it must not for ever
+                self.fail(StoreError(f"a bug in batchgen, in the thread that writes: {defect!r}"))
             self._written_bytes += n_bytes
             if self._waiting:
                 self._waiting = False
@@ -127,6 +120,10 @@ def _settle(future: "asyncio.Future[Any]", result: Any, error: BaseException | N
         future.set_result(result)
     else:
         future.set_exception(error)
+
+
+def _nothing() -> None:
+    return
 
 
 # Runs a job that writes so many bytes, where there is room for them; raises as the job does.
@@ -152,10 +149,12 @@ class WrittenImage:
 class PartImage:
     """One image of an answer on its way to disk; an `ImageSink` of the reply stream.
 
-    The file is created with its first bytes, so a call that waits for its answer opens nothing.
+    The file is created with its first batch, so a call that waits for its answer opens nothing. A
+    small image is one batch, which is written by whoever finishes it: of an answer with several the
+    last one alone.
 
     Attributes:
-        in_room: Runs what writes so many bytes, in the thread.
+        in_room: Runs what writes so many bytes, in the thread that does.
     """
 
     path: Path
@@ -164,6 +163,7 @@ class PartImage:
     fault: str | None = None
     _batch: list[bytes] = field(default_factory=list)
     _batch_bytes: int = 0
+    _is_behind: bool = False
     _descriptor: int = -1
     _size_bytes: int = 0
     _error: OSError | None = None
@@ -177,33 +177,44 @@ class PartImage:
         self._batch.append(data)
         self._batch_bytes += len(data)
         if self._batch_bytes >= BATCH_BYTES:
-            self._flush()
+            self.hand_over()
+
+    def hand_over(self) -> None:
+        """Have the writer write what has gathered."""
+        batch, n_bytes = self._taken()
+        self._is_behind = True
+        self.writer.hand_over(lambda: self._write(batch), n_bytes)
 
     def close(self, fault: str | None) -> None:
-        """Hand over the rest; `fault` says why the data cannot be whole, if so."""
+        """There are no more; `fault` says why the data cannot be whole, if so."""
         self.fault = fault
-        self._flush()
 
-    async def finish(self) -> WrittenImage:
-        """Wait until all bytes are written, and close the file. Not durable yet.
+    async def caught_up(self) -> None:
+        """Wait until what was handed over is written."""
+        if self._is_behind:
+            await self.writer.caught_up()
+
+    def finish(self) -> WrittenImage:
+        """Write the rest and close the file, in a thread, once it has caught up. Not durable yet.
 
         Raises:
             StoreError: The disk could not take them.
         """
-        self._flush()
-        await self.writer.call(self._close)
+        if self._batch:
+            self._write(self._taken()[0])
+        self._close()
         if self._error is not None:
             raise StoreError.of(self._error, self.path) from self._error
         return WrittenImage(self.path, self._digest.hexdigest(), self._size_bytes, self.fault)
 
-    def _flush(self) -> None:
-        if self._batch:
-            batch, n_bytes = self._batch, self._batch_bytes
-            self._batch, self._batch_bytes = [], 0
-            self.writer.hand_over(lambda: self._write(batch), n_bytes)
+    def _taken(self) -> tuple[list[bytes], int]:
+        """What has gathered, and how much it is."""
+        taken = self._batch, self._batch_bytes
+        self._batch, self._batch_bytes = [], 0
+        return taken
 
     def _write(self, batch: list[bytes]) -> None:
-        if self._error is not None:
+        if self._error is not None or not batch:
             return
         data = b"".join(batch) if len(batch) > 1 else batch[0]
         try:

@@ -107,15 +107,17 @@ class AnswerImages:
         if seen.path is None or seen.facts is None or seen.fault is not None:
             return self._set_aside(index)
         place = self.places[index]
-        target = place.path(seen.facts.extension)
+        names = {extension: place.path(extension) for extension in EXTENSIONS}
+        target = names[seen.facts.extension]
+        there = [path for path in names.values() if path != seen.path and os.path.lexists(path)]
         if place.role == "final":
-            for path in map(place.path, EXTENSIONS):
-                if path != seen.path and (aside := make_room(self.layout, path, find_made)):
+            for path in there:
+                if aside := make_room(self.layout, path, find_made):
                     self.displaced.append((self.layout.relative(path), aside))
         _commit(self.layout.root, seen.path, target, is_recovered=self.is_recovered)
-        for extension in EXTENSIONS:
-            if extension != seen.facts.extension:
-                place.path(extension).unlink(missing_ok=True)
+        for path in there:
+            if path != target:
+                path.unlink(missing_ok=True)
         return _image_file(self.layout, target, place.role, self.receipt.images[index], seen.facts)
 
     def set_aside(self, indices: Iterable[int]) -> tuple[ImageFile, ...]:

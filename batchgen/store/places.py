@@ -9,7 +9,7 @@ from typing import Final
 
 import msgspec
 
-from batchgen.errors import StoreError, store_errors
+from batchgen.errors import StoreError
 from batchgen.model import Attempt
 from batchgen.store.ledger import Filed, decode_line
 
@@ -36,7 +36,10 @@ class Places:
         weakref.finalize(self, _close, self._open)
 
     def place_in(self, segment: Path, begins: int) -> int:
-        """The place of the line that begins so many bytes into a segment."""
+        """The place of the line that begins so many bytes into a segment.
+
+        Those of a segment are as far apart as the lines are.
+        """
         if segment not in self._numbers:
             self._numbers[segment] = len(self._paths)
             self._paths.append(segment)
@@ -57,10 +60,10 @@ class Places:
         if number == _NOWHERE:
             return self._kept[begins]
         path = self._paths[number]
-        with store_errors(path):
-            text = self._text(number, begins)
         try:
-            line = decode_line(text)
+            line = decode_line(self._text(number, begins))
+        except OSError as error:
+            raise StoreError.of(error, path) from error
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
             raise StoreError(f"{path} was changed by another program: {error}") from error
         if not isinstance(line, Attempt | Filed):
@@ -68,16 +71,16 @@ class Places:
         return line
 
     def _text(self, number: int, begins: int) -> bytes:
-        text = b""
         with self._lock:
             descriptor = self._opened(number)
-            while b"\n" not in text:
+            text = os.pread(descriptor, _READ_BYTES, begins)
+            while (end := text.find(b"\n")) < 0:
                 # Grows, as of a line with very long words there is more than one step.
                 step = os.pread(descriptor, max(_READ_BYTES, len(text)), begins + len(text))
                 if not step:
-                    break
+                    return text
                 text += step
-        return text.partition(b"\n")[0]
+        return text[:end]
 
     def _opened(self, number: int) -> int:
         """A descriptor of a segment; those that were used last stay open."""

@@ -6,8 +6,11 @@ and lets the next run finish the answer without asking, and paying, again.
 
 import errno
 import hashlib
+import os
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
+from typing import Final
 
 import msgspec
 
@@ -17,6 +20,9 @@ from batchgen.sanitize import Secrets
 from batchgen.store.inside import open_inside
 from batchgen.store.ledger import Sent
 from batchgen.store.replace import replaced
+
+# What a receipt's name ends in.
+RECEIPT: Final = ".json"
 
 
 class ReceivedImage(msgspec.Struct, frozen=True, kw_only=True):
@@ -63,30 +69,94 @@ def part_name(sent: Sent) -> str:
     return f"{sent.run_id}.{digest}.{sent.turn}.{sent.attempt}"
 
 
-def save_receipt(directory: Path, receipt: Receipt, secrets: Secrets) -> Path:
-    """Write a receipt; it is there whole or not at all."""
-    path = directory / f"{part_name(receipt.sent)}.json"
-    with replaced(path) as file:
-        file.write(secrets.redact_bytes(msgspec.json.encode(receipt)))
+class Blanks:
+    """Receipts that nobody needs any more, emptied, to be written on again.
+
+    To make a file and to remove one for each answer is most of what small answers cost a disk.
+    """
+
+    def __init__(self) -> None:
+        """Begin with none."""
+        self._paths: list[Path] = []
+
+    def leave(self, path: Path) -> None:
+        """Keep what was a receipt; there may be none.
+
+        Raises:
+            OSError: The disk failed.
+        """
+        with suppress(FileNotFoundError):
+            os.truncate(path, 0)
+            self._paths.append(path)
+
+    def turn_into(self, path: Path) -> bool:
+        """Give one another name; whether there was any."""
+        try:
+            self._paths.pop().replace(path)
+        except (IndexError, FileNotFoundError):
+            return False
+        return True
+
+    def remove(self) -> None:
+        """Remove all, as far as the disk lets one: the next run removes what is left."""
+        with suppress(OSError):
+            while self._paths:
+                self._paths.pop().unlink(missing_ok=True)
+
+
+def save_receipt(
+    directory: Path, receipt: Receipt, secrets: Secrets, blanks: Blanks | None = None
+) -> Path:
+    """Write a receipt. One that a kill has cut is none: nobody takes half of it for whole.
+
+    Args:
+        directory: Where it belongs.
+        receipt: What it says.
+        secrets: What it must not say.
+        blanks: Gives a file to write it on, if it has one.
+    """
+    path = directory / f"{part_name(receipt.sent)}{RECEIPT}"
+    text = secrets.redact_bytes(msgspec.json.encode(receipt))
+    is_blank = blanks is not None and blanks.turn_into(path)
+    try:
+        _write_new(path, text, 0 if is_blank else os.O_CREAT | os.O_EXCL)
+    except FileExistsError:  # a killed run's
+        with replaced(path) as file:
+            file.write(text)
     return path
+
+
+def _write_new(path: Path, text: bytes, flags: int) -> None:
+    """Write a file that is new; where the disk cannot take all of it, there is none."""
+    flags |= os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC
+    descriptor = os.open(path, flags, 0o644)
+    try:
+        view = memoryview(text)
+        while view:
+            view = view[os.write(descriptor, view) :]
+    except OSError:
+        path.unlink(missing_ok=True)
+        raise
+    finally:
+        os.close(descriptor)
 
 
 def load_receipt(directory: Path, sent: Sent) -> Receipt | None:
     """Find the receipt of a request whose outcome nobody wrote; None if there is none."""
-    found = _read_receipts(directory, f"{part_name(sent)}.json")
+    found = _read_receipts(directory, f"{part_name(sent)}{RECEIPT}")
     return next((receipt for receipt in found if receipt.sent == sent), None)
 
 
 def answered(directory: Path) -> Iterator[Sent]:
     """Yield the requests whose whole answers lie here, whatever the ledger has of them."""
-    for receipt in _read_receipts(directory, "*.json"):
+    for receipt in _read_receipts(directory, f"*{RECEIPT}"):
         yield receipt.sent
 
 
 def _read_receipts(directory: Path, name: str) -> Iterator[Receipt]:
     """Read what is a receipt of the files of a name.
 
-    A draft will do if it is whole: the run was killed before it had its name.
+    A draft will do if it is whole: a run was killed before it had its name.
 
     Raises:
         StoreError: What lies there cannot be read.

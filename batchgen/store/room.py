@@ -1,10 +1,11 @@
 """Room on the disk for answers that are not there yet: set aside before a request leaves.
 
 One file without a name is at least as long as what is set aside for all calls under way. The disk
-gives that room now (`fallocate`), or refuses it before anything is paid. Right before bytes of an
-answer are written, the file is cut by as much: they find the room that was kept for them, whatever
-other programs have written meanwhile. A killed process leaves nothing: the file goes with its last
-descriptor.
+gives that room now (`fallocate`), or refuses it before anything is paid. Where bytes of an answer
+do not fit, or leave little beside them, the file is cut by what was written since: they find the
+room that was kept for them, whatever other programs have written meanwhile. On a disk with room
+enough it stays as it is for the next calls. A killed process leaves nothing: the file goes with its
+last descriptor.
 
 Where the system cannot set room aside, the free space is looked at instead.
 
@@ -15,6 +16,7 @@ import asyncio
 import ctypes
 import errno
 import os
+import threading
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -32,6 +34,8 @@ _MARGIN: Final = 1.5
 # What stays free beside all that is set aside, for the ledger; and for each call, for its names.
 _SPARE_BYTES: Final = 1 << 20
 _SPARE_BYTES_A_CALL: Final = 64 << 10
+# So much may be written between two looks at the disk: less than what stays free.
+_UNSEEN_BYTES: Final = _SPARE_BYTES // 2
 # What a receipt takes besides what the model said.
 RECEIPT_BYTES: Final = 64 << 10
 _BLOCK_BYTES: Final = 4096
@@ -42,10 +46,14 @@ _CANNOT: Final = frozenset(
 )
 
 
+def image_bytes(size: str) -> int:
+    """The largest picture seen of a size; of an odd size, of any."""
+    return IMAGE_BYTES.get(size, max(IMAGE_BYTES.values()))
+
+
 def room_bytes(size: str, n_images: int) -> int:
     """What an answer with so many images of a size may need; of an odd size, the most."""
-    one = IMAGE_BYTES.get(size, max(IMAGE_BYTES.values()))
-    return int(n_images * one * _MARGIN)
+    return int(n_images * image_bytes(size) * _MARGIN)
 
 
 T = TypeVar("T")
@@ -57,7 +65,7 @@ class _NoRoomError(StoreError):
 
 @dataclass(eq=False)
 class Share:
-    """What is set aside for one call; used in the writer's thread alone."""
+    """What is set aside for one call; used by one thread at a time, which may wait for the disk."""
 
     reserve: "Reserve"
     held_bytes: int = 0
@@ -70,37 +78,34 @@ class Share:
         Raises:
             OSError: As the job does.
         """
+        self._spend(n_bytes)
         while True:
-            had_room = self._spend(n_bytes)
             try:
                 return job()
             except OSError as error:
-                if error.errno not in _FULL or not had_room:
+                if error.errno not in _FULL:
+                    raise
+                if not self.reserve.give_back() and not self._spend(n_bytes):
                     raise
 
-    def close(self) -> None:
-        """Need none of it any more."""
-        self.reserve.held_bytes -= self.held_bytes
-        self.held_bytes = 0
-
     def _spend(self, n_bytes: int) -> bool:
-        """Give so many bytes back to the disk; whether there were any."""
+        """Need so many bytes no more, as they are being written; whether there were any."""
         n_bytes = min(_in_blocks(n_bytes), self.held_bytes)
         if n_bytes:
             self.held_bytes -= n_bytes
-            self.reserve.free(n_bytes)
+            self.reserve.spend(n_bytes)
         return n_bytes > 0
 
 
 class Reserve:
-    """The file; used in the writer's thread alone.
+    """The file; any thread may use it, and each method may wait for the disk unless it says not.
 
-    What a call has left over stays in the file for the next one, so that the disk is asked for no
-    more than what is written.
+    What a call has written, or left over, stays in the file for the next one while the disk has
+    room for both, so that it is hardly ever asked for more.
 
     Attributes:
         held_bytes: Set aside for all calls.
-        kept_bytes: The length of the file.
+        kept_bytes: The length of the file, which is no less.
     """
 
     def __init__(self, directory: Path) -> None:
@@ -109,6 +114,8 @@ class Reserve:
         self._descriptor = -1
         self.held_bytes = 0
         self.kept_bytes = 0
+        self._unseen_bytes = 0
+        self._lock = threading.RLock()
 
     def open(self) -> None:
         """Create the file, which has no name from then on.
@@ -140,18 +147,70 @@ class Reserve:
             StoreError: There is none.
         """
         n_bytes = _in_blocks(n_bytes)
-        # Looked at first: a disk that is asked for more than it has may be full until it says no,
-        # and the ledger is written meanwhile.
-        if not (self._fits(n_bytes, spare_bytes) and self._keeps(self.held_bytes + n_bytes)):
-            self._cut(self.held_bytes)
-            raise self._no_room(n_bytes + spare_bytes)
+        with self._lock:
+            # Looked at first: a disk that is asked for more than it has may be full until it says
+            # no, and the ledger is written meanwhile.
+            if not (self._fits(n_bytes, spare_bytes) and self._keeps(self.held_bytes + n_bytes)):
+                self.give_back()
+                raise self._no_room(n_bytes + spare_bytes)
+            self._give(share, n_bytes)
+
+    def take_at_hand(self, share: Share, n_bytes: int) -> bool:
+        """Set aside for a call what the file keeps and nobody holds; whether it was enough.
+
+        Waits for nothing: while another thread asks the disk for something, there is nothing here.
+        """
+        n_bytes = _in_blocks(n_bytes)
+        if not self._lock.acquire(blocking=False):
+            return False
+        try:
+            is_enough = self.held_bytes + n_bytes <= self.kept_bytes
+            if is_enough:
+                self._give(share, n_bytes)
+            return is_enough
+        finally:
+            self._lock.release()
+
+    def _give(self, share: Share, n_bytes: int) -> None:
         self.held_bytes += n_bytes
         share.held_bytes += n_bytes
 
-    def free(self, n_bytes: int) -> None:
-        """Give room back to the disk, for bytes that are written next."""
-        self.held_bytes -= n_bytes
-        self._cut(self.kept_bytes - n_bytes)
+    def end(self, share: Share) -> None:
+        """Hold nothing more for a call."""
+        with self._lock:
+            self.held_bytes -= share.held_bytes
+            share.held_bytes = 0
+
+    def end_at_once(self, share: Share) -> bool:
+        """The same, unless another thread asks the disk for something; waits for nothing."""
+        if not self._lock.acquire(blocking=False):
+            return False
+        try:
+            self.end(share)
+        finally:
+            self._lock.release()
+        return True
+
+    def spend(self, n_bytes: int) -> None:
+        """Hold so much less, as it is being written; what must stay free is looked after.
+
+        A disk that cannot be looked at says more of that when it is written to.
+        """
+        with self._lock:
+            self.held_bytes -= n_bytes
+            self._unseen_bytes += n_bytes
+            if self._unseen_bytes >= _UNSEEN_BYTES:
+                self._unseen_bytes = 0
+                with suppress(StoreError):
+                    if not self._has_free(_SPARE_BYTES):
+                        self.give_back()
+
+    def give_back(self) -> bool:
+        """Give the disk what no call holds; whether there was any."""
+        with self._lock:
+            kept_bytes = self.kept_bytes
+            self._cut(min(self.held_bytes, kept_bytes))
+            return self.kept_bytes < kept_bytes
 
     def _keeps(self, n_bytes: int) -> bool:
         """Whether the file is that long now; always, where it cannot be kept."""
@@ -210,12 +269,12 @@ class Reserve:
 class Room:
     """Sets room aside for the calls of one run; `async with` opens and closes it.
 
-    Cost: one descriptor, however many calls are under way; for each call a few short system
-    calls, and one for each batch that is written.
+    Cost: one descriptor, however many calls are under way; for each half MiB that is written a
+    look at the disk.
     """
 
     def __init__(self, directory: Path, writer: Writer, warn: Callable[[str], None]) -> None:
-        """Set where answers are received, whose thread does everything, and who hears of it."""
+        """Set where answers are received, whose thread asks the disk, and who hears of it."""
         self._reserve = Reserve(directory)
         self._writer = writer
         self._warn = warn
@@ -244,7 +303,7 @@ class Room:
         try:
             await self._taken(share, n_bytes)
         except BaseException:
-            self._leave(share)  # it may be under way
+            self._end_later(share)  # it may be under way
             raise
         self._n_shares += 1
         return share
@@ -252,10 +311,17 @@ class Room:
     def give_back(self, share: Share) -> None:
         """Give back what a call has not used."""
         self._n_shares -= 1
-        self._leave(share)
+        if self._reserve.end_at_once(share):
+            self._tell_changed()
+        else:
+            self._end_later(share)
 
-    def _leave(self, share: Share) -> None:
-        self._writer.hand_over(share.close, 0)
+    def _end_later(self, share: Share) -> None:
+        """Behind whatever is asked of the disk for it."""
+        self._writer.hand_over(lambda: self._reserve.end(share), 0)
+        self._tell_changed()
+
+    def _tell_changed(self) -> None:
         self._n_changes += 1
         self._changed.set()
 
@@ -276,6 +342,8 @@ class Room:
                 return
 
     async def _try(self, share: Share, n_bytes: int) -> None:
+        if self._writer.failed is None and self._reserve.take_at_hand(share, n_bytes):
+            return
         self._n_trying += 1
         try:
             await self._writer.call(lambda: self._take(share, n_bytes))

@@ -63,6 +63,16 @@ class Response:
     body: AsyncIterator[bytes] = field(init=False)
     n_bytes: int = 0
 
+    async def beginning(self, most_bytes: int) -> bytes:
+        """The first part of a refusal's body; what cannot be read of it does not matter."""
+        read = bytearray()
+        with suppress(AttemptError):
+            async for chunk in self.body:
+                read += chunk
+                if len(read) >= most_bytes:
+                    break
+        return bytes(read[:most_bytes])
+
 
 class Transport:
     """Send requests and stream answers; `async with` opens and closes the session.
@@ -151,14 +161,11 @@ class Transport:
         request = _Request(url, length_bytes, chunks, note)
         try:
             async with asyncio.timeout(self._timeouts.attempt):
-                async with await self._answered(request) as answer:
-                    response = Response(answer.status, _by_name(answer.headers))
-                    body = self._body(answer, response)
-                    response.body = body
-                    try:
-                        yield response
-                    finally:
-                        await body.aclose()  # here, not whenever the garbage collector comes
+                async with (
+                    await self._answered(request) as answer,
+                    self._handed_out(answer) as response,
+                ):
+                    yield response
         except AttemptError:
             raise
         except asyncio.CancelledError as cancelled:
@@ -172,6 +179,39 @@ class Transport:
             raise translate(error, upload_began=upload.began) from error
         finally:
             await request.upload.aclose()
+
+    @asynccontextmanager
+    async def get(self, path: str) -> AsyncIterator[Response]:
+        """Ask for something that costs nothing, and hand out the answer, whatever its status.
+
+        It goes the way of `post`: with the key, to this host alone, and by the same timeouts. It
+        may be sent twice, where a connection is lost before an answer.
+
+        Raises:
+            AttemptError: There was no answer, or it broke off; `billed` says nothing here.
+        """
+        url = URL(self._base_url + path, encoded=True)
+        try:
+            async with asyncio.timeout(self._timeouts.attempt):
+                async with (
+                    await self._session.get(
+                        url, headers=self._headers, allow_redirects=False, proxy=self._proxy
+                    ) as answer,
+                    self._handed_out(answer) as response,
+                ):
+                    yield response
+        except (TimeoutError, aiohttp.ClientError, OSError) as error:
+            raise translate(error, upload_began=True) from error
+
+    @asynccontextmanager
+    async def _handed_out(self, answer: aiohttp.ClientResponse) -> AsyncIterator[Response]:
+        response = Response(answer.status, _by_name(answer.headers))
+        body = self._body(answer, response)
+        response.body = body
+        try:
+            yield response
+        finally:
+            await body.aclose()  # here, not whenever the garbage collector comes
 
     async def _answered(self, request: "_Request") -> aiohttp.ClientResponse:
         """Send it until an answer begins: twice at most."""

@@ -40,7 +40,8 @@ MAX_MARKS: Final = 8_000_000
 MAX_DEPTH: Final = 100
 MAX_IMAGES: Final = 100
 
-_STRUCTURE = re.compile(rb'["{}\[\]:,]')
+# Marks, and strings that are whole, short and without escapes: nearly all of those that there are.
+_STRUCTURE = re.compile(rb'"(?:([^"\\]{0,64})")?|[{}\[\]:,]')
 _MUCH_SPACE = re.compile(rb"[ \t\r\n]{2,}")
 _LITTLE_BYTES: Final = 64
 _STRING_BODY = re.compile(rb'(?:[^"\\]+|\\.)*+', re.DOTALL)
@@ -205,16 +206,41 @@ class ReplyStream:
     def _read_structure(self, chunk: bytes, at: int) -> int:
         """Follow braces, brackets, colons and commas up to the next string."""
         for token in _STRUCTURE.finditer(chunk, at):
-            mark, end = chunk[token.start()], token.end()
+            start, end = token.span()
+            mark = chunk[start]
             self._n_marks += 1
-            self._keep(chunk, at, end)
-            if mark == _QUOTE:
+            if mark != _QUOTE:
+                self._keep(chunk, at, end)
+                self._follow(mark)
+            elif (text := token[1]) is not None and not self._is_at_image:
+                self._keep(chunk, at, start)
+                self._skeleton += token[0]
+                if self._is_at_key:
+                    self._stack[-1].key = text.decode("utf-8", "replace")
+            else:
+                self._keep(chunk, at, start + 1)
                 self._begin_string()
-                return end
-            self._follow(mark)
+                return start + 1
             at = end
         self._keep(chunk, at, len(chunk))
         return len(chunk)
+
+    @property
+    def _is_at_key(self) -> bool:
+        """Whether a string that begins here is a key."""
+        return bool(self._stack) and self._stack[-1].at_key and not self._n_below
+
+    @property
+    def _is_at_image(self) -> bool:
+        """Whether a string that begins here is the data of an image."""
+        stack = self._stack
+        return (
+            len(stack) > 1
+            and stack[-1].key == "data"
+            and stack[-2].key in _IMAGE_PARENTS
+            and not self._n_below
+            and not stack[-1].at_key
+        )
 
     def _keep(self, chunk: bytes, at: int, end: int) -> None:
         """Add a piece of structure to the skeleton; of much white space a little will do."""
@@ -266,19 +292,11 @@ class ReplyStream:
         self._excess = self._excess or what
 
     def _begin_string(self) -> None:
-        stack = self._stack
         self._string_start = len(self._skeleton)
         is_much = self._string_start > _MUCH_BYTES
         self._max_string_bytes = _MAX_FURTHER_BYTES if is_much else MAX_STRING_BYTES
-        self._string_is_key = bool(stack) and stack[-1].at_key and not self._n_below
-        is_image = (
-            len(stack) > 1
-            and not self._n_below
-            and not self._string_is_key
-            and stack[-1].key == "data"
-            and stack[-2].key in _IMAGE_PARENTS
-        )
-        if is_image:
+        self._string_is_key = self._is_at_key
+        if self._is_at_image:
             self._begin_image()
         else:
             self._read = self._read_string

@@ -12,5 +12,5 @@ def _nothing(_descriptor: object) -> None:
 
 def run(work: Work) -> None:
     """Run the job as batchgen does, but for that."""
-    os.fsync = os.fdatasync = _nothing
+    os.fsync = os.fdatasync = _nothing  # type: ignore[assignment]
     batchgen.run(work)

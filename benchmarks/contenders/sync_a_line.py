@@ -11,10 +11,9 @@ _append: Final = Ledger.append
 _turns: Final = asyncio.Lock()
 
 
-async def _append_alone(self: Ledger, *lines: Line) -> None:
+async def _append_alone(self: Ledger, *lines: Line) -> list[int]:
     async with _turns:
-        for line in lines:
-            await _append(self, line)
+        return [place for line in lines for place in await _append(self, line)]
 
 
 def run(work: Work) -> None:

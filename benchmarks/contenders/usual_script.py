@@ -24,7 +24,7 @@ async def _run(work: Work) -> None:
 async def _make(
     session: aiohttp.ClientSession, slots: asyncio.Semaphore, work: Work, number: int
 ) -> None:
-    async with slots, session.post(work.endpoint, json=_payload(work, number)) as response:
+    async with slots, session.post(work.endpoint, json=payload(work, number)) as response:
         answer = await response.json()
         for part in answer["candidates"][0]["content"]["parts"]:
             if "inlineData" in part:
@@ -32,7 +32,8 @@ async def _make(
                 work.target(number).write_bytes(data)
 
 
-def _payload(work: Work, number: int) -> dict[str, Any]:
+def payload(work: Work, number: int) -> dict[str, Any]:
+    """The body of a request."""
     parts: list[dict[str, Any]] = [{"text": work.prompt(number)}]
     for path in work.references:
         data = base64.b64encode(Path(path).read_bytes()).decode()

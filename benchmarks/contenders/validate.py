@@ -13,9 +13,9 @@ def run(work: Reading) -> None:
     from batchgen.cli import main  # noqa: PLC0415 - whoever calls the command waits for it too
 
     sys.argv = ["batchgen", "validate", "--json", work.job]
-    said = io.StringIO()
+    said = io.TextIOWrapper(io.BytesIO(), "utf-8")
     with redirect_stdout(said), suppress(SystemExit):
         main()
-    found = json.loads(said.getvalue())
+    found = json.loads(said.buffer.getvalue())
     if found != {"errors": [], "warnings": [], "items": work.n}:
         raise SystemExit(f"{found['items']} items of {work.n}: {found}"[:300])

@@ -1,17 +1,17 @@
 """The report as a person sees it: opened from disk in a real Chromium."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from selenium.common.exceptions import NoAlertPresentException
-from selenium.webdriver import ActionChains, Chrome, ChromeOptions
-from selenium.webdriver.chrome.service import Service
+from selenium.webdriver import ActionChains, Chrome
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import WebDriverWait
 
 import batchgen
+from tests.browser.conftest import console, requests_of
 from tests.hostile import PAYLOADS
 from tests.pages import report_of
 
@@ -24,22 +24,31 @@ HOSTILE = [
     "\u202egnp.exe",
 ]
 
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chrome]:
-    options = ChromeOptions()
-    options.binary_location = "/usr/bin/chromium"
-    for flag in (
-        *("headless", "no-sandbox", "disable-gpu", "disable-quic", "no-first-run"),
-        *("disable-background-networking", "disable-component-update", "disable-sync"),
-        *("window-size=1280,1600", f"user-data-dir={tmp_path_factory.mktemp('profile')}"),
-        "host-resolver-rules=MAP * ~NOTFOUND",  # whatever a page asks for, nothing leaves
-    ):
-        options.add_argument(f"--{flag}")
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    driver = Chrome(options=options, service=Service("/usr/bin/chromedriver"))
-    yield driver
-    driver.quit()
+# Opens every item, filters by it, searches for it, marks it, and reads its address again; tells
+# where everything that was ever on the page leads.
+USED = """
+const schemes = new Set();
+for (const card of [...cards]) {
+  page.view = { ...noView(), item: card.id, q: (card.text ?? card.error).slice(0, 300).trim() };
+  for (const [name, value] of tagsOf(card)) page.view = toggled(page.view, `tag:${name}`, value);
+  refresh();
+  marks.set({ ...card, image: { sha256: "x" } }, "redo", card.text ?? card.error);
+  const back = fromHash(toHash(page.view));
+  for (const one of document.querySelectorAll("[href],[src]")) {
+    schemes.add(new URL(one.href ?? one.src).protocol);
+  }
+  if (back.item !== card.id || toHash(back) !== toHash(page.view)) throw new Error(card.id);
+}
+page.view = noView();
+refresh();
+for (const facet of document.querySelectorAll(".facet")) fillFacet(facet);
+return [...schemes].sort();
+"""
+# Names of attributes that run something.
+HANDLERS = """
+const all = [...document.querySelectorAll("*")].flatMap((one) => [...one.attributes]);
+return all.map((one) => one.name).filter((name) => name.startsWith("on"));
+"""
 
 
 def rendered(tmp_path: Path, prompts: list[str]) -> Path:
@@ -56,7 +65,7 @@ def rendered(tmp_path: Path, prompts: list[str]) -> Path:
 
 
 def test_every_picture_is_shown_with_its_id_and_nothing_is_reported_to_the_console(
-    browser: Chrome, tmp_path: Path
+    browser: Chrome, tmp_path: Path, snap: Callable[[str], None]
 ) -> None:
     report = rendered(
         tmp_path, ["a red kettle", "a blue jug", "[[BLOCKED]] a thing", "a green cup"]
@@ -64,16 +73,22 @@ def test_every_picture_is_shown_with_its_id_and_nothing_is_reported_to_the_conso
 
     browser.get(report.as_uri())
 
-    pictures = browser.find_elements(By.CSS_SELECTOR, "main img")
+    pictures = browser.find_elements(By.CSS_SELECTOR, ".card img")
+    for picture in pictures:
+        browser.execute_script("arguments[0].loading = 'eager'", picture)
     WebDriverWait(browser, 10).until(
         lambda _: all(picture.get_property("naturalWidth") for picture in pictures)
     )
     assert len(pictures) == 3
-    assert {picture.get_property("naturalWidth") for picture in pictures} == {1024}
-    ids = [heading.text for heading in browser.find_elements(By.CSS_SELECTOR, "main h3")]
+    # A run makes thumbnails of what it made.
+    assert {picture.get_property("naturalWidth") for picture in pictures} == {384}
+    alts = [picture.get_property("alt") for picture in pictures]
+    assert alts == ["item 1: a red kettle", "item 2: a blue jug", "item 4: a green cup"]
+    ids = [heading.text for heading in browser.find_elements(By.CSS_SELECTOR, ".card h4")]
     assert ids == ["item 3", "item 1", "item 2", "item 4"]  # what failed comes first
-    assert "blocked" in browser.find_element(By.CSS_SELECTOR, "li.failed").text
-    assert browser.get_log("browser") == []  # type: ignore[no-untyped-call]
+    assert "blocked" in browser.find_element(By.CSS_SELECTOR, "li.card.failed").text
+    assert console(browser) == []
+    snap("page")
 
 
 def test_no_prompt_can_run_or_fetch_anything(browser: Chrome, tmp_path: Path) -> None:
@@ -82,9 +97,11 @@ def test_no_prompt_can_run_or_fetch_anything(browser: Chrome, tmp_path: Path) ->
     browser.get(report.as_uri())
 
     assert browser.title == "shown · 6/6 · batchgen"
-    prompts = [p.get_property("title") for p in browser.find_elements(By.CLASS_NAME, "prompt")]
-    assert prompts == HOSTILE
-    assert browser.find_elements(By.TAG_NAME, "script") == []
+    for n, hostile in enumerate(HOSTILE, 1):
+        browser.execute_script("openItem(arguments[0])", f"item {n}")
+        prompt = browser.find_element(By.CSS_SELECTOR, "#side .prompt")
+        assert prompt.get_property("textContent") == hostile
+    assert len(browser.find_elements(By.TAG_NAME, "script")) == 1  # ours
     assert browser.find_elements(By.CSS_SELECTOR, "[onerror]") == []
     ran = browser.execute_script(
         "const s = document.createElement('script'); s.textContent = 'window.ran = 1';"
@@ -97,32 +114,33 @@ def test_a_page_of_nothing_but_payloads_runs_nothing_and_asks_nobody(
     browser: Chrome, tmp_path: Path, tried: Callable[[str, int, str], None]
 ) -> None:
     report = report_of(tmp_path / "hostile", list(PAYLOADS)) / "report.html"
-    requests_of(browser)  # what other tests asked for, and were told
-    browser.get_log("browser")  # type: ignore[no-untyped-call]
 
     browser.get(report.as_uri())
 
     assert browser.title == f"j · {2 * len(PAYLOADS)}/{3 * len(PAYLOADS)} · batchgen"
-    cards = browser.find_elements(By.CSS_SELECTOR, "main li")
-    assert len(cards) == 3 * len(PAYLOADS)
-    ActionChains(browser).move_to_element(cards[0]).perform()
+    total = 3 * len(PAYLOADS)
+    seen: set[str] = set()
+    while True:
+        cards = browser.find_elements(By.CSS_SELECTOR, ".card h4")
+        seen.update(str(card.get_property("textContent")) for card in cards)
+        ActionChains(browser).move_to_element(cards[0]).perform()
+        if not browser.execute_script("return turnTo(page.view.page + 1)"):
+            break
+    assert len(seen) == total
+    # Each is opened, filtered by, searched for and marked; and its address is gone to.
+    assert browser.execute_script(USED) == ["file:", "https:"]
     with pytest.raises(NoAlertPresentException):
         browser.switch_to.alert.accept()
     assert browser.execute_script("return window.ran === undefined && document.forms.length === 0")
-    odd = "script,iframe,object,embed,form,input,svg,math,link,base,template,noscript,video,audio"
+    odd = "iframe,object,embed,form,math,link,base,template,noscript,video,audio,style ~ style"
     assert browser.find_elements(By.CSS_SELECTOR, odd) == []
+    assert len(browser.find_elements(By.TAG_NAME, "script")) == 1  # ours
     assert browser.find_elements(By.CSS_SELECTOR, "body [style],[onerror],[onload]") == []
+    assert browser.execute_script(HANDLERS) == []
     asked = requests_of(browser)
     assert report.as_uri() in asked
     assert {url.partition(":")[0] for url in asked} == {"file"}
-    told = [entry["message"] for entry in browser.get_log("browser")]  # type: ignore[no-untyped-call]
-    assert not [message for message in told if "ERR_FILE_NOT_FOUND" not in message]
+    # Pictures of such names do not exist, and some could not.
+    missing = ("ERR_FILE_NOT_FOUND", "ERR_INVALID_URL")
+    assert not [told for told in console(browser) if not any(one in told for one in missing)]
     tried("P35", len(PAYLOADS), "payloads in places")
-
-
-def requests_of(browser: Chrome) -> list[str]:
-    """The addresses of all requests that were made, or tried, since this was last asked."""
-    entries = browser.get_log("performance")  # type: ignore[no-untyped-call]
-    told = [json.loads(entry["message"])["message"] for entry in entries]
-    sent = [one["params"] for one in told if one["method"] == "Network.requestWillBeSent"]
-    return [one["request"]["url"] for one in sent]

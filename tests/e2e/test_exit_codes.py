@@ -119,6 +119,9 @@ def test_a_key_file_may_end_in_a_line_break(job: Path) -> None:
         ("--max-duration", "soon"),
         ("--deadline", "25:00"),
         ("--rpd", "0.5"),
+        ("--fail-on", "some"),
+        ("--fail-on", "0"),
+        ("--notify", "hooks.invalid/secret"),
         ("--rpm", "many"),
         ("--provider", "nobody"),
         ("--base-url", "ftp://127.0.0.1"),
@@ -216,6 +219,44 @@ def test_7_when_running_again_would_not_help(answer: Answer, job: Path) -> None:
     ledgers.check_directory(job.parent / "output/job")
 
 
+def test_an_item_that_is_refused_every_night_spoils_no_night_that_looks_for_new_ones(
+    job: Path,
+) -> None:
+    blocked = servers.whole({"promptFeedback": {"blockReason": "PROHIBITED_CONTENT"}})
+    refused = {"b"}
+
+    def script(asked: servers.Asked) -> Answer:
+        return blocked if asked.prompt in refused else servers.draws(asked)
+
+    with FaultServer(script) as server:
+        nights = [run(job, server, "--fail-on", "new").code for _ in range(3)]
+        assert nights == [4, 0, 0]
+        assert server.requests == {"a": 1, "b": 1, "c": 1}
+        # The same while it is tried again every night.
+        assert run(job, server, "--fail-on", "new", "--retry-failed").code == 0
+        refused.add("d")
+        write_job(job, ["a", "b", "c", "d"], limits={"concurrency": 1})
+        assert [run(job, server, "--fail-on", "new").code for _ in range(2)] == [4, 0]
+        assert server.requests == {"a": 1, "b": 2, "c": 1, "d": 1}
+        codes = {asked: run(job, server, BATCHGEN_FAIL_ON=asked).code for asked in FAIL_ON}
+    assert codes == FAIL_ON
+
+
+def test_a_new_item_that_is_skipped_under_an_old_failure_is_a_new_failure(job: Path) -> None:
+    blocked = servers.whole({"promptFeedback": {"blockReason": "PROHIBITED_CONTENT"}})
+    with FaultServer(lambda _: blocked) as server:
+        write_job(job, ["a"])
+        assert run(job, server, "--fail-on", "new").code == 4
+        child: dict[str, Any] = {"id": "b", "prompt": "b", "references": ["item:a"]}
+        write_job(job, ["a", child])
+        assert [run(job, server, "--fail-on", "new").code for _ in range(2)] == [4, 0]
+        assert server.n_requests == 1
+
+
+# Two of four items have failed.
+FAIL_ON = {"any": 4, "new": 0, "none": 0, "1": 4, "2": 4, "3": 0, "50%": 4, "51%": 0}
+
+
 def test_5_when_the_service_cannot_be_reached_within_the_patience(
     tmp_path: Path, tried: Tried
 ) -> None:
@@ -306,8 +347,8 @@ def test_a_table_of_what_the_calls_came_to_stands_at_the_end(tmp_path: Path) -> 
         done = run(job, server)
     assert done.code == 0
     words = [" ".join(line.split()) for line in done.err.splitlines()]
-    assert "image 3 calls 50.0%" in words
-    assert "server_error 3 calls 50.0%" in words
+    assert "image 3 50.0%" in words
+    assert "server_error 3 50.0%" in words
     assert any("3 calls may have been billed without a picture" in line for line in words)
 
 

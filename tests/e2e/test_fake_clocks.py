@@ -1,6 +1,7 @@
 """The command on a wall clock that is wrong, or that somebody sets while it runs: libfaketime."""
 
 import signal
+import threading
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -38,8 +39,15 @@ class WallClock:
         self.jump_to(hours)
 
     def jump_to(self, hours: float) -> None:
+        self._say(f"{hours:+g}h")
+
+    def stand_at(self, clock_time: str) -> None:
+        """Show that time of that place, and no other until somebody says so."""
+        self._say(f"2026-11-21 {clock_time}")
+
+    def _say(self, when: str) -> None:
         draft = self._file.with_suffix(".draft")
-        draft.write_text(f"{hours:+g}h\n")
+        draft.write_text(f"{when}\n")
         draft.replace(self._file)
 
     @property
@@ -100,6 +108,35 @@ def test_waits_and_paces_are_the_same_on_any_wall_clock(
     [segment] = ledgers.segments(tmp_path / "job")
     assert hours_off(segment[0]["at"]) == pytest.approx(begin_h, abs=0.1)
     assert hours_off(segment[-1]["at"]) == pytest.approx(end_h, abs=0.1)
+    tried("P14", 1, "clocks")
+
+
+def test_a_deadline_of_the_clocks_here_ends_the_night_and_the_next_makes_the_rest(
+    tmp_path: Path, tried: Tried
+) -> None:
+    ids = [f"item-{n}" for n in range(4)]
+    job = write_job(tmp_path / "job.jsonl", ids, limits={"concurrency": 1})
+    wall = WallClock(tmp_path)
+    env = {**wall.environment, "TZ": "CET-1CEST,M3.5.0,M10.5.0/3"}
+    stopping = threading.Event()
+
+    def script(asked: Asked) -> Answer:
+        wall.stand_at("06:30:01")
+        return servers.waits_for(stopping, servers.draws(asked))
+
+    with FaultServer(script) as server:
+        wall.stand_at("06:29:59")
+        where = ("-o", tmp_path, "--base-url", server.url, "--deadline", "06:30")
+        with started("run", job, *where, COMETAPI_KEY=KEY, **env) as night:
+            assert night.process.stderr is not None
+            lines = iter(night.process.stderr.readline, b"")
+            assert any(b"the time is over" in line for line in lines)
+            stopping.set()
+            assert (night.end().code, server.n_requests) == (10, 1)
+        wall.stand_at("06:31:00")  # the next 06:30 is tomorrow's
+        done = run(job, server, "--deadline", "06:30", **env)
+        assert (done.code, server.requests) == (0, dict.fromkeys(ids, 1)), done.err
+    ledgers.check_directory(tmp_path / "job")
     tried("P14", 1, "clocks")
 
 

@@ -106,23 +106,7 @@ def test_a_key_in_the_place_of_a_file_or_of_a_variable_is_not_shown(tmp_path: Pa
 
 def test_no_flag_takes_a_key(tmp_path: Path) -> None:
     job = write_job(tmp_path / "job.jsonl", ["cat"])
-    for flag in ("--api-key", "--key", "--notify"):
+    for flag in ("--api-key", "--key"):
         done = batchgen("run", job, f"{flag}=https://hook.invalid/CANARY")
         assert done.code == 2
-        assert "CANARY" not in done.out + done.err
-
-
-def test_the_address_of_a_web_hook_is_not_shown_where_it_cannot_be_used_yet(
-    tmp_path: Path,
-) -> None:
-    address = "https://hooks.invalid/services/T000/B000/CANARY8f3a2b1c9d7e"
-    job = write_job(tmp_path / "job.jsonl", ["cat"], provider="emulator")
-    done = batchgen("run", job, "-o", tmp_path / "out", BATCHGEN_NOTIFY=address, HOOK=address)
-    assert "BATCHGEN_NOTIFY is set and means nothing" in done.err
-    assert "CANARY" not in done.out + done.err
-    for notify in ({"url_env": "HOOK", "on": "change"}, {"url": address}, address):
-        job = write_job(tmp_path / "job.jsonl", ["cat"], provider="emulator", notify=notify)
-        done = batchgen("run", job, "-o", tmp_path / "out", HOOK=address)
-        assert done.code == 3
-        assert "notify: this version of batchgen does not support it yet" in done.err
         assert "CANARY" not in done.out + done.err

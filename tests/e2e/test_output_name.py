@@ -7,6 +7,7 @@ import pytest
 
 from tests import commands, ledgers
 from tests.commands import Done, EmulatorProcess, batchgen
+from tests.pages import cards_of
 
 JOB = """\
 name: shop
@@ -57,8 +58,8 @@ def test_pictures_lie_in_the_folders_that_the_job_names(
     assert paths(directory) == PATHS
     outside = {path.name for path in (job.parent / "output").iterdir()}
     assert outside == {"shop"}
-    page = (directory / "report.html").read_text("utf-8")
-    assert 'src="./images/A-17/side%231.png"' in page
+    cards = cards_of((directory / "report.html").read_text("utf-8"))
+    assert {name: card["image"]["path"] for name, card in cards.items()} == PATHS
     n_sent = emulated.n_requests
     assert run(job, emulated).code == 0
     assert emulated.n_requests == n_sent

@@ -1,5 +1,6 @@
 """`batchgen plan`, `run --dry-run` and `validate`: what they tell, and that this is all they do."""
 
+import re
 import signal
 import subprocess
 import sys
@@ -186,15 +187,15 @@ def test_the_figures_and_the_words(job: Path) -> None:
     [segment] = (job.parent / "out/job/ledger").glob("*.jsonl")
     done = batchgen("plan", job, "-o", job.parent / "out")
     assert (done.code, done.err) == (0, "")
-    first, *groups, tokens, cost, time, last = (
-        " ".join(line.split()) for line in done.out.splitlines()
-    )
-    assert first == f"job → {job.parent}/out/job (last run {segment.stem})"
-    assert groups == ["make 2 new b, c", "leave 1 unchanged a"]
-    assert tokens == "tokens 3,471 (2,265–5,595), from published figures"
-    assert cost == "cost $0.28 ($0.24–$0.38), from published figures"
-    assert time.endswith(", about 2 at once, from published figures")
-    assert last == f"2/3 to make, planned $0.28 · {MODEL} 2"
+    text = " ".join(done.out.split())
+    first = f"job → {job.parent}/out/job (last run {segment.stem})"
+    assert text.startswith(f"{first} make 2 new b, c leave 1 unchanged a expected low high ")
+    *_, tokens, cost, time, basis, last = (line.split() for line in done.out.splitlines())
+    assert tokens == ["tokens", "3,471", "2,265", "5,595"]
+    assert cost == ["cost", "$0.28", "$0.24", "$0.38"]
+    assert (time[0], len(time)) == ("duration", 4)
+    assert " ".join(basis) == "from published figures; about 2 at once"
+    assert " ".join(last) == f"2/3 to make, planned $0.28 · {MODEL} 2"
 
 
 def test_the_plan_reads_like_a_diff(job: Path, server: FaultServer) -> None:
@@ -202,7 +203,8 @@ def test_the_plan_reads_like_a_diff(job: Path, server: FaultServer) -> None:
     items: list[str | Json] = ["b", {"id": "c", "prompt": "c\u202e", "image_size": "2K"}, "d"]
     write_job(job, items, provider=_provider(server))
     done = batchgen("plan", job, "-o", job.parent / "out")
-    lines = [" ".join(line.split()) for line in done.out.splitlines()]
+    steps = re.split(r"\n(?! {15})", done.out)  # each with its further lines
+    lines = [" ".join(step.split()) for step in steps]
     assert [line for line in lines if line.startswith(("make", "leave"))] == [
         "make 1 new d",
         "make 1 changed c (prompt, image_size unset → 2K)",

@@ -16,7 +16,7 @@ from typing import Any, TypeAlias
 
 import pytest
 
-from batchgen import StoreError, Warned
+from batchgen import RunBegan, StoreError, Warned
 from tests import ledgers, servers
 from tests.runs import Ran, run_job, write_job
 from tests.servers import FaultServer
@@ -90,6 +90,19 @@ def keep_receipt(finished: Finished) -> None:
         "images": [part],
     }
     (directory / f".parts/{stem}.json").write_text(json.dumps(receipt))
+
+
+async def test_a_receipt_of_what_is_recorded_takes_nothing_out_of_the_plan(
+    finished: Finished,
+) -> None:
+    """As a kill leaves it that comes between the line and the removal."""
+    (finished.folder / "output/job/images/c.png").unlink()
+    keep_receipt(finished)
+    with FaultServer(servers.draws) as server:
+        ran = await run_job(finished.folder / "job.jsonl", server)
+    [began] = [event for event in ran.events if isinstance(event, RunBegan)]
+    assert began.planned_usd
+    assert server.requests == {"c": 1}
 
 
 def vouched(directory: Path, ledger: bytes) -> set[str]:

@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 
 Told: TypeAlias = tuple[str, str]
 
-ONE_TRY = {"unsure": 0, "no_image": 0, "transport": 0, "rate_limit": 0}
+# Broken answers in a row are no service that is away here, however many they are.
+ONE_TRY = {"unsure": 0, "no_image": 0, "transport": 0, "rate_limit": 0, "patience": "9999h"}
 OURS = {odd.CAT, odd.DOG, odd.OWL}
 
 

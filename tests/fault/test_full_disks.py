@@ -17,6 +17,8 @@ import pytest
 from batchgen import Runner, Summary
 from batchgen.errors import StoreError
 from batchgen.executors.local import run_local
+from batchgen.report.rebuild import rebuild
+from batchgen.report.thumbnails import Made
 from batchgen.store import room
 from tests import ledgers, servers
 from tests.commands import batchgen
@@ -26,7 +28,9 @@ from tests.servers import Answer, Asked, End, FaultServer, document, http, image
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
+
+    from batchgen.report.thumbnails import Source
 
     Tried = Callable[[str, int, str], None]
 
@@ -175,17 +179,40 @@ def test_what_is_under_way_has_its_room_when_another_program_fills_the_disk(
     ):
         full = run(job, server, disk.path)
         assert full is not None
-        # What earlier answers have left over may do for all the rest.
-        assert full.exit_code == (12 if full.items.pending else 0) or when == "on and on"
+        directory = disk.path / "job"
+        # What earlier answers have left over may do for all the rest, and for the page besides.
+        is_whole = not full.items.pending and (directory / "report.html").exists()
+        assert full.exit_code == (0 if is_whole else 12) or when == "on and on"
         filler.__exit__()
         disk.make_room(64 * MIB)
         rest = run(job, server, disk.path)
         assert rest is not None
         assert rest.exit_code == 0
-        directory = disk.path / "job"
+        assert (directory / "report.html").exists()
         assert server.requests == done_in(directory) == dict.fromkeys(IDS, 1)
         ledgers.check_directory(directory, ended=False)
     tried("P5", 1, "full disks")
+
+
+@needs_small_disks
+def test_a_disk_that_has_no_room_for_thumbnails_keeps_the_page_that_there_is(
+    answer: bytes, job: Path, tmp_path: Path
+) -> None:
+    with (
+        small_disk(tmp_path / "disk", 48 * MIB) as disk,
+        FaultServer(lambda _: servers.sends(answer)) as server,
+    ):
+        run(job, server, disk.path)
+        directory = disk.path / "job"
+        before = (directory / "report.html").read_bytes()
+
+        def fills_the_disk(sources: Iterable[Source]) -> Made:
+            n_left = len(list(sources))
+            disk.fill()
+            return Made(n_left=n_left, problem="no room")
+
+        assert rebuild(directory, thumbnails=fills_the_disk).items.done == N_ITEMS
+        assert len((directory / "report.html").read_bytes()) == len(before)
 
 
 # --- a disk that refuses from one write on, whatever was set aside ------------------------------
@@ -199,6 +226,7 @@ class RefusingDisk:
         self._left = k
         self._mine: set[int] = set()
         self._lock = threading.Lock()
+        self.under_way: list[bytes] = []
         self.is_mended = False
         self.n_refused = 0
         self.on_first: Callable[[], None] = lambda: None
@@ -222,9 +250,14 @@ class RefusingDisk:
         self._close(descriptor)
 
     def write(self, descriptor: int, data: Any) -> int:
-        if descriptor in self._mine:
-            self._count(1)
-        return self._write(descriptor, data)
+        if descriptor not in self._mine:
+            return self._write(descriptor, data)
+        self._count(1)
+        self.under_way.append(written := bytes(data))
+        try:
+            return self._write(descriptor, data)
+        finally:
+            self.under_way.remove(written)
 
     def path_open(self, path: Path, mode: str, *more: Any, **known: Any) -> Any:
         if str(path).startswith(self._directory) and set(mode) & set("xwa"):
@@ -255,11 +288,14 @@ def test_a_disk_that_refuses_a_write_costs_no_picture_that_is_not_listed(
     disk = RefusingDisk(directory / "", k, monkeypatch)
     announced_by_then: list[int] = []
     with FaultServer(lambda _: servers.sends(answer)) as server:
-        disk.on_first = lambda: announced_by_then.append(n_announced(directory))
+        disk.on_first = lambda: announced_by_then.append(
+            n_announced(directory) + sum(map(n_sent, disk.under_way))
+        )
         full = run(job, server, tmp_path / "output")
         assert disk.n_refused
         assert full is None or full.exit_code == 12
-        # Those under way were announced by then, or in the write that was going on beside it.
+        # Those under way were announced by then, or in a write that was going on beside it; one
+        # such may have been about to begin.
         assert server.n_requests <= announced_by_then[0] + 1
         n_before = server.n_requests
         disk.is_mended = True
@@ -277,9 +313,12 @@ def test_a_disk_that_refuses_a_write_costs_no_picture_that_is_not_listed(
 
 
 def n_announced(directory: Path) -> int:
-    """How many requests were announced durably, or are in the write that is under way."""
-    lines = "".join(path.read_text("utf-8") for path in (directory / "ledger").glob("*.jsonl"))
-    return lines.count('"event":"sent"')
+    """How many requests were announced durably."""
+    return sum(n_sent(path.read_bytes()) for path in (directory / "ledger").glob("*.jsonl"))
+
+
+def n_sent(written: bytes) -> int:
+    return written.count(b'"event":"sent"')
 
 
 @needs_small_disks
@@ -310,8 +349,8 @@ def test_where_no_room_can_be_kept_a_full_disk_is_seen_all_the_same(
 def test_a_picture_that_is_larger_than_its_room_is_listed_and_no_other_is_lost(
     answer: bytes, tmp_path: Path
 ) -> None:
-    """5 MB where 1K was asked for, on a disk that another program has filled."""
-    body = document(image_part(png("larger than they come", 1300)))
+    """10 MB where 1K was asked for, on a disk that another program has filled."""
+    body = document(image_part(png("larger than they come", 1800)))
     large = http(200, json.dumps(body).encode())
     first, odd, *_ = ids = IDS[:4]
     job = write_job(tmp_path / "job.jsonl", ids, limits={"concurrency": 3})

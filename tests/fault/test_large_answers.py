@@ -6,6 +6,7 @@ most. The answers are made while they are sent.
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import struct
@@ -20,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import pytest
 
+from batchgen.store.parts import BATCH_BYTES
 from tests import commands, ledgers
 from tests.answers import (
     Pieces,
@@ -31,10 +33,11 @@ from tests.answers import (
     repeated,
     without_end,
 )
-from tests.runs import KEY, write_job
-from tests.servers import Answer, FaultServer, document, image_part, png
+from tests.runs import KEY, run_job, write_job
+from tests.servers import Answer, End, FaultServer, document, http, image_part, png
 
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Callable, Iterator
 
 pytestmark = [pytest.mark.reliability, pytest.mark.timeout(240)]
@@ -340,3 +343,31 @@ def run_at_a_time(tmp_path: Path, answer: Answer, limits: dict[str, int]) -> Ran
     ran = Ran(done.code, 0.0, tmp_path / "output/job")
     ledgers.check_directory(ran.directory)
     return ran
+
+
+async def test_of_the_small_images_of_an_answer_only_the_last_one_waits_in_memory(
+    tmp_path: Path,
+) -> None:
+    job = write_job(tmp_path / "job.jsonl", ["a"])
+    images = [png(f"image {n}", 100) for n in range(3)]
+    assert max(map(len, images)) < BATCH_BYTES
+    body = http(200, json.dumps(document(*map(image_part, images))).encode())
+    released = threading.Event()
+
+    def answer(connection: socket.socket) -> End:
+        connection.sendall(body[:-1])
+        released.wait(30)
+        connection.sendall(body[-1:])
+        return End.WHOLE
+
+    def sizes() -> list[int]:
+        parts = (tmp_path / "output/job/.parts").glob("*.part")
+        return sorted(path.stat().st_size for path in parts)
+
+    first_two = sorted(map(len, images[:2]))
+    with FaultServer(lambda _: answer) as server:
+        running = asyncio.create_task(run_job(job, server, patient=True))
+        await asyncio.to_thread(commands.until, lambda: sizes() == first_two, "the first two")
+        released.set()
+        ran = await running
+    assert ran.exit_code == 0

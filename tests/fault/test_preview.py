@@ -1,6 +1,7 @@
 """What a plan tells: each item with its reason, and just what the run then sends."""
 
 import json
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -146,6 +147,7 @@ async def test_what_a_plan_says_is_what_the_run_sends(options: Json, tmp_path: P
     assert len(made) == told.n_to_make > 0
     [began] = [event for event in ran.events if isinstance(event, RunBegan)]
     assert told.planned_usd == began.planned_usd
+    assert ledgers.segments(ran.directory)[-1][0]["planned_usd"] == str(told.planned_usd)
     groups = [*told.to_make.values(), *told.left_alone.values()]
     assert told.n_items == sum(group.count for group in groups)
     assert told.last_run_id is not None
@@ -163,6 +165,27 @@ async def test_an_answer_that_lies_on_disk_is_neither_sent_nor_paid(tmp_path: Pa
         server.requests.clear()
         ran = await run_job(job, server, whole=False)
     assert (ran.exit_code, server.requests) == (0, {"b": 1})
+    assert ledgers.segments(ran.directory)[-1][0]["planned_usd"] == str(told.planned_usd)
+
+
+async def test_a_picture_that_only_has_a_new_name_is_in_no_plan_of_the_ledger(
+    tmp_path: Path,
+) -> None:
+    job = write_job(tmp_path / "job.jsonl", ["a", "b"])
+    with FaultServer(servers.draws) as server:
+        await run_job(job, server)
+        write_job(job, [{"id": "c", "prompt": "a"}, "b"])
+        ran = await run_job(job, server)
+    assert server.n_requests == 2
+    began, *_ = ledgers.segments(ran.directory)[-1]
+    assert Decimal(began["planned_usd"]) == 0
+
+
+async def test_a_plan_without_a_price_is_in_no_ledger(tmp_path: Path) -> None:
+    job = write_job(tmp_path / "job.jsonl", ["a"], model="of-nobody")
+    with FaultServer(servers.draws) as server:
+        ran = await run_job(job, server)
+    assert "planned_usd" not in ledgers.segments(ran.directory)[-1][0]
 
 
 def _take_back(directory: Path) -> None:

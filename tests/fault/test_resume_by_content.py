@@ -6,16 +6,22 @@ import os
 from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec import UNSET
 
 from batchgen import filing
+from batchgen.cost import PriceBook
 from batchgen.errors import StoreError, UsageError
 from batchgen.events import AttemptEnded, Event, Warned
 from batchgen.plan import Redo
+from batchgen.report.rebuild import rebuild
+from batchgen.report.summary import Review
 from batchgen.selection import Selection
+from batchgen.spending import Assumed, Span, Tally, grouping, spend
 from batchgen.store.ledger import Filed, Ledger, Line
 from tests import ledgers, servers
 from tests.runs import Json, Ran, run_job, write_job
@@ -451,6 +457,79 @@ async def test_marks_that_cannot_be_read_are_told_and_nothing_is_sent(
     with pytest.raises(UsageError, match=told):
         await run_job(job_of(tmp_path, "cat", "owl"), server, marked=True)
     assert server.n_requests == 1
+
+
+# --- what a review says of the cost -------------------------------------------------------------
+
+
+def as_cost_tells_it(directory: Path) -> Decimal | None:
+    """What `batchgen cost` says that an accepted picture cost."""
+    tally = Tally(grouping(["model"]), Span())
+    book = PriceBook.shipped()
+    spend([str(directory)], tally, book, Assumed(), day="2026-11-28", reprice=False, warn=print)
+    return tally.total().cost_per_accepted_image_usd
+
+
+async def test_what_an_accepted_picture_cost_is_told_over_all_runs_as_cost_tells_it(
+    tmp_path: Path, server: FaultServer
+) -> None:
+    job = job_of(tmp_path, "cat", "owl", "fox")
+    first = await run_job(job, server)
+    assert first.summary.review is UNSET
+    marks(first, cat="redo", owl="keep", fox="none")
+    told = rebuild(first.directory)
+    assert told.review == Review(
+        kept=1,
+        redo=1,
+        accepted=2,
+        cost_per_accepted_usd=Decimal("0.207240"),  # 3 x 0.138160 / 2
+    )
+    assert as_cost_tells_it(first.directory) == Decimal("0.207240")
+    second = await run_job(job, server, marked=True, whole=False)
+    assert second.summary.review == Review(
+        kept=1,
+        redo=0,
+        accepted=3,
+        cost_per_accepted_usd=Decimal("0.184213"),  # 4 x 0.138160 / 3
+    )
+    assert as_cost_tells_it(first.directory) == Decimal("0.184213")
+    assert ledgers.summary(first.directory)["review"]["cost_per_accepted_usd"] == "0.184213"
+
+
+@pytest.mark.parametrize(
+    ("items", "redo", "told"),
+    [
+        pytest.param([{"id": "tom", "prompt": "cat"}, "owl"], ["tom"], (1, 1), id="renamed"),
+        pytest.param(["cat"], ["cat"], (1, 1), id="no longer in the job"),
+        pytest.param(["cat", "owl", {"id": "twin", "prompt": "cat"}], ["owl"], (1, 1), id="a copy"),
+        pytest.param(["cat", {"id": "owl", "prompt": "no"}], ["cat"], (1, 1), id="failing by now"),
+        pytest.param(["cat", "owl"], ["cat", "owl"], (0, 2), id="none accepted"),
+        pytest.param(["cat", "owl", "new"], [], (3, 0), id="all accepted"),
+    ],
+)
+async def test_summary_and_cost_tell_the_same_of_whatever_became_of_the_items(
+    items: list[Any], redo: list[str], told: tuple[int, int], tmp_path: Path, server: FaultServer
+) -> None:
+    job = job_of(tmp_path, "cat", "owl")
+    await run_job(job, server)
+    refuses_no = servers.refuses(400)
+    server.script = lambda asked: refuses_no if asked.prompt == "no" else servers.draws(asked)
+    ran = await run_job(job_of(tmp_path, *items), server, whole=False)
+    marks(ran, **dict.fromkeys(redo, "redo"))
+    review = rebuild(ran.directory).review
+    assert isinstance(review, Review)
+    assert (review.accepted, review.redo) == told
+    assert review.cost_per_accepted_usd == as_cost_tells_it(ran.directory)
+
+
+async def test_a_review_that_cannot_be_read_costs_no_report(
+    tmp_path: Path, server: FaultServer
+) -> None:
+    ran = await run_job(job_of(tmp_path, "cat"), server)
+    (ran.directory / "review.jsonl").write_text("{")
+    warnings: list[str] = []
+    assert rebuild(ran.directory, warn=warnings.append).review is UNSET
+    assert "review.jsonl:1" in warnings[0]
 
 
 async def test_what_may_change_is_the_model_alone(tmp_path: Path, server: FaultServer) -> None:

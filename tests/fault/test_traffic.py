@@ -279,6 +279,10 @@ async def test_a_run_goes_on_by_itself_when_the_service_is_back(tmp_path: Path) 
         ran = await run_job(job, server)
     assert (ran.exit_code, ran.summary.items.done) == (0, 60)
     assert server.n_requests == 60 + 13
+    failed = [line["item"] for line in ran.attempts if line["outcome"] == "server_error"]
+    cooling = cooled_by(ran, concurrency=8)
+    assert 1 <= len(cooling) < len(failed)
+    assert set(cooling) <= set(failed)
 
 
 async def test_a_429_holds_back_everybody_for_as_long_as_it_says(tmp_path: Path) -> None:
@@ -297,6 +301,61 @@ async def test_a_429_holds_back_everybody_for_as_long_as_it_says(tmp_path: Path)
     assert len(after) == 4
     assert all(at - left["item-004"] >= timedelta(seconds=40) for at in after)
     assert (ran.exit_code, server.n_requests) == (4, 12)
+    assert cooled_by(ran, concurrency=4) == ["item-004"]
+
+
+def cooled_by(ran: Ran, *, concurrency: int) -> list[str]:
+    """Whose calls the ledger says let nothing leave for a while; and nothing did leave then.
+
+    But what had its leave already, while the answer was being judged: fewer than may be at once.
+    """
+    said = [line for line in ran.attempts if "cools_until" in line]
+    for line in said:
+        assert ledgers.STAMP.fullmatch(line["cools_until"])
+        until = datetime.fromisoformat(line["cools_until"]) - timedelta(milliseconds=10)
+        heard = datetime.fromisoformat(line["at"]) + timedelta(seconds=line["latency_s"] + 0.01)
+        assert heard < until
+        others = [one for one in ran.attempts if one["model"] == line["model"]]
+        left = [one for one in others if heard < datetime.fromisoformat(one["at"]) < until]
+        assert len(left) < concurrency
+    return [line["item"] for line in said]
+
+
+async def test_the_ledger_says_until_when_nothing_leaves_of_that_model_alone(
+    tmp_path: Path,
+) -> None:
+    job = of_two_models(tmp_path)
+    slow = servers.once(refuses(429, retry_after="40"))
+
+    def script(asked: Asked) -> Answer:
+        is_first = asked.prompt == first and model_of(asked) == MODEL
+        return slow(asked) if is_first else servers.draws(asked)
+
+    first = ledgers.lines(job)[1]["prompt"]
+    with FaultServer(script) as server:
+        ran = await run_job(job, server)
+    assert (ran.exit_code, server.n_requests) == (0, 13)
+    [line] = [one for one in ran.attempts if one["outcome"] == "rate_limited"]
+    assert cooled_by(ran, concurrency=4) == [line["item"]]
+    waits = datetime.fromisoformat(line["cools_until"]) - datetime.fromisoformat(line["at"])
+    assert timedelta(seconds=40) <= waits < timedelta(seconds=42)
+
+
+@pytest.mark.parametrize(
+    "refusal", [refuses(500), refuses(400), refuses(429, retry_after="100000")]
+)
+async def test_a_call_that_lets_nobody_wait_says_nothing_of_it(
+    refusal: Answer, tmp_path: Path
+) -> None:
+    # The last one gives the model up: nothing leaves after that either.
+    job = write_job(tmp_path / "job.jsonl", ids(4), limits={"concurrency": 1})
+    script = servers.once(refusal)
+    with FaultServer(
+        lambda asked: (script if asked.prompt == "item-002" else servers.draws)(asked)
+    ) as server:
+        ran = await run_job(job, server)
+    assert [line["outcome"] for line in ran.attempts].count("image") >= 2
+    assert cooled_by(ran, concurrency=1) == []
 
 
 # --- budgets ------------------------------------------------------------------------------------

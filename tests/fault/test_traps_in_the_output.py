@@ -14,7 +14,7 @@ import pytest
 
 from batchgen.errors import StoreError
 from batchgen.export import BatchExport
-from batchgen.report import rebuild
+from batchgen.report.rebuild import rebuild
 from tests import ledgers, servers
 from tests.runs import Ran, run_job, write_job
 from tests.servers import Answer, Asked, FaultServer

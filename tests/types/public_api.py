@@ -67,6 +67,8 @@ def observe(event: batchgen.Event) -> None:
     match event:
         case batchgen.RunBegan():
             assert_type(event.planned_usd, Decimal | None)
+        case batchgen.AttemptBegan():
+            assert_type(event.est_usd, Decimal | None)
         case batchgen.AttemptEnded(attempt):
             assert_type(attempt, batchgen.Attempt)
             assert_type(attempt.cost_usd, Decimal | None)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import time
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING
@@ -177,6 +178,43 @@ def test_a_deadline_is_the_next_time_that_clocks_here_show_it() -> None:
     later = local + timedelta(minutes=90)
     assert next_time(f"{later:%H:%M}", now) - now == timedelta(minutes=90)
     assert next_time("0:00", now).astimezone().strftime("%H:%M") == "00:00"
+
+
+@pytest.fixture
+def berlin(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Clocks here are those of Central Europe, by a rule that needs no database."""
+    monkeypatch.setenv("TZ", "CET-1CEST,M3.5.0,M10.5.0/3")
+    time.tzset()
+    yield
+    monkeypatch.undo()
+    time.tzset()
+
+
+@pytest.mark.usefixtures("berlin")
+@pytest.mark.parametrize(
+    ("now", "clock_time", "moment"),
+    [
+        ("2026-11-21T01:00Z", "06:30", "2026-11-21T05:30Z"),
+        ("2026-11-21T05:31Z", "06:30", "2026-11-22T05:30Z"),  # a minute late: tomorrow's
+        ("2026-11-21T05:30Z", "06:30", "2026-11-22T05:30Z"),  # on the minute as well
+        ("2026-11-21T05:29:59Z", "06:30", "2026-11-21T05:30Z"),
+        ("2026-11-21T22:59Z", "00:00", "2026-11-21T23:00Z"),
+        # Clocks are set forward at 01:00Z: the night is an hour shorter, and 02:30 does not come.
+        ("2026-03-28T22:00Z", "06:30", "2026-03-29T04:30Z"),
+        ("2026-03-28T22:00Z", "02:30", "2026-03-29T01:30Z"),
+        ("2026-03-29T01:31Z", "02:30", "2026-03-30T00:30Z"),
+        # They are set back at 01:00Z: the night is an hour longer, and 02:30 comes twice.
+        ("2026-10-24T22:00Z", "06:30", "2026-10-25T05:30Z"),
+        ("2026-10-24T22:00Z", "02:30", "2026-10-25T00:30Z"),
+        ("2026-10-25T00:45Z", "02:30", "2026-10-25T01:30Z"),
+        ("2026-10-25T01:45Z", "02:30", "2026-10-26T01:30Z"),
+    ],
+)
+def test_a_deadline_goes_by_the_clocks_of_the_place_also_when_they_are_set(
+    now: str, clock_time: str, moment: str
+) -> None:
+    found = next_time(clock_time, datetime.fromisoformat(now))
+    assert found == datetime.fromisoformat(moment)
 
 
 @pytest.mark.parametrize(

@@ -350,8 +350,8 @@ def test_what_was_read_before_a_shared_log_is_told_once(
     (tmp_path / "b.jsonl").write_bytes(b"\n".join([b"oops", line(), unnamed.encode()]))
     (tmp_path / "c.jsonl").write_bytes(b"\n".join([line()] * 50))
     (tmp_path / "d.jsonl").write_bytes(b"\n".join([line()] * 50))
-    ours = b'{"v":1,"event":"run","run_id":"r","at":"","job":"j","job_sha256":"","provider":"p",'
-    (tmp_path / "a0.jsonl").write_bytes(ours + b'"version":"1"}\n')
+    ours = b'{"v":1,"event":"run","run_id":"r","at":"2026-11-21T03:00:04Z","job":"j",'
+    (tmp_path / "a0.jsonl").write_bytes(ours + b'"job_sha256":"","provider":"p","version":"1"}\n')
     found = spent(tmp_path)
     assert quickly_shared == [False, False, False, True, True]
     assert found.tally.total().attempts == found.counts.n_calls == 105
@@ -378,8 +378,8 @@ def test_where_a_log_is_cut_no_line_is_held_whole(
 def test_a_log_with_a_line_of_our_own_is_not_shared(
     tmp_path: Path, quickly_shared: list[bool]
 ) -> None:
-    ours = b'{"v":1,"event":"end","run_id":"r","at":"","stop_reason":"done","exit_code":0,'
-    ours += b'"wall_s":1,"concurrency":{}}'
+    ours = b'{"v":1,"event":"end","run_id":"r","at":"2026-11-21T03:00:04Z",'
+    ours += b'"stop_reason":"done","exit_code":0,"wall_s":1,"concurrency":{}}'
     (tmp_path / "late.jsonl").write_bytes(b"\n".join([*[line()] * 50, ours]))
     (tmp_path / "first.jsonl").write_bytes(b"\n".join([ours, *[line()] * 50]))
     (tmp_path / "pretty.json").write_bytes(json.dumps([LINE] * 50, indent=1).encode())

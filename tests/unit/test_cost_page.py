@@ -13,8 +13,12 @@ import pytest
 from batchgen.cost import PriceBook, PriceList, count_tokens, price_tokens
 from batchgen.known_models import KnownModels
 from batchgen.manifest import open_manifest
-from batchgen.model import Tier, Tokens
+from batchgen.model import Outcome, Tier, Tokens
+from batchgen.paper import Paper
 from batchgen.references import ReferenceLibrary
+from batchgen.spending import Span, Tally
+from batchgen.spending.tables import as_table
+from batchgen.spending.tally import Call
 from batchgen.wire.usage import read_usage
 from tests.golden_costs import arithmetic, in_usd
 
@@ -118,7 +122,7 @@ def test_a_picture_takes_what_the_row_says(row: dict[str, str]) -> None:
 
 
 def test_the_piece_of_a_job_multiplies_every_price(tmp_path: Path) -> None:
-    piece = only(r"```yaml\n(.*?)```", section("Your own prices"))
+    piece = only(r"```yaml part\n(.*?)```", section("Your own prices"))
     job = tmp_path / "job.yaml"
     job.write_text(f"{piece}items:\n- {{id: a, prompt: p, model: gemini-3-pro-image}}\n", "utf-8")
     manifest = open_manifest(job)
@@ -137,3 +141,18 @@ def test_every_link_to_a_headline_of_the_page_leads_somewhere() -> None:
     links = re.findall(r"\]\(#([^)]+)\)", PAGE)
     assert len(links) >= 12
     assert set(links) == headlines
+
+
+def test_the_example_of_a_table_is_laid_out_as_the_command_does() -> None:
+    tally = Tally(("model",), Span())
+    figures = {
+        "gemini-nano-banana-2.1": (20, (2756, 21_280, 6402, 22_960, 6148), "0.81896"),
+        "gemini-3-pro-image": (4, (2080, 3360, 1503, 4480, 1012), "0.57866"),
+    }
+    for model, (n, counts, usd) in figures.items():
+        tokens = Tokens(**dict(zip(Tokens.__struct_fields__, counts, strict=True)))
+        call = Call(model=model, outcome=Outcome.IMAGE, basis="reported")
+        tally.sums_of(call).add_pictures(n, tokens, Decimal(usd), Decimal(0))
+    told = [*as_table(tally, Paper(80)), "prices: as recorded in our ledgers"]
+    shown = only(r"\nbatchgen cost output/catalog\n```\n\n```text(?: printed)?\n(.*?)\n```")
+    assert shown.splitlines() == told

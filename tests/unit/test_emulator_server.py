@@ -214,6 +214,19 @@ def test_models_are_listed_and_other_methods_not_found(client: Client) -> None:
     assert response.status == 404
 
 
+@pytest.mark.parametrize(
+    ("headers", "status"), [({}, 403), ({"x-goog-api-key": "invalid-key"}, 400)]
+)
+@pytest.mark.parametrize(
+    "path", ["/v1beta/models", "/v1beta/models?pageSize=1000", f"/v1/models/{FLASH}"]
+)
+def test_models_are_listed_for_those_alone_whose_key_is_known(
+    shared: Emulator, headers: dict[str, str], status: int, path: str
+) -> None:
+    response, body = Client(shared, headers).send("GET", path)
+    assert (response.status, json.loads(body)["error"]["code"]) == (status, status)
+
+
 # --- counts
 
 
@@ -386,3 +399,13 @@ def test_serve_announces_its_address_and_ends_cleanly_on_a_signal(number: signal
         process.send_signal(number)
         _, stderr = process.communicate(timeout=10)
     assert (process.returncode, stderr) == (0, b"")
+
+
+def test_another_take_draws_another_picture_and_the_same_one_the_same() -> None:
+    def drawn(take: str) -> Any:
+        with Emulator(Settings(latency_s=(0, 0), take=take)) as emulator:
+            status, answer = Client(emulator).post(small())
+            assert status == 200
+            return images(answer)
+
+    assert drawn("run 2") == drawn("run 2") != drawn("")

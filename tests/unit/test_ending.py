@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from batchgen.ending import Ending, exit_code
+from batchgen.ending import Ending, FailOn, exit_code, read_fail_on
 from batchgen.errors import StoreError
 
 RANKED: list[tuple[int, dict[str, Any]]] = [
@@ -70,3 +70,47 @@ def test_time_ranks_between_money_and_patience() -> None:
 def test_a_signal_after_which_nothing_is_left_is_no_failure() -> None:
     assert exit_code(Ending(signal="sigterm", is_given_up=True)) == 0
     assert exit_code(Ending(signal="sigterm", n_pending=1)) == 143
+
+
+@pytest.mark.parametrize(
+    ("asked", "fails"),
+    [
+        ("any", [(1, 0), (5, 0), (5, 5)]),
+        ("new", [(1, 1), (5, 2)]),
+        ("none", []),
+        ("1", [(1, 0), (5, 0)]),
+        ("5", [(5, 0), (5, 5)]),
+        ("6", []),
+        ("50%", [(5, 0), (5, 5)]),
+        ("10%", [(1, 0), (5, 0)]),
+        ("0.1%", [(1, 0), (5, 0)]),
+    ],
+)
+def test_which_failures_of_ten_items_make_a_run_fail(
+    asked: str, fails: list[tuple[int, int]]
+) -> None:
+    fail_on = read_fail_on(asked)
+    assert fail_on is not None
+    for n_failed, n_new in [(0, 0), (1, 0), (1, 1), (5, 0), (5, 2), (5, 5)]:
+        expected = any(n_failed >= least and n_new >= new for least, new in fails)
+        assert fail_on.is_met(n_failed, n_new, 10) is expected, (n_failed, n_new)
+
+
+def test_a_share_that_comes_out_even_is_met_by_just_as_many() -> None:
+    fail_on = read_fail_on("1.1%")  # which no float is
+    assert fail_on is not None
+    assert [fail_on.is_met(n, 0, 3000) for n in (32, 33)] == [False, True]
+
+
+@pytest.mark.parametrize(
+    "asked", ["", "0", "-1", "1.5", "0%", "101%", "some", "NaN", "1e3", "ANY", "9" * 5000]
+)
+def test_what_is_no_number_of_failures(asked: str) -> None:
+    assert read_fail_on(asked) is None
+
+
+def test_failures_that_are_let_pass_are_no_reason_but_what_is_left_is_one() -> None:
+    assert exit_code(Ending(n_failed=3, are_too_many=False)) == 0
+    assert exit_code(Ending(n_failed=3, n_pending=1, are_too_many=False)) == 4
+    assert exit_code(Ending(n_failed=3, are_too_many=False, out_codes=frozenset({7}))) == 7
+    assert FailOn() == read_fail_on("any")

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from batchgen.cost import PriceBook, PriceList
-from batchgen.forecast import Forecast, forecast
+from batchgen.forecast import Forecast, Work, forecast
 from batchgen.forecast.experience import FEWEST, Experience
 from batchgen.forecast.turns import Grounds
 from batchgen.limits import Limits
@@ -382,3 +382,22 @@ def test_a_raw_request_is_a_kind_like_any_other() -> None:
     assert bases(figures([item(request=body)], after(20))) == [("history", 1, 20)]
     body = {**body, "generationConfig": {"imageConfig": {"imageSize": "4K"}}}
     assert figures([item(request=body)], after(20)).tokens.by_class.output_image == 2000
+
+
+@pytest.mark.parametrize("n", [0, 1, 7])
+def test_a_job_that_is_counted_as_it_is_read_is_told_as_by_its_plan(n: int) -> None:
+    body: dict[str, Any] = {"contents": [{"parts": [{"text": PROMPT}, {"inlineData": {}}]}]}
+    kinds = [
+        item(),
+        item(request=body),
+        talk("talk", 3),
+        item(model=FLASH, image_size="2K", references=(Reference(path="/a", label="the hero"),)),
+        item(system_instruction=PROMPT, extra={"generationConfig": {"imageConfig": {}}}),
+        item(model=NEW, thinking_level="HIGH", google_search=True),
+    ]
+    made = [one for _ in range(n) for one in kinds]
+    whole = Work()
+    for one in made:
+        whole.add_whole(one)
+    own = after(20)
+    assert whole.told(Grounds(PriceBook.shipped(), AT, own, FOUR)) == told(made, own)

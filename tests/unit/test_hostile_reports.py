@@ -12,7 +12,16 @@ from batchgen.report.page import MAX_SHOWN
 from batchgen.sanitize import printable
 from tests import ledgers
 from tests.hostile import PAYLOADS
-from tests.pages import PLACES, TEXT_TAGS, Page, check_page, check_tags, clean, report_of
+from tests.pages import (
+    PLACES,
+    TEXT_TAGS,
+    Page,
+    cards_of,
+    check_page,
+    check_tags,
+    clean,
+    report_of,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,25 +32,37 @@ def test_no_payload_is_more_than_words_on_the_page(
     tmp_path: Path, tried: Callable[[str, int, str], None]
 ) -> None:
     root = report_of(tmp_path / "all", list(PAYLOADS))
-    page = check_page((root / "report.html").read_text("utf-8"))
-    assert page.scripts == []
-    shown = page.shown
-    for n, payload in enumerate(PAYLOADS):
-        text = clean(payload).replace("\0", "\ufffd")
-        # In the heading, as a prompt, as a tag, as words and as the error.
-        for kind in range(3):
-            assert f"{n}.{kind} {text}" in shown.replace("\0", "\ufffd")
-        assert f"1. {text}\n2. {text}" in shown.replace("\0", "\ufffd")
-        assert f"x {text}" in shown.replace("\0", "\ufffd")
-        assert f"“{text}”" in shown.replace("\0", "\ufffd")
-    assert len(PAYLOADS) * 3 < MAX_SHOWN
+    text = (root / "report.html").read_text("utf-8")
+    page = check_page(text)
+    cards = cards_of(text)
+    assert len(cards) == len(PAYLOADS) * 3 < MAX_SHOWN
+    # What the script draws from is the payload to the letter.
+    for n, payload in enumerate(map(clean, PAYLOADS)):
+        done, turned, failed = (cards[f"{n}.{kind} {payload}"] for kind in range(3))
+        assert [turn["prompt"] for turn in turned["turns"]] == [payload] * 2
+        assert done["text"] == payload
+        assert done["tags"] == {f"{n}{payload}": payload, "x": payload}
+        assert done["model"] == payload
+        assert failed["error"] == payload
+        assert payload in failed["turns"][0]["prompt"]
+    # What is written into the page itself is a word of it: the reason of its end, an example.
+    shown = page.shown.replace("\0", "\ufffd")
+    assert shown.count(clean(PAYLOADS[0])) >= 2
     tried("P35", len(PAYLOADS) * len(PLACES), "payloads in places")
 
 
-@pytest.mark.parametrize("payload", PAYLOADS[:6])
-def test_a_page_of_one_payload_alone_is_as_safe(payload: str, tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory: pytest.TempPathFactory) -> Page:
+    root = report_of(tmp_path_factory.mktemp("plain"), ["a plain word"])
+    return check_page((root / "report.html").read_text("utf-8"))
+
+
+@pytest.mark.parametrize("payload", PAYLOADS)
+def test_a_payload_changes_no_tag_and_no_attribute_of_the_page(
+    payload: str, plain: Page, tmp_path: Path
+) -> None:
     root = report_of(tmp_path, [payload])
-    check_page((root / "report.html").read_text("utf-8"))
+    assert check_page((root / "report.html").read_text("utf-8")).skeleton == plain.skeleton
 
 
 def test_no_payload_is_markup_in_the_summary_for_tickets(

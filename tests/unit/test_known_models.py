@@ -186,9 +186,14 @@ def test_a_model_on_its_way_out_is_told_with_its_successor(
     successor: str | None,
     spelt: Callable[[str], str],
 ) -> None:
-    expected = (message or "").format(model, day) + f"; its successor is {successor}"
-    got = said(item(spelt(model)), date.fromisoformat(on))
-    assert got == ([("model", expected)] if message else [])
+    day_of_it = date.fromisoformat(on)
+    got = said(item(spelt(model)), day_of_it)
+    assert [field for field, _ in got] == (["model"] if message else [])
+    assert KNOWN.farewell(spelt(model), on=day_of_it) == (got[0][1] if got else None)
+    for told in (one for _, one in got):
+        what, _, remedy = told.partition(": ")
+        assert what == (message or "").format(model, day) + f"; its successor is {successor}"
+        assert "--ignore-change model" in remedy
 
 
 @pytest.mark.parametrize("model", [NEW, PRO, LITE, "nano-banana-pro-preview"])

@@ -205,7 +205,8 @@ def test_a_full_disk_is_told_to_everyone_and_nothing_is_written_behind_a_torn_li
                     raise
 
         def sent(n):
-            return Sent(run_id="r", item="x" * 300, key="k", turn=1, attempt=n, at="", model="m")
+            names = {"run_id": "r", "item": "x" * 300, "key": "k", "turn": 1, "model": "m"}
+            return Sent(attempt=n, at="2026-11-21T03:00:04.120Z", **names)
 
         async def main():
             resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 100_000))
@@ -354,6 +355,41 @@ def test_an_unreadable_line_is_reported_with_its_place_and_passed_over(
     history = read_history([path])
     assert history.unfinished == {("r1", "a", 1, 1): sent()}
     assert [place.split(": ")[0] for place in history.unreadable] == ["a.jsonl:2"]
+
+
+NO_TIMES = ("yesterday", "", "2026-11-21T03:00:04", "2026-02-30T00:00:00Z", "9999-12-31T23:00:00Z")
+
+
+@pytest.mark.parametrize("at", NO_TIMES)
+@pytest.mark.parametrize("kind", ["run", "sent", "attempt", "filed", "end"])
+def test_a_line_of_which_the_time_is_none_cannot_be_read(
+    tmp_path: Path, kind: str, at: str
+) -> None:
+    filed = Filed(run_id="r1", item="b", key="k", at=AT, path="images/b.png", made=attempt())
+    lines: dict[str, Line] = {"run": RUN, "sent": sent(), "attempt": attempt(), "end": END}
+    line = filed if kind == "filed" else lines[kind]
+    path = tmp_path / "a.jsonl"
+    path.write_bytes(encoded(line).replace(f'"at":"{AT}"'.encode(), f'"at":"{at}"'.encode(), 1))
+    unreadable: list[str] = []
+    assert list(read_lines(path, unreadable)) == []
+    assert [place.split(": ")[0] for place in unreadable] == ["a.jsonl:1"]
+    path.write_bytes(encoded(line))
+    assert [found for _, found in read_lines(path)] == [line]
+
+
+@pytest.mark.parametrize(
+    "odd", [{"latency_s": 1e300}, {"cools_until": "soon"}, {"cools_until": "2026-11-21T03:00:04"}]
+)
+def test_nor_can_one_of_a_call_that_took_or_holds_up_others_for_ever(
+    tmp_path: Path, odd: dict[str, Any]
+) -> None:
+    made = attempt(**odd)
+    filed = Filed(run_id="r1", item="b", key="k", at=AT, path="images/b.png", made=made)
+    path = tmp_path / "a.jsonl"
+    path.write_bytes(encoded(made, filed, sent()))
+    unreadable: list[str] = []
+    assert [line for _, line in read_lines(path, unreadable)] == [sent()]
+    assert len(unreadable) == 2
 
 
 def test_what_cannot_be_read_at_all_is_a_store_error(tmp_path: Path) -> None:
@@ -505,7 +541,7 @@ def test_a_defect_while_writing_is_told_to_whoever_waits_and_hangs_nobody(
                 with pytest.raises(StoreError, match="of all things"):
                     await ledger.append(
                         End(
-                            run_id="r", at="", stop_reason="", exit_code=0, wall_s=0, concurrency={}
+                            run_id="r", at=AT, stop_reason="", exit_code=0, wall_s=0, concurrency={}
                         )
                     )
 
@@ -518,7 +554,23 @@ def test_a_line_after_the_end_is_refused_at_once(tmp_path: Path) -> None:
             pass
         with pytest.raises(StoreError, match="after its end"):
             await ledger.append(
-                End(run_id="r", at="", stop_reason="", exit_code=0, wall_s=0, concurrency={})
+                End(run_id="r", at=AT, stop_reason="", exit_code=0, wall_s=0, concurrency={})
             )
 
     asyncio.run(main())
+
+
+def test_lines_about_other_items_are_left_out_and_those_that_may_be_about_more_are_not(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "r.jsonl"
+    quoted = attempt('say "b"')
+    path.write_bytes(encoded(sent("a"), attempt("a"), sent("b"), attempt("b"), quoted))
+    found = [line for _, line in read_lines(path, about={"b"})]
+    assert found == [sent("b"), attempt("b"), quoted]
+    begins = dict(read_lines(path))
+    assert all(begins[place] == line for place, line in read_lines(path, about={"b"}))
+    newer = msgspec.json.encode(sent("a")).replace(b'"v":1', b'"v":2') + b"\n"
+    path.write_bytes(newer)
+    with pytest.raises(StoreError, match="newer"):
+        list(read_lines(path, about={"b"}))

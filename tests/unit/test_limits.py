@@ -6,6 +6,7 @@ import asyncio
 import math
 import random
 from collections.abc import Callable
+from contextlib import AsyncExitStack
 from datetime import timedelta
 from decimal import Decimal
 
@@ -359,6 +360,28 @@ def test_a_model_that_cools_holds_up_no_other() -> None:
     left_at = virtual_time.run(main())
     assert max(left_at["b"]) < 10
     assert min(left_at["a"][2:]) >= 501
+
+
+def test_who_lets_a_model_cool_is_told_for_how_long_and_who_adds_nothing_to_it_is_not() -> None:
+    async def main() -> list[float]:
+        limiter = limiter_of(concurrency=at_most(4))
+        async with limiter.departure("a") as call:
+            assert call is not None
+            told = [limiter.heard(call, None)]
+        async with AsyncExitStack() as under_way:
+            leaving = (limiter.departure(model) for model in "aaab")
+            *of_a, of_b = [await under_way.enter_async_context(one) for one in leaving]
+            for one, wait_s in zip(of_a, (40, 10, 80), strict=True):
+                assert one is not None
+                told.append(limiter.heard(one, RateLimited("x", wait_s=wait_s)))
+            assert of_b is not None
+            told.append(limiter.heard(of_b, None))
+        return told
+
+    proven, longest, shorter, longer, of_another = virtual_time.run(main())
+    assert (proven, shorter, of_another) == (0, 0, 0)
+    assert 40 <= longest <= 40.25
+    assert 80 <= longer <= 80.25
 
 
 def test_the_peak_and_the_bound_on_open_items_are_known() -> None:

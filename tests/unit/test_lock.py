@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import threading
@@ -75,6 +76,28 @@ def test_the_lock_of_a_killed_process_does_not_block(tmp_path: Path) -> None:
         assert "this-run" in path.read_text()
         with holder(path) as second:
             assert "this-run" in says(second)
+
+
+@pytest.mark.parametrize(
+    "left",
+    [
+        pytest.param(b"", id="zero bytes, of a power cut"),
+        pytest.param(b"\0" * 4096, id="zeros, of a power cut"),
+        pytest.param(b"\xff{garbage", id="garbage"),
+        pytest.param(b"x" * 100_000, id="much garbage"),
+        pytest.param(b'{"pid": 1, "host": "here", "run_id": "r"}', id="a process of another now"),
+        pytest.param(b'{"pid": 4194303, "host": "here", "run_id": "r"}', id="before a reboot"),
+        pytest.param(b'{"pid": 1, "host": "elsewhere", "run_id": "r"}', id="another host"),
+        pytest.param(b'{"run_id": "r", "since": "9999-01-01T00:00:00Z"}', id="from the future"),
+    ],
+)
+def test_a_lock_file_that_nobody_holds_is_taken_whatever_it_says(
+    tmp_path: Path, left: bytes
+) -> None:
+    path = tmp_path / ".lock"
+    path.write_bytes(left)
+    with lock(path):
+        assert json.loads(path.read_bytes())["run_id"] == "this-run"
 
 
 def test_it_may_be_taken_again_once_it_is_let_go(tmp_path: Path) -> None:

@@ -1692,11 +1692,32 @@ BROKEN = {
             name="job.jsonl",
         ),
     ],
-    "what no version reads yet": [
+    "who is told": [
         Broken(
-            ITEMS + "- {id: a, prompt: p}\nbudget: {confirm_above_usd: 1}\nnotify: {on: always}\n",
+            ITEMS + "- {id: a, prompt: p}\nnotify: {on: never, url: x}\n",
             [
-                "job.yaml:5:1: notify: this version of batchgen does not support it yet",
+                "job.yaml:4:14: notify.on: 'never' is not one of change, failure, always",
+                "job.yaml:4:21: notify.url: unknown field; did you mean 'url_env'?",
+            ],
+        ),
+        Broken(
+            ITEMS
+            + "- {id: a, prompt: p}\nnotify: {url_env: 'https://hook.invalid/x', service: irc}\n",
+            [
+                (
+                    "job.yaml:4:19: notify.url_env: expected the name of an environment variable, not "
+                    "the address"
+                ),
+                "job.yaml:4:54: notify.service: 'irc' is not one of slack, discord, teams, ntfy, json",
+            ],
+        ),
+        Broken(
+            ITEMS + "- {id: a, prompt: p}\nnotify: https://hook.invalid/x\n",
+            [
+                (
+                    "job.yaml:4:9: notify: expected {url_env: VARIABLE, on: …}; the address is kept in "
+                    "a variable"
+                ),
             ],
         ),
     ],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import hashlib
 import os
 import random
@@ -12,6 +13,7 @@ import textwrap
 import threading
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from batchgen.errors import StoreError
@@ -20,12 +22,15 @@ from batchgen.sanitize import Secrets
 from batchgen.store.ledger import Sent
 from batchgen.store.parts import BATCH_BYTES, MAX_PENDING_BYTES, PartImage, Writer
 from batchgen.store.receipts import (
+    Blanks,
     Receipt,
     ReceivedImage,
+    answered,
     load_receipt,
     part_name,
     save_receipt,
 )
+from tests.parts import finished
 
 CHUNK = 64 << 10
 
@@ -48,7 +53,7 @@ async def test_bytes_and_digest_are_right_for_any_batching(tmp_path: Path, seed:
             at += step
             await writer.room()
         part.close(None)
-        written = await part.finish()
+        written = await finished(part)
     assert written.path.read_bytes() == data
     assert (written.size_bytes, written.fault) == (len(data), None)
     assert written.sha256 == hashlib.sha256(data).hexdigest()
@@ -66,7 +71,7 @@ async def test_many_parts_through_one_writer_do_not_mix(tmp_path: Path) -> None:
             await writer.room()
             await asyncio.sleep(0)
         part.close(None)
-        written = await part.finish()
+        written = await finished(part)
         assert hashlib.sha256(written.path.read_bytes()).hexdigest() == digest.hexdigest()
         return written.sha256 if written.sha256 == digest.hexdigest() else "wrong"
 
@@ -80,7 +85,7 @@ async def test_an_image_that_never_comes_opens_no_file(tmp_path: Path) -> None:
     async with Writer() as writer:
         part = PartImage(tmp_path / "0.part", writer)
         part.close(None)
-        written = await part.finish()
+        written = await finished(part)
     assert not written.path.exists()
     assert (written.size_bytes, written.sha256) == (0, hashlib.sha256().hexdigest())
 
@@ -90,7 +95,7 @@ async def test_a_fault_in_the_text_is_kept_with_the_bytes_before_it(tmp_path: Pa
         part = PartImage(tmp_path / "0.part", writer)
         part.write(b"half")
         part.close("a character outside the alphabet")
-        written = await part.finish()
+        written = await finished(part)
     assert written.fault == "a character outside the alphabet"
     assert written.path.read_bytes() == b"half"
 
@@ -99,7 +104,7 @@ async def test_a_cut_answer_can_be_finished_without_being_closed(tmp_path: Path)
     async with Writer() as writer:
         part = PartImage(tmp_path / "0.part", writer)
         part.write(b"half")
-        written = await part.finish()
+        written = await finished(part)
     assert written.path.read_bytes() == b"half"
 
 
@@ -121,7 +126,7 @@ async def test_a_full_disk_is_a_store_error_when_the_part_is_finished() -> None:
             await writer.room()
         part.close(None)
         with pytest.raises(StoreError, match="/dev/full"):
-            await part.finish()
+            await finished(part)
 
 
 async def test_a_missing_directory_is_a_store_error(tmp_path: Path) -> None:
@@ -129,7 +134,7 @@ async def test_a_missing_directory_is_a_store_error(tmp_path: Path) -> None:
         part = PartImage(tmp_path / "no" / "0.part", writer)
         part.write(b"x")
         with pytest.raises(StoreError):
-            await part.finish()
+            await finished(part)
 
 
 async def test_a_file_that_cannot_be_closed_is_a_store_error(tmp_path: Path) -> None:
@@ -139,7 +144,20 @@ async def test_a_file_that_cannot_be_closed_is_a_store_error(tmp_path: Path) -> 
         await writer.call(lambda: None)
         os.close(part._descriptor)  # closing it again fails, as it may on a network disk
         with pytest.raises(StoreError):
-            await part.finish()
+            await finished(part)
+
+
+async def test_a_defect_in_the_thread_that_writes_is_told_and_holds_up_nobody() -> None:
+    def trip() -> None:
+        raise ZeroDivisionError("of ours")
+
+    told: list[StoreError] = []
+    async with Writer(told.append) as writer:
+        writer.hand_over(trip, 0)
+        await asyncio.wait_for(writer.caught_up(), 20)
+        await asyncio.sleep(0)
+    assert str(writer.failed).startswith("a bug in batchgen, in the thread that writes: ZeroDivi")
+    assert told == [writer.failed]
 
 
 async def test_one_part_that_fails_does_not_harm_another(tmp_path: Path) -> None:
@@ -148,8 +166,8 @@ async def test_one_part_that_fails_does_not_harm_another(tmp_path: Path) -> None
         for part in (bad, good, bad, good):
             part.write(b"x" * BATCH_BYTES)
         with pytest.raises(StoreError):
-            await bad.finish()
-        assert (await good.finish()).size_bytes == 2 * BATCH_BYTES
+            await finished(bad)
+        assert (await finished(good)).size_bytes == 2 * BATCH_BYTES
 
 
 def test_a_disk_that_fills_up_half_way_is_a_store_error(tmp_path: Path) -> None:
@@ -158,6 +176,7 @@ def test_a_disk_that_fills_up_half_way_is_a_store_error(tmp_path: Path) -> None:
         from pathlib import Path
         from batchgen.errors import StoreError
         from batchgen.store.parts import PartImage, Writer
+        from tests.parts import finished
 
         async def main():
             async with Writer() as writer:
@@ -166,7 +185,7 @@ def test_a_disk_that_fills_up_half_way_is_a_store_error(tmp_path: Path) -> None:
                     part.write(b"x" * 100_000)
                     await writer.room()
                 try:
-                    await part.finish()
+                    await finished(part)
                 except StoreError:
                     print("told")
 
@@ -220,7 +239,7 @@ async def test_receivers_wait_while_the_disk_is_behind(tmp_path: Path) -> None:
 
         await asyncio.gather(asyncio.to_thread(drain), receiving)
         part.close(None)
-        assert (await part.finish()).size_bytes == n_read == 400 * CHUNK
+        assert (await finished(part)).size_bytes == n_read == 400 * CHUNK
     os.close(reader)
 
 
@@ -315,6 +334,56 @@ def test_every_cut_of_a_receipt_is_none(tmp_path: Path) -> None:
     for end in range(len(whole)):
         path.write_bytes(whole[:end])
         assert load_receipt(tmp_path, SENT) is None
+
+
+def test_a_receipt_is_written_on_the_file_of_one_that_nobody_needs(tmp_path: Path) -> None:
+    blanks = Blanks()
+    first = save_receipt(tmp_path, RECEIPT, Secrets([]), blanks)
+    inode = first.stat().st_ino
+    blanks.leave(first)
+    assert list(answered(tmp_path)) == []  # though it lies there still
+    other = msgspec.structs.replace(SENT, item="other")
+    receipt = msgspec.structs.replace(RECEIPT, sent=other, skeleton="")
+    second = save_receipt(tmp_path, receipt, Secrets([]), blanks)
+    assert (second.stat().st_ino, list(tmp_path.iterdir())) == (inode, [second])
+    assert load_receipt(tmp_path, other) == receipt
+    assert load_receipt(tmp_path, SENT) is None
+
+
+def test_blanks_are_given_once_and_removed_at_the_end(tmp_path: Path) -> None:
+    blanks = Blanks()
+    blanks.leave(tmp_path / "never.json")  # as after an answer whose receipt met a full disk
+    assert not blanks.turn_into(tmp_path / "a.json")
+    for name in "ab":
+        (tmp_path / name).write_bytes(b"{}")
+        blanks.leave(tmp_path / name)
+    assert blanks.turn_into(tmp_path / "new.json")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "new.json"]
+    (tmp_path / "a").unlink()  # by somebody who tidies up
+    assert not blanks.turn_into(tmp_path / "newer.json")
+    blanks.leave(tmp_path / "new.json")
+    blanks.remove()
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("n_blanks", [0, 1])
+def test_a_receipt_that_the_disk_cannot_take_is_none(
+    tmp_path: Path, n_blanks: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    blanks = Blanks()
+    for _ in range(n_blanks):
+        blanks.leave(save_receipt(tmp_path, RECEIPT, Secrets([])))
+
+    def write_some(descriptor: int, data: memoryview) -> int:
+        if len(data) < 100:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return write(descriptor, data[:100])
+
+    write = os.write
+    monkeypatch.setattr(os, "write", write_some)
+    with pytest.raises(OSError, match="No space"):
+        save_receipt(tmp_path, RECEIPT, Secrets([]), blanks)
+    assert not list(tmp_path.iterdir())
 
 
 def test_part_names_are_safe_and_never_shared() -> None:

@@ -21,7 +21,8 @@ from batchgen.model import (
     content_key,
 )
 from batchgen.plan import Agenda, Redo, Settled, Skip, Step, Todo, Twin
-from batchgen.report.rebuild import result_of
+from batchgen.report.standing import result_of
+from batchgen.selection import Selection
 from batchgen.store.history import History
 
 ITEM = Item(id="a", model="m", prompt="p", key="k1")
@@ -64,7 +65,7 @@ def step(root: Path, *lines: Attempt, redo: Redo | None = None, item: Item = ITE
     history = History()
     for line in lines:
         history.apply(line)
-    agenda = Agenda([item], history, root, redo or Redo())
+    agenda = Agenda([(item, True)], history, root, redo or Redo())
     one = agenda.next()
     assert agenda.next() is None
     return told(one)
@@ -150,7 +151,7 @@ def test_items_are_planned_one_at_a_time(tmp_path: Path) -> None:
             taken.append(n)
             yield msgspec.structs.replace(ITEM, id=f"i{n}")
 
-    agenda = Agenda(items(), History(), tmp_path, Redo())
+    agenda = Agenda(Selection().marked(items), History(), tmp_path, Redo())
     agenda.next()
     assert taken == [0]
 
@@ -205,7 +206,8 @@ class Job:
     def agenda(self, redo: Redo | None = None) -> Agenda:
         parents = {ref.item for item in self.items for ref in item.references if ref.item}
         names = {parent: parent for parent in parents}
-        return Agenda(self.items, self.history, self.root, redo or Redo(), names)
+        items = Selection().marked(lambda: self.items)
+        return Agenda(items, self.history, self.root, redo or Redo(), names)
 
     def foreseen(self, redo: Redo | None = None) -> dict[str, str]:
         return {step.item.id: told(step) for step in self.agenda(redo).foreseen()}
@@ -408,8 +410,8 @@ def test_what_is_not_selected_is_not_sent_but_built_on_if_it_is_done(tmp_path: P
     parents = {"a": "a", "b": "b"}
 
     def steps(selected: str) -> list[tuple[str, str]]:
-        marks = (item.id in selected for item in job.items)
-        agenda = Agenda(job.items, job.history, tmp_path, Redo(), parents, marks=marks)
+        items = ((item, item.id in selected) for item in job.items)
+        agenda = Agenda(items, job.history, tmp_path, Redo(), parents)
         return [(step.item.id, told(step)) for step in agenda.foreseen()]
 
     assert steps("c") == [("c", "waiting")]
@@ -426,8 +428,8 @@ def test_what_is_not_selected_is_not_sent_but_built_on_if_it_is_done(tmp_path: P
 def test_what_builds_on_an_unselected_item_that_failed_is_not_skipped(tmp_path: Path) -> None:
     job = Job(tmp_path, [*CHAIN])
     job.run(fails("a", how=Outcome.BLOCKED))
-    marks = [False, False, True]
-    agenda = Agenda(job.items, job.history, tmp_path, Redo(), {"a": "a", "b": "b"}, marks=marks)
+    items = zip(job.items, [False, False, True], strict=True)
+    agenda = Agenda(items, job.history, tmp_path, Redo(), {"a": "a", "b": "b"})
     assert agenda.next() is None
 
 
@@ -448,7 +450,8 @@ def test_a_graph_of_100_000_items_is_planned_without_recursion_and_in_seconds(
 ) -> None:
     items = list(shape(100_000))
     names = {ref.item: ref.item for item in items for ref in item.references if ref.item}
-    agenda = Agenda(reversed(items), History(), tmp_path, Redo(), names)
+    backwards = Selection().marked(lambda: reversed(items))
+    agenda = Agenda(backwards, History(), tmp_path, Redo(), names)
     image = msgspec.structs.replace(picture(tmp_path), sha256="1" * 64)
     n_todo = n_skipped = 0
     while (one := agenda.next()) is not None:

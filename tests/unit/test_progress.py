@@ -8,7 +8,8 @@ import pytest
 
 from batchgen.events import AttemptEnded, ItemEnded, RunBegan, Stopping, Ticked, Warned
 from batchgen.model import Attempt, Billed, Outcome, Result, Status
-from batchgen.progress import PatientStream, PlainObserver, Style, Tally, observer
+from batchgen.progress import PatientStream, PlainObserver, Style, observer
+from batchgen.tally import Tally
 from batchgen.wording import duration, usd
 
 BEGAN = RunBegan(

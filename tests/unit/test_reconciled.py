@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from batchgen.cli.reconciled import reconciled
+from batchgen.cli.reconciled import folded, reconciled
 from batchgen.cost import PriceBook, PriceList
+from batchgen.paper import Paper
 from batchgen.reconcile import reconcile
 from tests.bills import LIST_USD, Side
 
@@ -115,3 +116,11 @@ def test_what_comes_from_files_is_made_fit_for_a_terminal(side: Side) -> None:
 
 def test_an_empty_ledger_and_an_empty_log_have_a_report(side: Side) -> None:
     assert "0 calls of the ledger" in text(side)
+
+
+@pytest.mark.parametrize("item", ["m", "mug", "vase", "a-long-name-of-an-item"])
+def test_a_call_that_is_wider_than_the_paper_keeps_its_words_apart(item: str) -> None:
+    call = f"    {item}  2026-11-28 11:59:18  image  20261128115918957099672001fb8256"
+    lines = list(folded(call, Paper(60)))
+    assert len(lines) > 1
+    assert " ".join(lines).split()[:4] == [item, "2026-11-28", "11:59:18", "image"]

@@ -22,6 +22,7 @@ from batchgen.store import room as room_module
 from batchgen.store.parts import BATCH_BYTES, PartImage, Writer
 from batchgen.store.room import IMAGE_BYTES, Reserve, Room, Share, room_bytes
 from tests.disks import needs_small_disks, small_disk
+from tests.parts import finished
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -66,19 +67,42 @@ def test_an_odd_size_counts_as_the_largest() -> None:
 # --- a disk that keeps room -----------------------------------------------------------------------
 
 
-async def test_the_disk_keeps_what_was_taken_and_gives_it_up_as_it_is_written(
+async def test_the_disk_keeps_what_was_taken_and_what_was_written_of_it_is_for_the_next(
     tmp_path: Path,
 ) -> None:
     async with opened(tmp_path) as (room, writer):
         share = await room.take(8 * MIB)
-        if not kept_bytes(room):
+        kept = kept_bytes(room)
+        if not kept:
             pytest.skip("this file system sets no room aside")
-        assert kept_bytes(room) >= 8 * MIB
+        assert kept >= 8 * MIB
         for n_mib in range(1, 9):
             await writer.call(lambda: share._spend(MIB))
-            assert kept_bytes(room) <= (8 - n_mib) * MIB
+            assert room._reserve.held_bytes == (8 - n_mib) * MIB
         await writer.call(lambda: share._spend(MIB))  # more than was set aside
+        other = await room.take(8 * MIB)
+        assert (room._reserve.held_bytes, kept_bytes(room)) == (8 * MIB, kept)
         room.give_back(share)
+        room.give_back(other)
+
+
+@needs_small_disks
+async def test_a_disk_with_little_room_gets_back_what_is_written_before_the_rest_is_gone(
+    tmp_path: Path,
+) -> None:
+    with small_disk(tmp_path / "disk", 11 * MIB) as disk:
+        async with opened(disk.path) as (room, writer):
+            share = await room.take(8 * MIB)
+            part = PartImage(disk.path / "0.part", writer, share.write)
+            for _ in range(8 * MIB // BATCH_BYTES):
+                part.write(b"x" * BATCH_BYTES)
+                await writer.room()
+                await writer.call(lambda: None)
+                # Whoever appends to the ledger finds this.
+                assert disk.free_bytes >= MIB // 2
+                assert kept_bytes(room) >= room._reserve.held_bytes
+            await finished(part)
+            room.give_back(share)
 
 
 async def test_what_a_call_leaves_is_there_for_the_next(tmp_path: Path) -> None:
@@ -104,6 +128,37 @@ async def test_shares_add_up_and_nothing_is_left_when_all_are_back(tmp_path: Pat
         await writer.call(lambda: None)
         assert room._reserve.held_bytes == 0
         assert not any(share.held_bytes for share in shares)
+
+
+def test_what_the_file_keeps_is_taken_without_asking_the_disk(tmp_path: Path) -> None:
+    reserve = Reserve(tmp_path)
+    reserve.open()
+    first, second, third = (Share(reserve) for _ in range(3))
+    assert not reserve.take_at_hand(first, MIB)  # there is nothing yet
+    reserve.take(first, 2 * MIB, 0)
+    if not reserve.kept_bytes:
+        pytest.skip("this file system sets no room aside")
+    assert not reserve.take_at_hand(second, 1)  # all of it is held
+    assert reserve.end_at_once(first)
+    assert reserve.take_at_hand(second, MIB)
+    assert not reserve.take_at_hand(third, MIB + 1)
+    assert (reserve.held_bytes, second.held_bytes, third.held_bytes) == (MIB, MIB, 0)
+    asking, told = threading.Event(), threading.Event()
+
+    def ask_the_disk() -> None:
+        with reserve._lock:
+            asking.set()
+            told.wait(20)
+
+    thread = threading.Thread(target=ask_the_disk)
+    thread.start()
+    asking.wait(20)
+    assert not reserve.take_at_hand(third, 1)  # nobody waits for it
+    assert not reserve.end_at_once(second)
+    told.set()
+    thread.join()
+    assert (reserve.held_bytes, second.held_bytes) == (MIB, MIB)
+    reserve.close()
 
 
 async def test_it_has_no_name_and_one_descriptor_for_a_thousand_calls(tmp_path: Path) -> None:
@@ -143,13 +198,29 @@ async def test_bytes_of_an_answer_fit_though_another_program_has_filled_the_disk
             for _ in range(4 * MIB // BATCH_BYTES):
                 part.write(b"x" * BATCH_BYTES)
                 await writer.room()
-            written = await part.finish()
+            written = await finished(part)
             assert written.size_bytes == 4 * MIB
             bare = PartImage(disk.path / "1.part", writer)
             bare.write(b"x" * BATCH_BYTES)
             with pytest.raises(StoreError, match="No space left"):
-                await bare.finish()
+                await finished(bare)
             room.give_back(share)
+
+
+async def test_a_directory_that_goes_away_holds_up_nobody_who_writes(tmp_path: Path) -> None:
+    directory = tmp_path / "parts"
+    directory.mkdir()
+    async with opened(directory) as (room, writer):
+        share = await room.take(8 * MIB)
+        part = PartImage(directory / "0.part", writer, share.write)
+        part.write(b"x" * BATCH_BYTES)
+        await writer.caught_up()
+        directory.rename(tmp_path / "elsewhere")  # the disk cannot be looked at by its name now
+        for _ in range(2 * MIB // BATCH_BYTES):
+            part.write(b"x" * BATCH_BYTES)
+        written = await asyncio.wait_for(finished(part), 20)
+        assert written.size_bytes == 2 * MIB + BATCH_BYTES
+        room.give_back(share)
 
 
 @needs_small_disks
@@ -260,7 +331,7 @@ async def test_no_room_is_given_once_the_disk_has_failed(tmp_path: Path) -> None
         await asyncio.sleep(0)
         assert [str(one) for one in told] == [str(writer.failed)]
         with pytest.raises(StoreError):
-            await part.finish()
+            await finished(part)
 
 
 # --- a disk that keeps none -----------------------------------------------------------------------
@@ -288,7 +359,7 @@ def test_where_no_room_can_be_kept_the_free_space_is_looked_at(
         reserve.take(share, free_bytes * 2 // 5, 0)
     with pytest.raises(StoreError, match="no room"):
         reserve.take(shares[2], free_bytes * 2 // 5, 0)
-    shares[0].close()
+    reserve.end(shares[0])
     reserve.take(shares[2], free_bytes * 2 // 5, 0)
     reserve.close()
     assert not list(tmp_path.iterdir())

@@ -4,14 +4,11 @@ import json
 import re
 from collections.abc import Iterator
 from dataclasses import asdict
-from importlib import resources
 from pathlib import Path
 from typing import Any, Final
 
 import pytest
-import yaml
 from jsonschema import Draft202012Validator
-from referencing import Registry, Resource
 
 from batchgen.manifest import open_manifest, settings
 from batchgen.manifest.batch_lines import is_batch_line
@@ -22,39 +19,11 @@ from batchgen.references import ReferenceLibrary
 from batchgen.retry import Retries
 from batchgen.timeouts import Timeouts
 from batchgen.wording import read_duration
+from tests.job_schema import SCHEMA, mistakes, read
 
 ROOT = Path(__file__).parents[2]
-SCHEMA = json.loads(resources.files("batchgen").joinpath("job.schema.json").read_text("utf-8"))
 ITEM = SCHEMA["$defs"]["item"]["properties"]
 HEAD_ONLY = {name: one for name, one in SCHEMA["properties"].items() if name != "items"}
-REGISTRY: Registry[Any] = Registry().with_resource("job", Resource.from_contents(SCHEMA))
-
-
-class CoreLoader(yaml.SafeLoader):
-    """Reads scalars as an editor does: by the core schema of YAML 1.2."""
-
-    yaml_implicit_resolvers: dict[str, Any] = {}  # noqa: RUF012 - PyYAML's way
-
-
-def _resolve(kind: str, pattern: str) -> None:
-    regexp = re.compile(rf"(?:{pattern})\Z")
-    CoreLoader.add_implicit_resolver(f"tag:yaml.org,2002:{kind}", regexp, None)
-
-
-_resolve("null", "null|Null|NULL|~|")
-_resolve("bool", "true|True|TRUE|false|False|FALSE")
-_resolve("int", r"[-+]?[0-9]+")
-_resolve("float", r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?")
-
-
-def read(text: str) -> Any:
-    return yaml.load(text, Loader=CoreLoader)
-
-
-def mistakes(value: Any, part: str = "") -> list[str]:
-    """What the schema, or a part of it, says of a value."""
-    validator = Draft202012Validator({"$ref": f"job#{part}"}, registry=REGISTRY)
-    return [error.message for error in validator.iter_errors(value)]
 
 
 def in_item(fragment: str) -> Any:
@@ -422,7 +391,7 @@ def test_what_the_schema_marks_batchgen_refuses(tmp_path: Path, job: Any) -> Non
 
 def _documented() -> list[str]:
     page = (ROOT / "docs/job-file.md").read_text("utf-8")
-    return re.findall(r"^```yaml\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    return re.findall(r"^```yaml[^\n]*\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
 
 
 @pytest.mark.parametrize("example", _documented(), ids=lambda text: text.partition("\n")[0])

@@ -27,9 +27,9 @@ def catalogue(n_products: int) -> list[Item]:
 
 def chosen(selection: Selection, items: Iterable[Item]) -> list[str]:
     job = list(items)
-    marks = list(selection.marks(lambda: job))
-    assert len(marks) == len(job)
-    return [one.id for one, mark in zip(job, marks, strict=True) if mark]
+    marked = list(selection.marked(lambda: job))
+    assert [one for one, _ in marked] == job
+    return [one.id for one, is_selected in marked if is_selected]
 
 
 JOB = [item("hero"), item("hero-wide", tags={"scene": "beach"}), item("Hero", tags={"scene": "x"})]
@@ -95,3 +95,25 @@ def test_a_small_sample_meets_every_value_of_the_matrix(n_products: int) -> None
 def test_the_same_job_gives_the_same_sample() -> None:
     job = catalogue(100)
     assert chosen(Selection(sample=17), job) == chosen(Selection(sample=17), job)
+
+
+@pytest.mark.parametrize(
+    ("selection", "n_readings"),
+    [
+        (Selection(), 1),
+        (Selection(only=("hero*",), tags={"scene": ("beach",)}, shard=Shard(1, 2)), 1),
+        (Selection(sample=2), 3),
+    ],
+    ids=str,
+)
+def test_a_job_is_read_once_to_be_marked_unless_a_sample_is_drawn(
+    selection: Selection, n_readings: int
+) -> None:
+    readings = []
+
+    def read() -> list[Item]:
+        readings.append(1)
+        return JOB
+
+    assert len(list(selection.marked(read))) == len(JOB)
+    assert len(readings) == n_readings

@@ -298,6 +298,36 @@ def test_a_receipt_finishes_an_answer_whose_picture_was_already_renamed(settler:
     assert finish(settler, end) == ["images/hero 16x9.png"]
 
 
+def test_a_recovered_answer_keeps_the_receipt_that_is_all_that_is_known_of_it(
+    settler: Settler,
+) -> None:
+    receipt = received(settler, [png()], [part(0)])
+    settler.settle(receipt)
+    path = settler.layout.parts / f"{part_name(SENT)}.json"
+    inode = path.stat().st_ino
+    blank = settler.layout.parts / "blank.json"
+    blank.write_bytes(b"{}")
+    settler.blanks.leave(blank)
+    settler.settle(receipt, recovered=True)  # written on the blank, a kill would leave it empty
+    assert (path.stat().st_ino, blank.exists()) == (inode, True)
+    assert load_receipt(settler.layout.parts, SENT) == receipt
+
+
+def test_parts_that_another_thread_clears_away_at_the_same_moment_are_no_failure(
+    settler: Settler, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def beaten_to_it(path: Path, *, missing_ok: bool = False) -> None:
+        unlink(path)
+        unlink(path, missing_ok=missing_ok)
+
+    for name in ("a.part", "b.json"):
+        (settler.layout.parts / name).touch()
+    unlink = Path.unlink
+    monkeypatch.setattr(Path, "unlink", beaten_to_it)
+    Recovery(settler.layout, settler, Retries(), random.Random(1)).clear_parts()
+    assert not list(settler.layout.parts.iterdir())
+
+
 def test_a_picture_of_another_answer_is_never_taken_for_a_renamed_one(settler: Settler) -> None:
     receipt = received(settler, [png()], [part(0)])
     (settler.layout.parts / receipt.images[0].part).unlink()

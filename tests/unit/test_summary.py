@@ -1,11 +1,14 @@
 """The figures of a run, added up by hand beside them."""
 
+import html
 from collections.abc import Sequence
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import msgspec
+import pytest
+from markdown_it import MarkdownIt
 
 from batchgen.cli.run import closing
 from batchgen.model import (
@@ -20,14 +23,16 @@ from batchgen.model import (
     Turn,
     content_key,
 )
-from batchgen.report import Summary, rebuild
 from batchgen.report.markdown import summary_markdown
+from batchgen.report.rebuild import rebuild
+from batchgen.report.remedies import remedy
 from batchgen.report.summary import (
     MAX_LISTED,
     MAX_TAG_VALUES,
     OTHER,
     AttemptCounts,
     Concurrency,
+    Diff,
     FailureGroup,
     FoundPage,
     ItemCounts,
@@ -35,11 +40,15 @@ from batchgen.report.summary import (
     Latency,
     MaybeBilled,
     Query,
+    Review,
     RunTotals,
     Searches,
+    SlowItem,
+    Summary,
 )
 from batchgen.store.expanded import write_items
 from batchgen.store.ledger import End, Run
+from tests.pages import Page
 
 IMAGE = ImageFile(
     path="images/a.png", role="final", sha256="0" * 64, bytes=4, width=1, height=1, mime="image/png"
@@ -118,6 +127,49 @@ def test_latencies_are_of_pictures_only_and_their_quantiles_by_nearest_rank() ->
     latency = run.latency_s
     assert (latency.p50, latency.p95, latency.max) == (10.0, 19.0, 20.0)
     assert RunTotals().latency_s.p50 is None
+
+
+def test_the_ten_slowest_items_are_told_with_all_their_calls_whatever_came_of_them() -> None:
+    final, none = (IMAGE,), {"images": ()}
+    run = totals(
+        *({"item": f"i{n}", "latency_s": float(n), "images": final} for n in range(12)),
+        {
+            "item": "late",
+            "latency_s": 600.0,
+            "outcome": Outcome.TIMEOUT,
+            **none,
+            "decision": "retry",
+        },
+        {"item": "talk", "turn": 1, "latency_s": 5.0, "images": ()},
+        {
+            "item": "late",
+            "latency_s": 1.5,
+            "outcome": Outcome.TIMEOUT,
+            **none,
+            "decision": "failed",
+        },
+        {"item": "talk", "turn": 2, "latency_s": 6.0, "images": final},
+        {
+            "item": "open",
+            "latency_s": 800.0,
+            "outcome": Outcome.TIMEOUT,
+            **none,
+            "decision": "retry",
+        },
+        {"item": "gone", "latency_s": 900.0, "outcome": Outcome.CANCELLED},
+        {"item": "lost", "latency_s": None, "outcome": Outcome.INTERRUPTED},
+    )
+    told = run.slowest
+    assert isinstance(told, list)
+    assert [slow.item for slow in told] == [
+        "late",
+        "i11",
+        "talk",
+        *(f"i{n}" for n in range(10, 3, -1)),
+    ]
+    assert told[0] == SlowItem(item="late", calls=2, latency_s=601.5, outcome="timeout")
+    assert told[2] == SlowItem(item="talk", calls=2, latency_s=11.0, outcome="image")
+    assert RunTotals().slowest is msgspec.UNSET
 
 
 def test_items_are_counted_by_where_they_stand_and_failures_by_their_cause() -> None:
@@ -203,6 +255,7 @@ class Directory:
         *lines: tuple[str, str, str],
         today: dict[str, str] | None = None,
         items: Sequence[Item] = (),
+        is_killed: bool = False,
     ) -> Summary:
         """One more run, with an attempt for each `(id, key, decision)`; then rebuild.
 
@@ -226,7 +279,16 @@ class Directory:
             for item, key, decision in lines
         ]
         segment = self.root / "ledger" / f"{run_id}.jsonl"
-        segment.write_bytes(b"".join(msgspec.json.encode(one) + b"\n" for one in [head, *attempts]))
+        end = End(
+            run_id=run_id,
+            at=DONE.at,
+            stop_reason="finished",
+            exit_code=0,
+            wall_s=1.0,
+            concurrency={},
+        )
+        written = [head, *attempts, *([] if is_killed else [end])]
+        segment.write_bytes(b"".join(msgspec.json.encode(one) + b"\n" for one in written))
         simple = [
             Item(id=name, prompt=name, model="m", key=key) for name, key in (today or {}).items()
         ]
@@ -246,6 +308,35 @@ def test_an_item_that_was_mended_by_an_edit_is_fixed_in_that_run_and_in_no_later
     assert job.run(("a", "old", "failed"), today={"a": "old"}).diff is None
     assert diffs(job.run(("a", "new", "done"), today={"a": "new"})) == ([], ["a"], [])
     assert diffs(job.run(today={"a": "new"})) == ([], [], [])
+
+
+def test_what_happened_in_a_killed_run_is_news_for_the_one_after_it(tmp_path: Path) -> None:
+    job = Directory(tmp_path)
+    today = {"a": "k", "b": "k", "c": "k"}
+    job.run(("b", "k", "failed"), ("c", "k", "failed"), today=today)
+    for _ in range(2):  # one after the other
+        job.run(("a", "k", "failed"), ("b", "k", "done"), today=today, is_killed=True)
+    assert diffs(job.run(today=today)) == (["a"], ["b"], ["c"])
+    assert diffs(job.run(today=today)) == ([], [], ["a", "c"])
+
+
+def test_an_item_that_was_skipped_has_failed_too(tmp_path: Path) -> None:
+    job = Directory(tmp_path)
+    job.run(("a", "k", "failed"), today={"a": "k"})
+    today = {"a": "k", "b": "k"}  # b builds on a
+    assert diffs(job.run(("b", "k", "skipped"), today=today)) == (["b"], [], ["a"])
+    assert diffs(job.run(("b", "k", "skipped"), today=today)) == ([], [], ["a", "b"])
+    assert diffs(job.run(("a", "k", "done"), ("b", "k", "done"), today=today)) == (
+        [],
+        ["a", "b"],
+        [],
+    )
+
+
+def test_a_first_run_that_was_killed_leaves_all_its_failures_as_new(tmp_path: Path) -> None:
+    job = Directory(tmp_path)
+    job.run(("a", "k", "failed"), today={"a": "k"}, is_killed=True)
+    assert diffs(job.run(today={"a": "k"})) == (["a"], [], [])
 
 
 def test_an_item_that_is_no_longer_in_the_job_is_not_fixed(tmp_path: Path) -> None:
@@ -296,7 +387,7 @@ def test_what_a_killed_run_had_to_list_is_listed_by_the_next_that_ends(tmp_path:
             msgspec.structs.replace(DONE, run_id=run_id, attempt=n, billed=one, decision="retry")
             for n, one in enumerate(billed, 1)
         ]
-        end = End(run_id=run_id, at="", stop_reason="", exit_code=0, wall_s=0, concurrency={})
+        end = End(run_id=run_id, at=head.at, stop_reason="", exit_code=0, wall_s=0, concurrency={})
         written = [head, *calls, *([end] if ended else [])]
         path = tmp_path / "ledger" / f"{run_id}.jsonl"
         path.write_bytes(b"".join(msgspec.json.encode(one) + b"\n" for one in written))
@@ -332,15 +423,17 @@ def test_calls_of_unknown_cost_are_marked_wherever_the_cost_is_told(tmp_path: Pa
     sure = job.run(("a", "k", "done"), ("b", "k", "done"), today={"a": "k", "b": "k"})
     assert "+?" not in closing(sure, tmp_path, None)
     segment = tmp_path / "ledger/run-1.jsonl"
-    head, one, other = segment.read_bytes().splitlines(keepends=True)
+    head, one, other, end = segment.read_bytes().splitlines(keepends=True)
     unpriced = msgspec.json.decode(other) | {"cost_usd": None, "cost_basis": "unknown"}
-    segment.write_bytes(head + one + msgspec.json.encode(unpriced) + b"\n")
+    segment.write_bytes(head + one + msgspec.json.encode(unpriced) + b"\n" + end)
     summary = rebuild(tmp_path)
     assert summary.cost_unknown_attempts == 1
     assert " · $1.00+? (planned unknown)" in closing(summary, tmp_path, None)
-    assert "<dd>$1.00+?</dd>" in (tmp_path / "report.html").read_text("utf-8")
-    assert "<dt>calls of unknown cost</dt><dd>1</dd>" in (tmp_path / "report.html").read_text()
-    assert "| $1.00+? |" in (tmp_path / "summary.md").read_text("utf-8")
+    text = (tmp_path / "summary.md").read_text("utf-8")
+    assert "- cost: $1.00+?; 1 call of unknown cost\n" in text
+    figures = Page((tmp_path / "report.html").read_text("utf-8")).figures
+    assert figures["cost of this run"] == "$1.00+?"
+    assert figures["calls of unknown cost"] == "1"
 
 
 # --- what answers were grounded in ----------------------------------------------------------------
@@ -426,7 +519,7 @@ def test_what_was_found_is_words_and_links_in_markdown_whatever_it_holds() -> No
     assert f"- [{shown}](<https://x/(1)>), for `i`\n" in text
     assert "- searched the web for “\\*tides\\* &amp; &lt;b&gt;moon”, for `i`\n" in text
     assert "1 answer went by 1 query on the web.\n" in text
-    assert "| pictures of another ratio or size than asked for | 2 |\n" in text
+    assert "- pictures of another ratio or size than asked for: 2\n" in text
     plain = summary_markdown(SUMMARY)
     assert "search" not in plain
     assert "another ratio" not in plain
@@ -436,3 +529,136 @@ def test_the_words_of_a_failure_are_no_markup() -> None:
     failures = [FailureGroup(outcome="blocked", count=1, example='no: "<script>|"', item="i")]
     text = summary_markdown(msgspec.structs.replace(SUMMARY, failures=failures))
     assert 'no: "&lt;script&gt;\\|"' in text
+    assert "\n- 1 × blocked, for example `i`\n" in text
+
+
+# --- what a person pastes into a ticket ----------------------------------------------------------
+
+TICKET = """\
+# spring-catalog: 996/1,000 done, 3 failed
+
+Run r, 41m07s, finished.
+
+- items: 996 done (412 reused), 3 failed, 1 skipped
+- cost: $61.12 of $60.40 planned (+1.2 %), of it $0.27 without a picture; 1 call may have \
+been billed besides, up to $0.15
+- cost per accepted picture: $0.1047 (580 in all runs; 12 marked keep, 3 redo)
+- cost by model: `gemini-3-pro-image` $60.12, `gemini-2.5-flash-image` $1.00
+- calls: 604, at most 32 at once; a picture takes 21.4s (p50), 33.1s (p95)
+- tokens: 12,080 in, 822,360 out (654,080 of pictures, 116,800 of thoughts)
+
+## What failed, and what to do
+
+- 2 × blocked, for example `hero`
+  - the prompt was refused: SAFETY
+  - → Reword the prompt, leave a reference out, or try another model.
+- 1 × timeout, for example `poster`
+  - no answer within 600 s
+  - → Raise timeouts.attempt: what was given up is often billed.
+
+## Slowest items
+
+- 10m00s: `poster`, timeout
+- 1m01s: `talk`, 2 calls
+- 40.0s: `a`
+
+## Since the run before
+
+- newly failing: `hero`, `poster`
+- fixed: `i00`, `i01`, `i02`, `i03`, `i04`, `i05`, `i06`, `i07`, `i08`, `i09` and 2 more
+- still failing: `gone`
+- cost: +$1.20
+"""
+
+
+def test_a_ticket_tells_all_that_matters_in_the_order_in_which_it_does() -> None:
+    summary = msgspec.structs.replace(
+        SUMMARY,
+        job="spring-catalog",
+        wall_s=2467.0,
+        items=ItemCounts(total=1000, done=996, reused=412, failed=3, skipped=1),
+        attempts=AttemptCounts(total=604, by_outcome={"image": 584}),
+        images=584,
+        tokens=Tokens(
+            input_text=12_080, output_text=51_480, output_image=654_080, thoughts=116_800
+        ),
+        cost_usd=Decimal("61.120000"),
+        planned_usd=Decimal("60.400000"),
+        cost_waste_usd=Decimal("0.270000"),
+        cost_maybe_usd=Decimal("0.150000"),
+        cost_by_model={
+            "gemini-3-pro-image": Decimal("60.12"),
+            "gemini-2.5-flash-image": Decimal(1),
+        },
+        latency_s=Latency(p50=21.4, p95=33.1, max=600.0),
+        concurrency=Concurrency(peak=32, final=32),
+        failures=[
+            FailureGroup(
+                outcome="blocked", count=2, example="the prompt was refused: SAFETY", item="hero"
+            ),
+            FailureGroup(
+                outcome="timeout", count=1, example="no answer within 600 s", item="poster"
+            ),
+        ],
+        maybe_billed=MaybeBilled(count=1),
+        slowest=[
+            SlowItem(item="poster", calls=1, latency_s=600.0, outcome="timeout"),
+            SlowItem(item="talk", calls=2, latency_s=61.0, outcome="image"),
+            SlowItem(item="a", calls=1, latency_s=40.0, outcome="image"),
+        ],
+        review=Review(kept=12, redo=3, accepted=580, cost_per_accepted_usd=Decimal("0.104700")),
+        diff=Diff(
+            new_failures=["hero", "poster"],
+            fixed=[f"i{n:02}" for n in range(12)],
+            still_failing=["gone"],
+            cost_delta_usd=Decimal("1.20"),
+        ),
+    )
+    assert summary_markdown(summary) == TICKET
+
+
+def test_a_run_without_anything_to_tell_is_told_in_a_few_lines() -> None:
+    done = msgspec.structs.replace(
+        SUMMARY, items=ItemCounts(total=2, done=2, reused=2), planned_usd=Decimal(0)
+    )
+    assert summary_markdown(done) == (
+        "# j: 2/2 done\n\nRun r, 1.0s, finished.\n\n"
+        "- items: 2 done (2 reused)\n- cost: $0.00 of $0.00 planned\n"
+    )
+
+
+def test_a_run_that_was_stopped_is_not_called_cheap() -> None:
+    stopped = msgspec.structs.replace(
+        SUMMARY,
+        items=ItemCounts(total=9, done=1, pending=8),
+        cost_usd=Decimal(1),
+        planned_usd=Decimal(9),
+    )
+    assert "- cost: $1.00 of $9.00 planned\n" in summary_markdown(stopped)
+
+
+def test_what_a_picture_cost_is_told_where_there_is_no_review() -> None:
+    made = msgspec.structs.replace(SUMMARY, images=3, cost_usd=Decimal("0.41448"))
+    assert "- cost per picture: $0.1382\n" in summary_markdown(made)
+
+
+def test_more_causes_and_more_names_than_a_person_reads_are_counted() -> None:
+    causes = [
+        FailureGroup(outcome=outcome, count=9 - n, example="", item="i")
+        for n, outcome in enumerate(list(Outcome)[1:8])
+    ]
+    full = Diff(
+        new_failures=["x"] * MAX_LISTED, fixed=[], still_failing=[], cost_delta_usd=Decimal(-1)
+    )
+    text = summary_markdown(msgspec.structs.replace(SUMMARY, failures=causes, diff=full))
+    assert "\n- and 2 more causes, of 7 items\n" in text
+    assert f"`x` and at least {MAX_LISTED - 10} more\n" in text
+    assert "- cost: -$1.00\n" in text
+
+
+@pytest.mark.parametrize("outcome", list(Outcome)[1:])
+def test_each_cause_is_told_with_its_remedy(outcome: Outcome) -> None:
+    cause = FailureGroup(outcome=outcome, count=1, example="no", item="i")
+    text = summary_markdown(msgspec.structs.replace(SUMMARY, failures=[cause]))
+    shown = MarkdownIt("commonmark", {"html": False}).render(text)
+    assert f"<li>→ {html.escape(remedy(outcome), quote=False)}</li>" in shown

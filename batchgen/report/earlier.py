@@ -1,0 +1,41 @@
+"""What the summaries under `runs/` tell, the newest first."""
+
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Final, TypeVar
+
+import msgspec
+
+from batchgen.report.summary import Summary
+from batchgen.store.inside import open_inside
+
+MAX_BYTES: Final = 16 << 20
+UNREADABLE: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+ToldT = TypeVar("ToldT")
+
+
+def read_summaries(runs: Path, kind: type[ToldT], *, before: str | None = None) -> Iterator[ToldT]:
+    """Read the summaries of runs, the newest first; what cannot be read is left out.
+
+    Args:
+        runs: `runs/` of a job's directory; it need not exist.
+        kind: What is wanted of each: `Summary`, or a Struct of some of its fields.
+        before: A run; only those before it are read. Names begin with the time.
+    """
+    try:
+        run_ids = sorted(path.stem for path in runs.iterdir() if path.suffix == ".json")
+    except OSError:
+        return
+    for run_id in reversed(run_ids):
+        if before is not None and run_id >= before:
+            continue
+        with suppress(OSError, *UNREADABLE):
+            with open_inside(runs / f"{run_id}.json") as file:
+                told = msgspec.json.decode(file.read(MAX_BYTES), type=kind)
+            yield told
+
+
+def summary_before(runs: Path, run_id: str) -> Summary | None:
+    """The summary of the last run before one; None if there is none that can be read."""
+    return next(read_summaries(runs, Summary, before=run_id), None)

@@ -1,0 +1,163 @@
+"""One pass over the ledger: what all runs of a job did, and what the last one came to."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final, TypeAlias
+
+import msgspec
+
+from batchgen.acceptance import why_final_differs
+from batchgen.dependencies import read_lineage
+from batchgen.errors import BatchgenError, UsageError
+from batchgen.model import Attempt, Item, Result
+from batchgen.report.charts.series import RunSeries
+from batchgen.report.last_run import LastRun, difference, summary_of
+from batchgen.report.past import LedgerRuns
+from batchgen.report.reviewed import Reviewed
+from batchgen.report.standing import is_left, result_of
+from batchgen.report.summary import ItemTotals, Summary
+from batchgen.review import read_marks
+from batchgen.store.expanded import read_items
+from batchgen.store.history import History, Name, turn_names
+from batchgen.store.layout import Layout
+from batchgen.store.ledger import Line, Run, read_lines, segments
+
+Warn: TypeAlias = Callable[[str], None]
+_MAX_TOLD: Final = 10
+
+
+def _tell_nobody(_told: str) -> None:
+    return
+
+
+@dataclass(slots=True)
+class Reading:
+    """What one pass over the ledger gathers.
+
+    Attributes:
+        failing: Items whose last attempt failed or was skipped: ids, and ids with their keys.
+        failing_before: The same as the last run found it, or a killed one right before it.
+        begun: What that run was the first to send: hashes, for there may be a million.
+        reviewed: All runs under the marks of a review; None where there is none.
+        series: The last run's calls over time.
+        runs: What each run came to.
+    """
+
+    history: History = field(default_factory=History)
+    last_run: LastRun = field(default_factory=LastRun)
+    failing: set[str | Name] = field(default_factory=set)
+    failing_before: frozenset[str | Name] = frozenset()
+    begun: set[int] = field(default_factory=set)
+    reviewed: Reviewed | None = None
+    series: RunSeries = field(default_factory=RunSeries)
+    runs: LedgerRuns = field(default_factory=LedgerRuns)
+
+    def take(self, line: Line, place: int) -> None:
+        """Count one line, in the order of the ledger."""
+        if self.history.knows(line):
+            return
+        self.series.take(line)
+        self.runs.take(line)
+        has_ended = self.last_run.run_id in self.history.ends
+        if self.last_run.take(line, self.history):
+            # A run that was killed told nobody: what happened in it is news for the one after.
+            if has_ended:
+                self.failing_before = frozenset(self.failing)
+                self.begun.clear()
+        elif isinstance(line, Attempt):
+            if self.reviewed is not None:
+                self.reviewed.add(line)
+            name = (line.item, line.key)
+            if not self.history.has(name):
+                self.begun.add(hash(name))
+            if line.decision in {"failed", "skipped"}:
+                self.failing |= {line.item, name}
+            else:
+                self.failing -= {line.item, name}
+        self.history.add(line, place)
+
+    def count(self, item: Item, run: Run, items: ItemTotals, *, is_selected: bool) -> Result:
+        """Count where an item stands after a run, if it was about it; return it in any case."""
+        result = result_of(item, self.history.standing(item))
+        if self.reviewed is not None:
+            self.reviewed.look_at(result)
+        if is_selected and not is_left(result, run.run_id, run.limit):
+            items.add(
+                result,
+                run.run_id,
+                failed_before=self.failed_before(item),
+                is_wrong_size=why_final_differs(item, result.images) is not None,
+            )
+        return result
+
+    def failed_before(self, item: Item) -> bool:
+        """Whether the last run found the item failing: by its key, or by its id if that is new."""
+        if not self.failing_before:
+            return False
+        names = turn_names(item)
+        known = [name for name in names if self.history.has(name) and hash(name) not in self.begun]
+        if not known:
+            return item.id in self.failing_before
+        return any(name in self.failing_before for name in known)
+
+    def summary(self, run: Run, items: ItemTotals) -> Summary:
+        """The figures of the last run, when its items were counted."""
+        end = self.history.ends.get(run.run_id)
+        diff = difference(self.last_run, items)
+        review = msgspec.UNSET if self.reviewed is None else self.reviewed.review
+        return summary_of(run, end, self.last_run, items, diff=diff, review=review)
+
+
+def summarize(root: Path) -> Summary:
+    """Add up the figures of the last run, and write nothing.
+
+    Raises:
+        UsageError: There is no run in the directory.
+        StoreError: The disk failed.
+    """
+    layout = Layout(root)
+    reading, run = read_runs(layout)
+    items = ItemTotals()
+    lineage = read_lineage(layout, reading.history)
+    for item, is_selected in marked_items(layout, run):
+        reading.count(lineage.resolved(item), run, items, is_selected=is_selected)
+    return reading.summary(run, items)
+
+
+def _read_review(layout: Layout, warn: Warn) -> Reviewed | None:
+    """The marks of a review, if there is one; it costs no report that one cannot be read."""
+    try:
+        return Reviewed(read_marks(layout.review)) if layout.review.exists() else None
+    except BatchgenError as error:
+        warn(f"no review is told: {error}")
+        return None
+
+
+def read_runs(layout: Layout, warn: Warn = _tell_nobody) -> tuple[Reading, Run]:
+    """Read all segments in order, and find the last run.
+
+    Args:
+        layout: The job's directory.
+        warn: Told of lines of the ledger, and of a review, that cannot be read.
+
+    Raises:
+        UsageError: There is no run in the directory.
+        StoreError: The disk failed.
+    """
+    reading = Reading(reviewed=_read_review(layout, warn))
+    for path in segments(layout.ledger):
+        first = reading.history.place_in(path, 0)
+        for begins, line in read_lines(path, reading.history.unreadable):
+            reading.take(line, first + begins)
+    runs = reading.history.runs
+    for place in reading.history.unreadable[:_MAX_TOLD]:
+        warn(f"the ledger has a line that cannot be read: {place}")
+    if not runs:
+        raise UsageError(f"{layout.root} holds no run: its ledger is empty")
+    return reading, max(runs.values(), key=lambda one: one.run_id)
+
+
+def marked_items(layout: Layout, run: Run) -> Iterator[tuple[Item, bool]]:
+    """All items, each with whether the run was about it."""
+    return run.selection.marked(lambda: read_items(layout.items))
