@@ -27,6 +27,7 @@ from asyncio.selector_events import BaseSelectorEventLoop
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Final, NamedTuple, Self, TypeAlias
 
@@ -462,7 +463,7 @@ class Case:
         answered: By the server, to the end.
         n_kept: Files in quarantine.
         not_before_s: By the run's clock, nothing at all is sent so soon after a fault.
-        n_together: So many requests may come at once; from then on one by one, with pauses.
+        n_together: So many requests may leave at once; from then on one by one, with pauses.
     """
 
     row: int
@@ -1474,7 +1475,7 @@ MATRIX: Final[list[Case]] = [
     *meets(85, "503 RESOURCE_EXHAUSTED", refuses(503, google(503, "RESOURCE_EXHAUSTED")), LIMITED),
     *meets(86, "503 as a page", page(503), FAILED_MAYBE),
     # To everything: sixteen are under way, four more leave before the fifth failure shows that
-    # everybody sees it (a few more where answers come late: what has not failed yet may come to
+    # everybody sees it (more where some answers come late: what has not failed yet may come to
     # something), and then one at a time looks for the service. What may have been executed is
     # tried once more all the same, so that a few items may fail.
     *(
@@ -1486,9 +1487,9 @@ MATRIX: Final[list[Case]] = [
             items=("dog", *OUTAGE),
             head={"limits": {"concurrency": 16}},
             told={"dog": [DONE], ALL_OTHERS: told},
-            requests=range(20, 36),
-            n_attempts=range(20, 36),
-            n_together=1 + 16 + 8,
+            requests=range(20, 65),
+            n_attempts=range(20, 65),
+            n_together=1 + 3 * 16,
             exit_code=5,
             n_pending=n_pending,
         )
@@ -1505,7 +1506,7 @@ MATRIX: Final[list[Case]] = [
                 "503 as a page",
                 page(503),
                 frozenset({("server_error", word, "maybe") for word in ("retry", "failed")}),
-                range(30, len(OUTAGE) + 1),
+                range(20, len(OUTAGE) + 1),
             ),
         )
     ),
@@ -1654,9 +1655,13 @@ async def test_what_a_fault_costs_and_leaves(
         if case.when == "first" or (earlier.prompt, earlier.nth) == ("cat", 1):
             assert next_s - at_s >= case.not_before_s
     if case.n_together is not None:
-        one_by_one = [at_s for _, at_s in arrivals[case.n_together :]]
-        assert len(one_by_one) > 2
-        assert all(next_s - at_s >= 1 for at_s, next_s in itertools.pairwise(one_by_one))
+        # When they left, by the run's clock: on a busy machine some arrive late. The last pause
+        # ends with the run's patience, however short it is then.
+        left = sorted(datetime.fromisoformat(a["at"]) for a in ledgers.attempts(ran.directory))
+        pauses_s = [(later - one).total_seconds() for one, later in itertools.pairwise(left)]
+        n_probes = sum(1 for _ in itertools.takewhile(lambda s: s >= 1, pauses_s[-2::-1]))
+        assert len(left) - 1 - n_probes <= case.n_together
+        assert n_probes > 2
 
 
 # One for each code that the matrix ends with.
