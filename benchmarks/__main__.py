@@ -20,7 +20,7 @@ from typing import Final
 
 from benchmarks import chart, page
 from benchmarks.kinds import Calls, Limited, Scenario
-from benchmarks.machine import describe, output_parent
+from benchmarks.machine import TMPFS, describe, output_parent, touch_memory
 from benchmarks.measure import Measured, Median, RunFailedError
 from benchmarks.prepare import Measure, prepared
 from benchmarks.results import Table, scenario_text
@@ -86,6 +86,8 @@ def _measure(scenario: Scenario, rounds: int | None) -> Table:
     runs: dict[str, list[Measured]] = {name: [] for name in scenario.contenders}
     table = Table(scenario, place, measured_with, runs)
     with TemporaryDirectory(suffix="-batchgen-bench", dir=parent) as directory:
+        if place == TMPFS:
+            touch_memory(Path(directory), scenario.disk_bytes)
         measured = prepared(scenario, Path(directory))
         for number in range(n_rounds):
             # Each round begins with another contender, so that none is always the first.

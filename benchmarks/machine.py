@@ -8,12 +8,14 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Final
 
+TMPFS: Final = "tmpfs"
 _PACKAGES: Final = (
     *("batchgen", "aiohttp", "google-genai", "msgspec", "orjson", "pybase64"),
     *("pydantic", "httpx2", "duckdb"),
 )
 _MEMORY_DISK: Final = Path("/dev/shm")
 _MARGIN_BYTES: Final = 256 << 20
+_STEP_BYTES: Final = 1 << 20
 
 
 def describe() -> tuple[str, ...]:
@@ -34,9 +36,21 @@ def output_parent(needed_bytes: int, *, on_disk: bool = False) -> tuple[Path, st
         return parent, f"the temporary directory ({_file_system(parent)})"
     if _MEMORY_DISK.is_dir() and os.access(_MEMORY_DISK, os.W_OK):
         if shutil.disk_usage(_MEMORY_DISK).free > needed_bytes + _MARGIN_BYTES:
-            return _MEMORY_DISK, "tmpfs"
+            return _MEMORY_DISK, TMPFS
         return Path(tempfile.gettempdir()), "the temporary directory (tmpfs has no room)"
     return Path(tempfile.gettempdir()), "the temporary directory (no tmpfs)"
+
+
+def touch_memory(directory: Path, n_bytes: int) -> None:
+    """Write so many bytes and take them away again.
+
+    A virtual machine gets the pages of its memory from its host when they are first touched, and
+    whoever is measured first would wait for them.
+    """
+    step = bytes(_STEP_BYTES)
+    with tempfile.TemporaryFile(dir=directory, buffering=0) as file:
+        for _ in range(0, n_bytes, _STEP_BYTES):
+            file.write(step)
 
 
 def _file_system(path: Path) -> str:

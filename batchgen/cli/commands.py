@@ -1,6 +1,6 @@
 """The command group, and what every command has in common: environment, errors, exit codes.
 
-Of the commands only the one that is named is imported; `--help`, which tells of all, imports all.
+Of the commands only the one that is named is imported.
 """
 
 import io
@@ -20,11 +20,22 @@ _BUG: Final = 1
 _ENVIRONMENT: Final = "BATCHGEN_"
 # Set by the scripts in shells/, with what is asked; click answers.
 _COMPLETION: Final = "_BATCHGEN_COMPLETE"
-# Each is the name of a module here, and of the command in it.
-_COMMANDS: Final = (
-    *("init", "validate", "plan", "run", "report", "verify", "cost", "export", "schedule"),
-    *("doctor", "emulate", "schema", "completion"),
-)
+# Each is the name of a module here, and of the command in it; and what `--help` says of it.
+_COMMANDS: Final = {
+    "init": "Write an example job, which runs at once on the emulator.",
+    "validate": "Find every error in a job, without sending anything.",
+    "plan": "Tell what a run would make, why, and what that may cost.",
+    "run": "Make what a job asks for and is not done yet.",
+    "report": "Rebuild results, summary and report.html, or serve them.",
+    "verify": "Check that the pictures are what was made.",
+    "cost": "Add up tokens and cost of ledgers and of other token logs.",
+    "export": "Print the results as lines that other tools read.",
+    "schedule": "Print what starts a job every night: systemd, cron, Kubernetes.",
+    "doctor": "Look for what would keep a run from going well.",
+    "emulate": "Serve a stand-in for Gemini's image API on 127.0.0.1.",
+    "schema": "Print the JSON Schema of the job file.",
+    "completion": "Print a script that completes commands in a shell.",
+}
 
 
 class _Commands(UserDict[str, click.Command]):
@@ -34,6 +45,7 @@ class _Commands(UserDict[str, click.Command]):
         if name not in _COMMANDS:
             raise KeyError(name)
         command: click.Command = getattr(import_module(f"batchgen.cli.{name}"), name)
+        command.short_help = _COMMANDS[name]
         for option in _options_of(command):
             option.envvar = _variable(option)
         self.data[name] = command
@@ -49,7 +61,15 @@ class _Commands(UserDict[str, click.Command]):
         return len(_COMMANDS)
 
 
+class _Group(click.Group):
+    def format_commands(self, _ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the commands, in the order in which somebody comes to need them."""
+        with formatter.section("Commands"):
+            formatter.write_dl(list(_COMMANDS.items()))
+
+
 @click.group(
+    cls=_Group,
     commands=_Commands(),
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
