@@ -4,7 +4,7 @@ from typing import Final
 
 from benchmarks import jobs
 from benchmarks.goals import Figures, Goal, Verdict, at_least, at_most, both
-from benchmarks.kinds import MB, Beginning, Finished, Readings
+from benchmarks.kinds import MB, ROUNDS, Beginning, Finished, Readings
 
 _POINT: Final = "5 Large jobs"
 _MIN_LINES_PER_S: Final = 250_000
@@ -15,13 +15,10 @@ _MAX_DONE_S: Final = {"done-1m": 20, "done-10k": 1}
 _MAX_YAML_S: Final = 4
 
 
-def finished(name: str, n: int) -> Finished:
+def finished(name: str, n: int, rounds: int = 1) -> Finished:
     """A job of so many items, all of them done."""
     return Finished(
-        name=name,
-        title=f"`batchgen run` of {n:,} items that are done",
-        n=n,
-        rounds=3 if n < MB else 1,
+        name=name, title=f"`batchgen run` of {n:,} items that are done", n=n, rounds=rounds
     )
 
 
@@ -39,7 +36,7 @@ SCENARIOS: Final = (
         n=1_000_000,
     ),
     finished("done-1m", 1_000_000),
-    finished("done-10k", 10_000),
+    finished("done-10k", 10_000, rounds=ROUNDS),
     Readings(
         name="read-yaml",
         title="Reading 10,000 items of YAML",
