@@ -2,6 +2,9 @@
 
 The exponent of a step is that of the power which joins its two figures: 0 is no growth, 1 grows as
 the load does, 2 with its square.
+
+A machine may itself do the tenth gigabyte more slowly than the first one, whoever writes it. Where
+that would be taken for our growth, the floor writes the same, and is what ours is judged by.
 """
 
 from collections.abc import Mapping, Sequence
@@ -27,6 +30,7 @@ class Series:
         contender: Who does it.
         scenarios: The scenario of each size.
         is_timed: Whether its time is a matter of its size.
+        floor: The contender whose time grows by what the machine does; empty for none.
     """
 
     title: str
@@ -34,6 +38,7 @@ class Series:
     contender: str
     scenarios: Mapping[int, str]
     is_timed: bool = True
+    floor: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +48,7 @@ class Grown:
     series: Series
     wall_s: tuple[float, ...]
     peak_mb: tuple[float, ...]
+    floor_s: tuple[float, ...] = ()
 
     @property
     def sizes(self) -> tuple[int, ...]:
@@ -53,6 +59,21 @@ class Grown:
     def time_exponents(self) -> tuple[float, ...]:
         """Of each step; none where time is no matter of the size."""
         return exponents(self.sizes, self.wall_s) if self.series.is_timed else ()
+
+    @property
+    def floor_exponents(self) -> tuple[float, ...]:
+        """By how much the floor's time grows; none where there is no floor."""
+        return exponents(self.sizes, self.floor_s) if self.floor_s else ()
+
+    @property
+    def judged_exponents(self) -> tuple[float, ...]:
+        """What is left of each step's growth of time, if the floor's is as the load."""
+        floor = self.floor_exponents or (1.0,) * len(self.time_exponents)
+        # Where even the floor has not begun to grow as the load, it is not the machine's growth.
+        return tuple(
+            ours - max(0.0, theirs - 1)
+            for ours, theirs in zip(self.time_exponents, floor, strict=True)
+        )
 
     @property
     def memory_exponents(self) -> tuple[float, ...]:
@@ -80,6 +101,9 @@ def grown(series: Series, figures: Figures) -> Grown:
         series,
         tuple(one.wall_s for one in medians),
         tuple(one.peak_rss_bytes / MB for one in medians),
+        tuple(figures[name][series.floor].wall_s for name in series.scenarios.values())
+        if series.floor
+        else (),
     )
 
 
@@ -88,7 +112,7 @@ def judge(all_series: Sequence[Series], figures: Figures) -> Verdict:
     worst, of = max(
         (exponent, f"{what} of {one.series.title}")
         for one in (grown(series, figures) for series in all_series)
-        for what, found in (("time", one.time_exponents), ("memory", one.memory_exponents))
+        for what, found in (("time", one.judged_exponents), ("memory", one.memory_exponents))
         for exponent in found
     )
     verdict = at_most(MAX_EXPONENT, "{:.2f}", worst)

@@ -23,7 +23,9 @@ _ENDS: Final = "What ends first"
 _HEAD: Final = ("", "goal", "measured", "")
 _POWER: Final = (
     "The power is that of the size by which a figure has grown since the size before: 0 is no "
-    "growth, 1 is as the load, 2 its square."
+    "growth, 1 is as the load, 2 its square. The floor's is that of its time for the same replies: "
+    "what it has beyond 1 is the machine's, which gives much memory more slowly than little, and "
+    "is taken off ours where growth is judged."
 )
 _BESIDE: Final = frozenset(one.name for one in GROWTH_SCENARIOS)
 _NOTES: Final = """\
@@ -184,8 +186,9 @@ def goals_text(before: str, figures: Figures) -> str:
 
 
 def _growth(told: Sequence[Grown], measured_with: Sequence[str]) -> str:
-    rows = [("", "size", "wall s", "power", "peak RSS MB", "power")]
+    rows = [("", "size", "wall s", "power", "the floor's", "peak RSS MB", "power")]
     for one in told:
+        floor = ("–", *(f"{power:.2f}" for power in one.floor_exponents))
         times = ("–", *(f"{power:.2f}" for power in one.time_exponents))
         memory = ("–", *(f"{power:.2f}" for power in one.memory_exponents))
         for at, size in enumerate(one.sizes):
@@ -196,6 +199,7 @@ def _growth(told: Sequence[Grown], measured_with: Sequence[str]) -> str:
                     f"{size:,} {one.series.unit}",
                     f"{one.wall_s[at]:.2f}" if is_timed else "–",
                     times[at] if is_timed else "–",
+                    floor[at] if one.series.floor else "–",
                     f"{one.peak_mb[at]:,.0f}",
                     memory[at],
                 )

@@ -187,6 +187,23 @@ def test_growth_is_judged_by_the_worst_step_of_time_and_of_memory(
         assert judge([untimed], figures).is_met
 
 
+@pytest.mark.parametrize(
+    ("floor_s", "is_met"),
+    [((1, 10, 160), True), ((1, 10, 100), False), ((1, 5, 40), False)],
+    ids=["the machine's", "ours", "not all the machine's"],
+)
+def test_what_the_floor_grows_by_beyond_the_load_is_the_machines(
+    floor_s: tuple[float, ...], *, is_met: bool
+) -> None:
+    scenarios = {1: "a", 10: "b", 100: "c"}
+    series = Series("a load", "things", "ours", scenarios, floor="floor")
+    figures = {
+        name: {"ours": _median(wall_s=ours_s), "floor": _median(wall_s=s)}
+        for name, ours_s, s in zip(scenarios.values(), (1, 10, 150), floor_s, strict=True)
+    }
+    assert judge([series], figures).is_met is is_met
+
+
 def test_the_picture_of_the_growth_has_a_panel_for_each_series() -> None:
     svg = chart.picture([Grown(one, (1, 10, 90), (50, 55, 60)) for one in SERIES])
     assert all(f">{one.title}<" in svg for one in SERIES)
