@@ -39,17 +39,17 @@ anybody beside batchgen; a scenario that takes minutes, or waits for a server's 
 Wall and CPU seconds (user and system, all threads) count from after the imports to the end; peak
 RSS is that of the whole process. MB are 10^6 bytes, GB 10^9.
 
-Calls go to a fresh server process on loopback, over plain HTTP; it shares the cores. MB/s and
-CPU s/GB count the bytes of images, before base64. batchgen runs with full durability, from job file
-to summary and page; the others write the image files and sync nothing. Output goes to tmpfs, or to
-a disk where the title says so. As much as one run writes to tmpfs, up to 2 GiB, is written and taken
-away before the first one, which would pay for memory that the host of a virtual machine gives only when it is
-touched. The rivals are google-genai's asynchronous client with a semaphore,
-and two scripts on aiohttp; the best rival is the fastest of the three in that scenario, or the one
-that takes the least of the processor. The floor is no rival: raw sockets, one buffer for all of
-them, the base64 between the quotes decoded with SIMD and written straight to the file; nothing is
-parsed, checked, hashed, recorded or synced. The bare script reads the JSON, decodes the picture and
-keeps nothing.
+Calls go to a fresh server process on loopback, over plain HTTP; it shares the cores. MB/s and CPU
+s/GB count the bytes of images, before base64. batchgen runs with full durability, from job file to
+summary and page; the others write the image files and sync nothing. Output goes to tmpfs, or to a
+disk where the title says so. As much as one run writes to tmpfs, up to 2 GiB, is written and taken
+away before the first one, which would pay for memory that the host of a virtual machine gives only
+when it is touched. The rivals are google-genai's asynchronous client with a semaphore, and two
+scripts on aiohttp; the best rival is the fastest of the three in that scenario, or the one that
+takes the least of the processor. The floor is no rival: raw sockets, one buffer for all of them,
+the base64 between the quotes decoded with SIMD and written straight to the file; nothing is parsed,
+checked, hashed, recorded or synced. The bare script reads the JSON, decodes the picture and keeps
+nothing.
 
 Where requests wait, the server answers none of them before it has so many to answer; and before it
 does, the measuring process counts the part files below `.parts/`.
