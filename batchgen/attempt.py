@@ -344,9 +344,9 @@ class Caller:
                 refusal = secrets.redact_bytes(await response.beginning(MAX_FAULT_BYTES))
                 raise read_fault(response.status, headers, refusal, self.clock.now())
             async for chunk in response.body:
-                stream.feed(chunk)
-                # Nothing more is received before the next chunk is asked for.
+                # Before the bytes are handed over: afterwards every call would pass at once.
                 await self.writer.room()
+                stream.feed(chunk)
         stream.end()
         if response.status not in _WITH_ANSWER:
             raise read_fault(response.status, headers, b"", self.clock.now())

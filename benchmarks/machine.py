@@ -16,7 +16,7 @@ _PACKAGES: Final = (
 _MEMORY_DISK: Final = Path("/dev/shm")
 _MARGIN_BYTES: Final = 256 << 20
 _STEP_BYTES: Final = 1 << 20
-_MOST_TOUCHED_BYTES: Final = 2 << 30
+_MOST_TOUCHED_BYTES: Final = 1 << 30
 
 
 def describe() -> tuple[str, ...]:

@@ -42,7 +42,7 @@ RSS is that of the whole process. MB are 10^6 bytes, GB 10^9.
 Calls go to a fresh server process on loopback, over plain HTTP; it shares the cores. MB/s and CPU
 s/GB count the bytes of images, before base64. batchgen runs with full durability, from job file to
 summary and page; the others write the image files and sync nothing. Output goes to tmpfs, or to a
-disk where the title says so. As much as one run writes to tmpfs, up to 2 GiB, is written and taken
+disk where the title says so. As much as one run writes to tmpfs, up to 1 GiB, is written and taken
 away before the first one, which would pay for memory that the host of a virtual machine gives only
 when it is touched. The rivals are google-genai's asynchronous client with a semaphore, and two
 scripts on aiohttp; the best rival is the fastest of the three in that scenario, or the one that

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any, Final
 
 import aiohttp
+from aiohttp.client_proto import ResponseHandler
 
 from batchgen.errors import UsageError
 from batchgen.transport.failures import short
-from batchgen.transport.inbox import Inbox, Receiver
 
 _TCP_KEEPIDLE_S: Final = 30
 
@@ -28,7 +28,7 @@ class IdleClosedError(aiohttp.ClientConnectionError):
         self.lost = lost
 
 
-class _Connection(Receiver):
+class _Connection(ResponseHandler):
     """Knows how many requests it was used for, and whether it heard anything since the latest.
 
     A connection that is taken up by other means than `Connector` is never an idle one that was
@@ -51,10 +51,10 @@ class _Connection(Receiver):
         else:
             super().close()
 
-    def buffer_updated(self, n_bytes: int) -> None:
+    def data_received(self, data: bytes) -> None:
         """Take what arrives."""
         self.is_silent = False
-        super().buffer_updated(n_bytes)
+        super().data_received(data)
 
 
 class Connector(aiohttp.TCPConnector):
@@ -64,7 +64,7 @@ class Connector(aiohttp.TCPConnector):
         """Take the options of a TCPConnector; made inside the running loop."""
         super().__init__(**options)
         loop = asyncio.get_running_loop()
-        self._factory = partial(_Connection, Inbox(loop), loop)  # type: ignore[assignment] # a subclass
+        self._factory = partial(_Connection, loop=loop)  # type: ignore[assignment] # a subclass
 
 
 class Answer(aiohttp.ClientResponse):

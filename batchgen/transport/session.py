@@ -42,10 +42,8 @@ from batchgen.transport.connections import (
     tls_context,
 )
 from batchgen.transport.failures import translate
-from batchgen.transport.inbox import LARGE_BYTES, Receiver
 
-# aiohttp holds an answer back by itself where more than twice as much is unread.
-READ_BUFFER_BYTES: Final = LARGE_BYTES // 2
+READ_BUFFER_BYTES: Final = 64 << 10
 # A server that closed an idle connection tells so at once; one that is lost later may have been
 # drawing. The round trip is what it takes, and that of a satellite is 0.6 s.
 IDLE_CLOSED_WITHIN_S: Final = 1.0
@@ -262,9 +260,6 @@ class Transport:
         """What arrives next, empty at the end. Only the network's time counts, not the disk's."""
         if not answer.content.at_eof():
             rate.check()  # now that the chunk before is read, which may have made the answer whole
-        connection = answer.connection  # none any more, if all of it has come
-        if connection is not None and isinstance(connection.protocol, Receiver):
-            await connection.protocol.turn(answer.content)
         clock = asyncio.get_running_loop()
         began_s = clock.time()
         try:

@@ -10,7 +10,7 @@ _POINT: Final = "1 Replies"
 _RIVALS: Final = ("google_genai", "usual_script", "orjson_pybase64")
 _AT_ONCE: Final = (32, 64)
 # Of each size: how many in a run at 32 and at 64, and how many times as fast as the best rival.
-_SIZES_MB: Final = {2: (200, 200, 2.0), 6: (100, 100, 3.0), 20: (32, 64, 4.0)}
+_SIZES_MB: Final = {2: (150, 150, 2.0), 6: (100, 100, 3.0), 20: (32, 64, 4.0)}
 _MIN_OF_FLOOR: Final = 0.5
 _MAX_OF_CPU: Final = 0.5
 
