@@ -35,7 +35,8 @@ table says when and with what it was measured. What is met is computed from the 
 
 Each figure is the median of the rounds; in each round every contender runs once, in turn, in a
 process of its own, and each round begins with another one. There are three rounds wherever there is
-anybody beside batchgen; a scenario that takes minutes, or waits for a server's limit, has one.
+a rival beside batchgen; what is measured for its growth, takes minutes, or waits for a server's
+limit, has one.
 Wall and CPU seconds (user and system, all threads) count from after the imports to the end; peak
 RSS is that of the whole process. MB are 10^6 bytes, GB 10^9.
 
