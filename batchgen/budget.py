@@ -8,13 +8,14 @@ usual.
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from typing import Final
+from typing import Final, Self
 
 from batchgen.clock import Clock
 from batchgen.errors import UsageError
+from batchgen.selection import Shard, share_of_count, share_of_usd
 from batchgen.wording import read_time_of_day
 from batchgen.wording import usd as in_usd
 
@@ -61,6 +62,21 @@ class Budget:
     def needs_prices(self) -> bool:
         """Whether each model must have a price."""
         return self.max_cost_usd is not None or self.max_cost_usd_per_day is not None
+
+    def share(self, shard: Shard) -> Self:
+        """What of it a part of the job may cost; the parts together cost no more."""
+        money = (self.max_cost_usd, self.max_cost_usd_per_day, self.confirm_above_usd)
+        run, day, sure = (None if usd is None else share_of_usd(usd, shard) for usd in money)
+        failures = self.max_failures
+        if failures is not None and not failures.is_share:
+            failures = replace(failures, amount=share_of_count(int(failures.amount), shard))
+        return replace(
+            self,
+            max_cost_usd=run,
+            max_cost_usd_per_day=day,
+            confirm_above_usd=sure,
+            max_failures=failures,
+        )
 
     def doubt(self, planned_usd: Decimal | None) -> str | None:
         """Why somebody should say yes to a run that should cost so much; None if nobody need."""

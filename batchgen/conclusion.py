@@ -1,5 +1,7 @@
 """The end of a run: what it exits with, the last line of its ledger, then all that is read.
 
+A shard ends with its ledger: what is read is made by `report`, of all of them.
+
 Where everything stands is counted first, in one pass over the items. It decides the exit code,
 which is in the ledger's last line; and from the ledger everything else is made.
 """
@@ -97,9 +99,10 @@ class Conclusion:
             return {**counts, "done": told.n_reused, "failed": told.n_settled}
         history = self.recorder.history
         lineage = read_lineage(self.layout, history)
+        run_ids = {self.run.run_id}
         for item, is_selected in marked_items(self.layout, self.run):
             result = result_of(item, history.standing(lineage.resolved(item)))
-            if is_selected and not is_left(result, self.run.run_id, limit):
+            if is_selected and not is_left(result, run_ids, limit):
                 counts[result.status] += 1
         if limit is not None:
             counts["pending"] = max(0, self.n_selected - sum(counts.values()))
@@ -113,7 +116,7 @@ class Conclusion:
         n_failed = statuses["failed"] + statuses["skipped"]
         n_new = n_failed
         if self.fail_on.kind == "new" and n_failed:
-            diff = summarize(self.layout.root).diff
+            diff = summarize(self.layout).diff
             n_new = n_failed if diff is None else diff.count("new_failures")
         return self.fail_on.is_met(n_failed, n_new, sum(statuses.values()))
 
@@ -153,6 +156,8 @@ class Conclusion:
         )
 
     def _report(self) -> Summary:
+        if self.layout.shard is not None:  # a report tells of all of them
+            return summarize(self.layout)
         from batchgen.report.rebuild import rebuild  # noqa: PLC0415 - only the end needs it
 
         is_wanted = self.thumbnails is not None and self.signal() is None
@@ -162,7 +167,7 @@ class Conclusion:
     def _unwritten_summary(self, failed: StoreError, code: int) -> Summary | None:
         """The figures, added up without writing anything, for a disk that takes nothing more."""
         try:
-            told = summarize(self.layout.root)
+            told = summarize(self.layout)
         except BatchgenError:
             return None
         return msgspec.structs.replace(

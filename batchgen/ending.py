@@ -1,7 +1,7 @@
 """What a process exits with: of all that happened in a run, what ranks highest. Pure."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Final, Literal
@@ -99,8 +99,12 @@ class Ending:
 
 def exit_code(ending: Ending) -> int:
     """Rank what happened; 0 if nothing did."""
-    codes = set(_codes(ending))
-    ranked = (*_RANKS, *sorted(codes - set(_RANKS)))
+    return highest(set(_codes(ending)))
+
+
+def highest(codes: Collection[int]) -> int:
+    """Of several exit codes the one that ranks highest; 0 if there is none."""
+    ranked = (*_RANKS, *sorted(set(codes) - set(_RANKS)))
     return next((code for code in ranked if code in codes), 0)
 
 

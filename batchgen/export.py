@@ -23,6 +23,7 @@ from batchgen.store.expanded import read_items
 from batchgen.store.history import final_image, read_history
 from batchgen.store.layout import Layout
 from batchgen.store.ledger import segments
+from batchgen.store.shards import gather_items
 from batchgen.wire.request import READ_BYTES
 
 # What each failure is called among the codes of google.rpc.Code.
@@ -73,6 +74,7 @@ class BatchExport:
         history = read_history(segments(self._layout.ledger))
         if not history.runs:
             raise UsageError(f"{self._layout.root} holds no run: its ledger is empty")
+        gather_items(self._layout)
         lineage = read_lineage(self._layout, history)
         with store_errors(self._layout.root):
             for item in read_items(self._layout.items):

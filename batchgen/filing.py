@@ -38,6 +38,7 @@ from batchgen.store.ledger import (
     Ledger,
     append_late,
     read_lines,
+    run_id_of,
     segments,
     sync_directory,
     sync_file,
@@ -279,9 +280,12 @@ def finish_filings(layout: Layout, history: History) -> None:
         StoreError: The disk failed.
     """
     shelf = _Shelf(layout, history, history.made_at)
-    if not shelf.note.is_file() or not (paths := segments(layout.ledger)):
+    if not shelf.note.is_file():
         return
-    killed = paths[-1]
+    run_ids = {line.run_id for line in shelf.noted()}
+    killed = next((path for path in segments(layout.ledger) if run_id_of(path) in run_ids), None)
+    if killed is None:
+        return  # it noted nothing, or never had a ledger
     written = {_name(line) for _, line in read_lines(killed) if isinstance(line, Filed)}
     unwritten = [line for line in shelf.noted() if _name(line) not in written]
     for line, place in zip(unwritten, append_late(killed, unwritten), strict=True):

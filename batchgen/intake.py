@@ -13,10 +13,10 @@ import msgspec
 from batchgen.cost import PriceBook
 from batchgen.errors import MAX_SHOWN_PROBLEMS, OutputHeld, store_errors
 from batchgen.manifest import Manifest
-from batchgen.manifest.seen import Seen
 from batchgen.model import Item, content_key
 from batchgen.references import ReferenceLibrary
 from batchgen.sanitize import Secrets
+from batchgen.seen import Seen
 from batchgen.store.expanded import read_items, with_references, write_items
 
 

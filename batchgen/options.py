@@ -20,7 +20,7 @@ from batchgen.manifest.settings import Settings
 from batchgen.plan import Redo
 from batchgen.review import read_redo
 from batchgen.sanitize import Hidden
-from batchgen.selection import Selection
+from batchgen.selection import Selection, Shard
 from batchgen.store.layout import Layout
 from batchgen.wording import read_duration
 
@@ -168,8 +168,13 @@ def read_hook(job: Hook, options: RunOptions, warn: Callable[[str], None]) -> Hi
         return None
 
 
+def chosen_shard(options: RunOptions) -> Shard | None:
+    """The part of the job that the run is; None if it is the whole of it."""
+    return options.get("selection", Selection()).shard
+
+
 def read_limits(job: Limits, options: RunOptions) -> Limits:
-    """The job's limits, with those that the caller set in their place.
+    """The job's limits, with those that the caller set in their place; a shard has its share.
 
     Raises:
         UsageError: A value that an option does not take.
@@ -186,13 +191,15 @@ def read_limits(job: Limits, options: RunOptions) -> Limits:
     rpd = rates["rpd"]
     if rpd is not None and not rpd.is_integer():
         raise UsageError(f"rpd {rpd}: expected a whole number")
-    return replace(
+    limits = replace(
         limits,
         rpm=limits.rpm if rates["rpm"] is None else rates["rpm"],
         tpm=limits.tpm if rates["tpm"] is None else rates["tpm"],
         ipm=limits.ipm if rates["ipm"] is None else rates["ipm"],
         rpd=limits.rpd if rpd is None else int(rpd),
     )
+    shard = chosen_shard(options)
+    return limits if shard is None else limits.share(shard)
 
 
 def _above_0(name: str, value: Any) -> float | None:
@@ -205,6 +212,8 @@ def _above_0(name: str, value: Any) -> float | None:
 
 def read_budget(job: Budget, options: RunOptions, clock: Clock) -> Budget:
     """The job's budget, with what the caller set in its place; the earlier of two ends counts.
+
+    A shard has its share of the money.
 
     Raises:
         UsageError: A value that an option does not take.
@@ -221,7 +230,8 @@ def read_budget(job: Budget, options: RunOptions, clock: Clock) -> Budget:
         budget = replace(budget, max_duration_s=float(seconds))
     if (deadline := options.get("deadline")) is not None:
         budget = replace(budget, deadline_at=next_time(str(deadline), clock.now()))
-    return budget
+    shard = chosen_shard(options)
+    return budget if shard is None else budget.share(shard)
 
 
 def needs_prices(job: Settings, options: RunOptions, clock: Clock) -> bool:

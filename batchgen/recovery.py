@@ -1,8 +1,9 @@
 """What earlier runs left: their history, and the calls whose outcome nobody wrote down."""
 
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from batchgen.errors import AttemptError, Interrupted, store_errors
 from batchgen.model import Decision, Item
@@ -10,7 +11,14 @@ from batchgen.retry import Again, GiveUp, Later, Retries, StopRun, Tries, decide
 from batchgen.settle import CallEnd, Settler
 from batchgen.store.history import History, read_history
 from batchgen.store.layout import Layout
-from batchgen.store.ledger import Line, Sent, move_torn_tail, segments, sync_again
+from batchgen.store.ledger import (
+    Line,
+    Sent,
+    move_torn_tail,
+    run_id_of,
+    segments,
+    sync_again,
+)
 from batchgen.store.receipts import answered, load_receipt, part_name
 
 _MAX_TOLD = 10
@@ -20,26 +28,51 @@ def read_past(
     layout: Layout,
     warn: Callable[[str], None],
     *,
+    is_alone: bool = True,
     since: str | None = None,
     observe: Callable[[Line], None] | None = None,
 ) -> History:
     """Read the ledger of a directory that this process holds; see `read_history` for the rest.
 
     A torn last line, as a power cut leaves one, is moved aside; a line that does not parse is
-    passed over. Both are told.
+    passed over. Both are told. Beside other shards, their segments are only read: a line may be on
+    its way, and what they have under way is not unfinished.
 
     Raises:
         StoreError: A newer batchgen wrote here.
     """
     paths = segments(layout.ledger)
+    if not is_alone:
+        ours = layout.segment("").name
+        paths = [path for path in paths if path.name.endswith(ours)]
     for path in paths:
         if (aside := move_torn_tail(path)) is not None:
             warn(f"{path.name} ended in a torn line, which is now in {aside.name}")
     history = look_at_past(layout, warn, since=since, observe=observe)
-    if paths and paths[-1].stem not in history.ends:
-        with store_errors(paths[-1]):
-            sync_again(paths[-1])  # what it says is gone by from now on
+    if not is_alone:
+        ran = {run_id_of(path) for path in paths}
+        left = history.unfinished.items()
+        history.unfinished = {call: sent for call, sent in left if sent.run_id in ran}
+    for path in _killed_last(paths, history):
+        with store_errors(path):
+            sync_again(path)  # what it says is gone by from now on
     return history
+
+
+def _killed_last(paths: Sequence[Path], history: History) -> Iterator[Path]:
+    """The segment of the last run, if that did not end; of shards, those of the last of each."""
+    seen: set[str | None] = set()
+    for path in reversed(paths):
+        run_id = run_id_of(path)
+        run = history.runs.get(run_id)
+        shard = None if run is None else run.shard
+        if shard in seen:
+            continue
+        seen.add(shard)
+        if run_id not in history.ends:
+            yield path
+        if shard is None:
+            return
 
 
 def look_at_past(

@@ -8,14 +8,14 @@ Runner(job)
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, contextmanager, suppress
 from dataclasses import replace
 from decimal import Decimal
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self, Unpack
+from typing import TYPE_CHECKING, Any, Final, Self, Unpack
 
 import msgspec
 
@@ -57,6 +57,7 @@ from batchgen.options import (
     bearable,
     check_options,
     choose_output,
+    chosen_shard,
     hook_without_job,
     read_budget,
     read_choice,
@@ -77,16 +78,16 @@ from batchgen.retry import Retries
 from batchgen.review import read_kept
 from batchgen.sanitize import Hidden, Secrets
 from batchgen.search import Search
-from batchgen.selection import Selection
+from batchgen.selection import NO_GROUPS, Selection
 from batchgen.settle import CallEnd, Settler
 from batchgen.stop import Stop
 from batchgen.store.broken import Broken
-from batchgen.store.expanded import read_items, read_parents
+from batchgen.store.expanded import place_items, read_groups, read_items, read_parents
 from batchgen.store.history import Name
 from batchgen.store.inside import refuse_links
 from batchgen.store.layout import Layout, follow, new_run_id
 from batchgen.store.ledger import Ledger, Run
-from batchgen.store.lock import OutputLock
+from batchgen.store.lock import OutputLock, ShardLock
 from batchgen.store.parts import Writer
 from batchgen.store.room import Room
 from batchgen.takeover import Takeover, counts_since, recall
@@ -97,7 +98,9 @@ from batchgen.watch import Watch
 if TYPE_CHECKING:
     from batchgen.references.fetch import Fetcher
 
-_N_SETTLING = 8
+_N_SETTLING: Final = 8
+_BETWEEN_LOOKS_S: Final = 0.2
+_LOOKS_UNTOLD: Final = 10
 
 
 class Runner:
@@ -126,6 +129,8 @@ class Runner:
     _pool: Pool[CallEnd, Result]
     _recorder: Recorder
     _course: Course
+    _lock: OutputLock | ShardLock
+    _groups: Mapping[str, str]
 
     def __init__(
         self,
@@ -170,6 +175,7 @@ class Runner:
         self.stop = Stop(self._tell_stopping)
         self.written_summary: Summary | None = None
         self._entered = False
+        self._n_waits = 0
         self._secrets = Secrets([])
         self._whole = Work()
         self._signal: str | None = None
@@ -195,7 +201,7 @@ class Runner:
         self._hook_url = read_hook(self._hook, self._options, self._fail)
         options = self._options
         parent = choose_output(options.get("output"), self._job, manifest.name)
-        self._layout = Layout(parent / manifest.name)
+        self._layout = Layout(parent / manifest.name, chosen_shard(options))
         self.directory = self._layout.root
         provider = choose_provider(
             manifest.settings.provider, options.get("provider"), options.get("base_url")
@@ -215,20 +221,18 @@ class Runner:
             stack.enter_context(self._scrubbing())
             intake = await self._read_job(manifest, stack)
             self._make_directories()
-            lock = stack.enter_context(
-                OutputLock(self._layout.lock, run_id=self.run_id, at=self._began_at)
-            )
+            self._lock = await self._hold(stack)
             intake.hold()
             self.run_id = follow(self.run_id, self._layout.ledger)
-            lock.rename(self.run_id)
+            self._lock.rename(self.run_id)
             self._redo, self._selection = read_choice(self._options, self._layout)
             self._kept = read_kept(self._layout.review)
             await intake.fetch()
             self._twins, self._models = intake.twins, intake.models
             self._has_parents = intake.has_parents
             self._go_on()
-            with store_errors(self._layout.items):
-                intake.draft.replace(self._layout.items)
+            await asyncio.to_thread(place_items, intake.draft, self._layout)
+            self._groups = await asyncio.to_thread(self._find_groups)
             provider = self._start_emulator(provider, stack)
             await self._open(manifest, provider, key, stack)
             self._stack = stack.pop_all()
@@ -339,9 +343,14 @@ class Runner:
             self._secrets.scrub(error)
             raise
 
+    @property
+    def _is_alone(self) -> bool:
+        """Whether nobody else may write in the directory at this moment."""
+        return isinstance(self._lock, OutputLock) or self._lock.is_alone
+
     def _new_agenda(self, items: Iterable[Item] | None = None) -> Agenda:
         return Agenda(
-            self._selection.marked(self._items if items is None else lambda: items),
+            self._selection.marked(self._items if items is None else lambda: items, self._groups),
             self._recorder.history,
             self.directory,
             self._redo,
@@ -353,6 +362,13 @@ class Runner:
     def _items(self) -> Iterator[Item]:
         return read_items(self._layout.items)
 
+    def _find_groups(self) -> Mapping[str, str]:
+        """What belongs together in a job that is run in shards; nobody else asks."""
+        self._parents = read_parents(self._layout.items) if self._has_parents else {}
+        if self._layout.shard is None:
+            return NO_GROUPS
+        return read_groups(self._layout.items, self._parents, self._twins)
+
     # --- before anything is sent --------------------------------------------------------------
 
     async def _read_job(self, manifest: Manifest, stack: AsyncExitStack) -> Intake:
@@ -361,7 +377,7 @@ class Runner:
         In a thread, so that a signal is heard meanwhile.
         """
         self._make_root(stack)
-        draft = self.directory / f".items.{self.run_id}.tmp"
+        draft = self._layout.own / f".items.{self.run_id}.tmp"
         stack.callback(_remove_if_there, draft)
         intake = Intake(
             manifest,
@@ -396,9 +412,29 @@ class Runner:
 
     def _make_root(self, stack: AsyncExitStack) -> None:
         """Make the directory; one that was made for nothing goes away again."""
-        stack.callback(_remove_if_empty, self.directory)
-        with store_errors(self.directory):
-            self.directory.mkdir(parents=True, exist_ok=True)
+        own = self._layout.own
+        for directory in dict.fromkeys((self.directory, own.parent, own)):
+            if directory.is_relative_to(self.directory):
+                stack.callback(_remove_if_empty, directory)
+        refuse_links(self.directory, [own])
+        with store_errors(own):
+            own.mkdir(parents=True, exist_ok=True)
+
+    async def _hold(self, stack: AsyncExitStack) -> OutputLock | ShardLock:
+        """Take the directory, or the part of it that is this shard's."""
+        layout, run_id, at = self._layout, self.run_id, self._began_at
+        if layout.shard is None:
+            return stack.enter_context(OutputLock(layout.lock, run_id=run_id, at=at))
+        lock = ShardLock(layout, layout.shard, run_id=run_id, at=at)
+        await lock.hold(stack, self._wait_for_shards)
+        return lock
+
+    async def _wait_for_shards(self) -> None:
+        self._go_on()
+        self._n_waits += 1
+        if self._n_waits == _LOOKS_UNTOLD:
+            self._pass_on("waiting for another shard, which takes over what earlier runs left")
+        await self._clock.sleep(_BETWEEN_LOOKS_S)
 
     def _make_directories(self) -> None:
         refuse_links(self._layout.root, self._layout.folders)
@@ -434,7 +470,11 @@ class Runner:
         warnings: list[str] = []
         experience = Experience()
         history = await asyncio.to_thread(
-            read_past, self._layout, warnings.append, since=since, observe=experience.take
+            partial(read_past, is_alone=self._is_alone),
+            self._layout,
+            warnings.append,
+            since=since,
+            observe=experience.take,
         )
         for warning in warnings:
             self._warn(warning)
@@ -444,6 +484,8 @@ class Runner:
             self._selection,
             any_model="model" in self._options.get("ignore_change", ()),
             redo=self._redo,
+            is_alone=self._is_alone,
+            groups=self._groups,
         )
         stack.callback(settler.blanks.remove)
         writer = await stack.enter_async_context(Writer(self._stop_for_disk))
@@ -452,7 +494,6 @@ class Runner:
         )
         self._recorder = Recorder(self._layout, ledger, history, settler, writer, self._tell)
         self._filer = Filer(self._layout, history, ledger, self.run_id, self._clock, self._made)
-        self._parents = read_parents(self._layout.items) if self._has_parents else {}
         self._broken = Broken.read(self._layout.broken)
         self._look_ahead(experience, takeover.search, takeover.foregone)
         self.planned_usd = self._forecast.planned_usd
@@ -463,6 +504,8 @@ class Runner:
         recovery = Recovery(self._layout, settler, settings.retries, self._rng)
         await takeover.settle(recovery, self._recorder, self.stop)
         await takeover.file(self._filer, self._tell)
+        if isinstance(self._lock, ShardLock):
+            await self._lock.share(self._wait_for_shards)
         self._open_limits(settings.retries)
         room = await stack.enter_async_context(Room(self._layout.parts, writer, self._warn))
         sending = await stack.enter_async_context(transport)
@@ -601,7 +644,9 @@ class Runner:
             longest_pause_s=retries.max_wait,
             on_out=self._give_up_model,
         )
-        spent_usd = recall(self._recorder.history, self._limiter, self._began_at)
+        spent_usd = recall(
+            self._recorder.history, self._limiter, self._began_at, self._layout.shard
+        )
         over = partial(self.stop.ask, exit_code=EXIT_OVER_COST)
         self._purse = Purse(self._budget, self._clock, over, spent_usd)
 
@@ -631,6 +676,7 @@ class Runner:
             job_sha256=manifest.sha256,
             provider=provider.name,
             version=__version__,
+            shard=None if self._layout.shard is None else str(self._layout.shard),
             head={**_without_names(manifest.settings), **as_written(manifest.name, provider)},
             selection=self._selection,
             limit=self._limit,

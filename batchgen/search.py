@@ -67,6 +67,8 @@ class Search:
             is known, and whether it is selected; called several times.
         broken: The pictures that were found not to be what was made.
         any_model: A picture will do that another model made of the same.
+        only_selected: Others look after the items that are not selected, at this moment; nothing is
+            taken away that one of them may need.
         wanted: Ids of the selected items that lacked a picture when it looked last.
         open: Of each item of the job, in its order, whether it may need anything; an item without
             turns that has its picture, where it belongs, does not. None before it has looked.
@@ -77,6 +79,7 @@ class Search:
     marked_items: Callable[[], Iterable[tuple[Item, bool]]]
     broken: Broken = field(default_factory=Broken)
     any_model: bool = False
+    only_selected: bool = False
     wanted: frozenset[str] = frozenset()
     open: bytearray | None = None
 
@@ -98,6 +101,8 @@ class Search:
                 if picture is None:
                     keys = tuple(self._keys(item, turn, name))
                     wanted.append(_Wanted(name, turn, item, keys, is_selected))
+                elif self.only_selected and not is_selected:
+                    continue
                 elif (path := place_of(self.layout, item, turn, picture)) != picture.path:
                     found.append(Filing(name, path, name, picture.path, is_moved=True))
             is_open.append(len(found) + len(wanted) > n_before or len(item.turns) > 1)
@@ -124,8 +129,10 @@ class Search:
         for one in wanted:
             source = self._source(one, sources, claimed)
             if source is not None:
-                is_moved = source not in claimed
+                is_moved = source not in claimed and not self.only_selected
                 claimed.add(source)
+                if self.only_selected and not one.is_selected:
+                    continue
                 yield self._filing(one, source, is_moved=is_moved)
 
     def _source(

@@ -26,6 +26,7 @@ from batchgen.store.expanded import read_items
 from batchgen.store.history import final_image, read_history
 from batchgen.store.layout import Layout
 from batchgen.store.ledger import segments
+from batchgen.store.shards import gather_items
 
 Cell: TypeAlias = str | int | Decimal | None
 
@@ -70,6 +71,7 @@ def results_as_csv(root: Path) -> Iterator[bytes]:
     history = read_history(segments(layout.ledger))
     if not history.runs:
         raise UsageError(f"{root} holds no run: its ledger is empty")
+    gather_items(layout)
     lineage = read_lineage(layout, history)
     with store_errors(root):
         tags = sorted({name for item in read_items(layout.items) for name in item.tags})

@@ -6,7 +6,7 @@ file      what was made already goes to whoever asks for it now
 """
 
 import asyncio
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -15,6 +15,7 @@ from typing import Self
 from batchgen.budget import Budget, day_of
 from batchgen.clock import stamp
 from batchgen.dependencies import read_lineage
+from batchgen.errors import store_errors
 from batchgen.events import Event, Warned
 from batchgen.filing import Filer, finish_filings
 from batchgen.limits import Demand, Limiter, Limits
@@ -23,11 +24,11 @@ from batchgen.plan import Redo, find_overwriting, refuse_to_overwrite
 from batchgen.recorder import Recorder
 from batchgen.recovery import Recovery
 from batchgen.search import Filing, Search
-from batchgen.selection import Selection
+from batchgen.selection import NO_GROUPS, Selection, Shard
 from batchgen.stop import Stop
 from batchgen.store.broken import Broken
 from batchgen.store.expanded import read_items
-from batchgen.store.history import History, Name
+from batchgen.store.history import Departed, History, Name
 from batchgen.store.layout import Layout
 from batchgen.store.receipts import answered
 from batchgen.wording import counted
@@ -57,29 +58,38 @@ class Takeover:
         *,
         any_model: bool,
         redo: Redo,
+        is_alone: bool = True,
+        groups: Mapping[str, str] = NO_GROUPS,
     ) -> Self:
         """End what a killed run had begun to file, and find what belongs elsewhere now.
+
+        Beside other shards each looks after its own: after its parts, and its items.
 
         Raises:
             UsageError: A picture would take the place of another item's.
             StoreError: The disk failed.
         """
         await asyncio.to_thread(finish_filings, layout, history)
+        if is_alone:
+            await asyncio.to_thread(_adopt_parts, layout, history)
 
         def marked_items() -> Iterator[tuple[Item, bool]]:
             lineage = read_lineage(layout, history)
-            return selection.marked(lambda: map(lineage.resolved, items()))
+            return selection.marked(lambda: map(lineage.resolved, items()), groups)
 
         def items() -> Iterable[Item]:
             return read_items(layout.items)
 
         broken = Broken.read(layout.broken)
-        search = Search(layout, history, marked_items, broken, any_model=any_model)
+        search = Search(
+            layout, history, marked_items, broken, any_model=any_model, only_selected=not is_alone
+        )
         takeover = cls(layout, history, selection, search, redo)
         await asyncio.to_thread(takeover._find)
         if search.wanted or redo.done or redo.marked:
             await asyncio.to_thread(takeover._refuse_to_overwrite)
-        await takeover._sum_up_the_last_run()
+        if layout.shard is None:
+            await takeover._sum_up_the_last_run()
         return takeover
 
     @property
@@ -156,6 +166,28 @@ class Takeover:
             await asyncio.to_thread(rebuild, self.layout.root)
 
 
+def _adopt_parts(layout: Layout, history: History) -> None:
+    """Take what killed runs of other parts of the job were receiving for one's own.
+
+    Only for a run that is alone in the directory. The expanded jobs of those that have nothing to
+    do with it go away: a report goes by them no more.
+
+    Raises:
+        StoreError: The disk failed.
+    """
+    total = None if layout.shard is None else layout.shard.total
+    for other in layout.others:
+        if other.shard is not None and other.shard.total != total:
+            with store_errors(other.own):
+                for job in (other.items, *other.own.glob(".items.*.tmp")):
+                    job.unlink(missing_ok=True)
+        if other.parts.is_dir():
+            finish_filings(other, history)
+            with store_errors(other.parts):
+                for left in other.parts.iterdir():
+                    left.replace(layout.parts / left.name)
+
+
 def counts_since(limits: Limits, budget: Budget, now: datetime) -> str | None:
     """From when on requests of earlier runs count for limits and budgets; None if none do."""
     spans_s = [0.0]
@@ -169,10 +201,16 @@ def counts_since(limits: Limits, budget: Budget, now: datetime) -> str | None:
     return stamp(now - timedelta(seconds=max(spans_s))) if max(spans_s) else None
 
 
-def recall(history: History, limiter: Limiter, now: datetime) -> Decimal:
-    """Let the limits know, once, of what left in earlier runs; return what was spent today."""
+def recall(
+    history: History, limiter: Limiter, now: datetime, shard: Shard | None = None
+) -> Decimal:
+    """Let the limits know, once, of what left in earlier runs; return what was spent today.
+
+    A shard counts what it sent itself, and its share of what others did that go on no more.
+    """
     today, spent_usd = day_of(now), Decimal(0)
-    for past in sorted(history.recent, key=lambda past: past.at):
+    departed = sorted(history.recent, key=lambda past: past.at)
+    for past in departed if shard is None else _share_of(departed, history, shard):
         at = datetime.fromisoformat(past.at)
         limiter.recall(past.model, at, Demand(past.input_tokens, past.usd))
         # What seems to be of a later day left before the clock was set back.
@@ -181,3 +219,12 @@ def recall(history: History, limiter: Limiter, now: datetime) -> Decimal:
     history.since = None
     history.recent.clear()
     return spent_usd
+
+
+def _share_of(departed: Iterable[Departed], history: History, shard: Shard) -> Iterator[Departed]:
+    for past in departed:
+        run = history.runs.get(past.run_id)
+        sender = Shard.read(run.shard or "") if run is not None else None
+        is_of_others = sender is None or sender.total != shard.total
+        if sender == shard or (is_of_others and shard.holds(past.item)):
+            yield past

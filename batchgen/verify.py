@@ -31,6 +31,7 @@ from batchgen.store.history import History, final_image, read_history, turn_name
 from batchgen.store.layout import EXTENSIONS, Layout
 from batchgen.store.ledger import Call, segments
 from batchgen.store.recorded import Fault, look
+from batchgen.store.shards import gather_items
 
 # Disk and processor are waited for in turn; each thread may hold a decoded picture.
 _N_THREADS: Final = max(2, min(4, os.cpu_count() or 1))
@@ -156,6 +157,7 @@ def _read(layout: Layout) -> History:
     history = read_history(segments(layout.ledger))
     if not history.runs:
         raise UsageError(f"{layout.root} holds no run: its ledger is empty")
+    gather_items(layout)
     return history
 
 

@@ -23,6 +23,7 @@ from typing import Any, TypeAlias
 from PIL import Image
 
 from tests import ledgers, servers
+from tests.commands import until
 from tests.runs import run_job, write_job
 from tests.servers import Answer, Asked, FaultServer
 
@@ -154,7 +155,7 @@ def kept(directory: Path) -> set[tuple[str, int]]:
         for line in whole_lines(path):
             if line["event"] == "attempt" and line["decision"] == "done":
                 calls.add((line["item"], line["turn"]))
-    for path in (directory / ".parts").glob("*.json*"):
+    for path in (*directory.glob(".parts/*.json*"), *directory.glob(".shards/*/parts/*.json*")):
         calls |= {(sent["item"], sent["turn"]) for sent in _sent_of(path)}
     return calls
 
@@ -210,6 +211,11 @@ def why_partial(data: bytes) -> str | None:
 def png_chunk(kind: bytes, data: bytes) -> bytes:
     """A chunk of a PNG with its checksum."""
     return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+
+def until_asked(server: FaultServer, n: int) -> None:
+    """Until the server was asked so often."""
+    until(lambda: server.n_requests >= n, f"{n} requests")
 
 
 def finish(job: Path, server: FaultServer, service: Service) -> None:

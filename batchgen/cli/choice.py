@@ -8,6 +8,7 @@ from click.core import ParameterSource
 
 if TYPE_CHECKING:
     from batchgen.options import RunOptions
+    from batchgen.selection import Shard
 
 # What a variable of a flag may say that needs no value: all outcomes, or as if it were not set.
 _SWITCH: Final = {
@@ -115,6 +116,25 @@ tag = click.option(
 )
 
 
+def _shard(_context: click.Context, _option: click.Parameter, value: str | None) -> Any:
+    """`I/N`, from 1 to N."""
+    if value is None:
+        return None
+    from batchgen.selection import MAX_SHARDS, Shard
+
+    if (shard := Shard.read(value)) is None:
+        raise click.BadParameter(
+            f"{value!r}: expected I/N, such as 2/4: part I of N, from 1 to at most {MAX_SHARDS:,}"
+        )
+    return shard
+
+
+shard = click.option(
+    "--shard",
+    metavar="I/N",
+    callback=_shard,
+    help="Part I of N (from 1) of the job, with that share of rates and budget.",
+)
 prices = click.option(
     "--prices",
     type=click.Path(path_type=Path, dir_okay=False),
@@ -129,6 +149,7 @@ def chosen(
     sample: int | None,
     only: tuple[str, ...],
     tags: dict[str, tuple[str, ...]],
+    shard: "Shard | None",
     **others: Any,
 ) -> "RunOptions":
     """The options of a run that these flags, and others named like an option, mean."""
@@ -136,5 +157,5 @@ def chosen(
     from batchgen.selection import Selection
 
     redo = Redo(failed=retry_failed, done=force)
-    selection = Selection(only=only, tags=tags, sample=sample)
+    selection = Selection(only=only, tags=tags, sample=sample, shard=shard)
     return {"redo": redo, "selection": selection, **others}  # type: ignore[typeddict-item]

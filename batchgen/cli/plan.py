@@ -67,6 +67,7 @@ _MANY: Final = 10
 @choice.force
 @choice.limit
 @choice.sample
+@choice.shard
 @choice.only
 @choice.tag
 @click.option(

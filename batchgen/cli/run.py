@@ -1,5 +1,6 @@
 """`batchgen run`."""
 
+import shlex
 import sys
 from decimal import Decimal
 from pathlib import Path
@@ -129,6 +130,7 @@ def _fail_on(_context: click.Context, _option: click.Parameter, value: str | Non
 @choice.force
 @choice.limit
 @choice.sample
+@choice.shard
 @choice.only
 @choice.tag
 @choice.api_key_file
@@ -211,12 +213,18 @@ def run(
         print_json(summary)
     log.ended(summary, runner.planned_usd)
     if not log.owns_stderr:
-        _print_end(summary, runner.directory, runner.planned_usd, is_quiet=quiet)
+        planned_usd, is_part = runner.planned_usd, flags["shard"] is not None
+        _print_end(summary, runner.directory, planned_usd, is_quiet=quiet, is_part=is_part)
     return summary.exit_code or 0
 
 
 def _print_end(
-    summary: "Summary", directory: Path, planned_usd: Decimal | None, *, is_quiet: bool
+    summary: "Summary",
+    directory: Path,
+    planned_usd: Decimal | None,
+    *,
+    is_quiet: bool,
+    is_part: bool,
 ) -> None:
     """What came of the calls, what failed and why it stopped early, where things are, the end."""
     sheet = paper(sys.stderr)
@@ -233,9 +241,11 @@ def _print_end(
         ("summary", "summary.md"),
         ("report", "report.html"),
     )
-    for what, name in () if is_quiet else places:
+    for what, name in () if is_quiet else places[: 1 if is_part else None]:
         if (directory / name).exists():  # a disk that failed may not have taken it
             say(f"{what:8}  {directory / name}")
+    if is_part and not is_quiet:
+        say(f"report    batchgen report {shlex.quote(str(directory))}, once all shards have ended")
     say(_painted(closing(summary, directory, planned_usd), summary))
 
 

@@ -38,7 +38,7 @@ _WRITTEN: Final = frozenset({"metrics_file", "log_file"})
 # Addresses that may hold a token or a password.
 _ADDRESSES: Final = frozenset({"notify", "proxy"})
 # What `choice.chosen` takes besides the names of options.
-_SELECTING: Final = frozenset({"retry_failed", "force", "sample", "only", "tags"})
+_SELECTING: Final = frozenset({"retry_failed", "force", "sample", "only", "tags", "shard"})
 # What the unit's own /tmp hides.
 _TEMPORARY: Final = (Path("/tmp"), Path("/var/tmp"))  # noqa: S108 - named, not used
 

@@ -1,9 +1,12 @@
 """What a run may ask of the service, as the job and the command line say it."""
 
 import resource
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
-from typing import Final
+from typing import Final, Self
+
+from batchgen.errors import UsageError
+from batchgen.selection import Shard, share_of_count, share_of_usd
 
 AUTO_START: Final = 4
 AUTO_MAX: Final = 64
@@ -73,6 +76,32 @@ class Limits:
     ipm: float | None = None
     rpd: int | None = None
     usd_per_10min: Decimal | None = None
+
+    def share(self, shard: Shard) -> Self:
+        """What of it a part of the job may ask for: so the parts together ask for no more.
+
+        The requests in flight are what one process can bear, and are not shared.
+
+        Raises:
+            UsageError: There is less than one request a day for each part.
+        """
+        rpm, tpm, ipm = (
+            None if rate is None else rate / shard.total for rate in (self.rpm, self.tpm, self.ipm)
+        )
+        usd, rpd = self.usd_per_10min, self.rpd
+        if rpd is not None and rpd < shard.total:
+            raise UsageError(
+                f"limits.rpd {rpd} is less than one request a day for each of {shard.total} "
+                "shards: take fewer of them"
+            )
+        return replace(
+            self,
+            rpm=rpm,
+            tpm=tpm,
+            ipm=ipm,
+            rpd=None if rpd is None else share_of_count(rpd, shard),
+            usd_per_10min=None if usd is None else share_of_usd(usd, shard),
+        )
 
 
 def max_in_flight() -> int:

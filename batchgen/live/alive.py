@@ -1,6 +1,6 @@
 """Whether the run that a ledger tells of is still going on."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -29,16 +29,16 @@ class Liveness:
     is_alive: bool = False
     _heard_s: float = 0.0
 
-    def begin(self, run_id: str, *, is_ended: bool) -> None:
+    def begin(self, run_ids: Collection[str], *, is_ended: bool) -> None:
         """Look for the first time."""
         self._heard_s = self.monotonic_s()
-        self.is_alive = not is_ended and may_be_held_by(self.lock, run_id)
+        self.is_alive = not is_ended and may_be_held_by(self.lock, run_ids)
 
-    def look(self, run_id: str, *, is_ended: bool, has_grown: bool) -> bool:
+    def look(self, run_ids: Collection[str], *, is_ended: bool, has_grown: bool) -> bool:
         """Look again.
 
         Args:
-            run_id: The last run.
+            run_ids: The last run; of shards, each of theirs.
             is_ended: It has written its end.
             has_grown: The ledger has, since the last look.
 
@@ -52,5 +52,5 @@ class Liveness:
             self.is_alive, self._heard_s = True, now_s
         elif before and now_s - self._heard_s >= _SILENT_S:
             self._heard_s = now_s
-            self.is_alive = may_be_held_by(self.lock, run_id)
+            self.is_alive = may_be_held_by(self.lock, run_ids)
         return self.is_alive != before

@@ -1,7 +1,7 @@
 """Where the items of a job stand, counted while it changes."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
@@ -79,13 +79,15 @@ class Counts:
             self._flags = bytearray(_SELECTED if one else 0 for one in selected)
         self._counter = Counter(zip(self._codes, self._flags, strict=True))
 
-    def put(self, number: int, result: Result, run_id: str, *, is_wrong_size: bool) -> None:
+    def put(
+        self, number: int, result: Result, run_ids: Container[str], *, is_wrong_size: bool
+    ) -> None:
         """Note where an item stands after the run, or at this moment of it."""
         self._counter[self._codes[number], self._flags[number]] -= 1
         is_done = result.status == "done"
         outcome = None if result.status in {"done", "pending"} else result.outcome
         standing = Standing(result.status, outcome, is_wrong_size and is_done)
-        is_this_runs = result.run_id == run_id
+        is_this_runs = result.run_id in run_ids
         self._codes[number] = _CODES[standing]
         self._flags[number] = self._flags[number] & _SELECTED | _THIS_RUNS * is_this_runs
         self._counter[self._codes[number], self._flags[number]] += 1

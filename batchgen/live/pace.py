@@ -8,6 +8,7 @@ from typing import Final, NamedTuple
 import msgspec
 
 from batchgen.model import Attempt
+from batchgen.report.last_run import Round
 from batchgen.store.history import final_image
 from batchgen.store.ledger import End, Filed, Line, Run
 
@@ -48,7 +49,6 @@ class Pace:
     """When the last items of the last run ended, by the stamps of its lines.
 
     Attributes:
-        run_id: The last run.
         began_at: When it began; None if there was none.
         heard_at: The latest moment that a line of it tells of.
         n_ends: Items that have ended in it.
@@ -56,23 +56,23 @@ class Pace:
         _moments: When it began, or an item ended, and when the last ones after that did.
     """
 
-    run_id: str = ""
     began_at: datetime | None = None
     heard_at: datetime | None = None
     n_ends: int = 0
     n_pictures: int = 0
+    _round: Round = field(default_factory=Round)
     _moments: deque[_Moment] = field(default_factory=lambda: deque(maxlen=1 + _MOST_ENDS))
     _cools: dict[str, tuple[str, str]] = field(default_factory=dict)
 
     def take(self, line: Line) -> None:
         """Take one line, in the order of the ledger."""
-        if isinstance(line, Run) and line.run_id != self.run_id:
-            self.run_id, self.n_ends, self.n_pictures = line.run_id, 0, 0
+        if isinstance(line, Run) and not self._round.joins(line):
+            self._round, self.n_ends, self.n_pictures = Round.of(line), 0, 0
             self.began_at = self.heard_at = datetime.fromisoformat(line.at)
             self._moments.clear()
             self._moments.append(_Moment(self.began_at))
             self._cools.clear()
-        if isinstance(line, Filed | End) or line.run_id != self.run_id:
+        if isinstance(line, Filed | End) or line.run_id not in self._round.run_ids:
             return
         at = datetime.fromisoformat(line.at)
         if isinstance(line, Attempt):

@@ -39,6 +39,7 @@ from batchgen.store.expanded import read_parents
 from batchgen.store.history import History, final_image
 from batchgen.store.layout import Layout
 from batchgen.store.ledger import End, Filed, Line, Run, Sent
+from batchgen.store.shards import gather_items
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +78,7 @@ class State:
             LedgerReplaced: Another ledger was put there meanwhile.
             StoreError: A file cannot be read, or is of a newer batchgen.
         """
+        gather_items(layout)
         if layout.items.exists() and not layout.segments:  # before a million items are read
             raise UsageError(f"{layout.root} holds no run: its ledger is empty")
         self.first_seq = first_seq
@@ -97,7 +99,7 @@ class State:
         self._deal(self._choose())
         self._take_marks()
         self._liveness = Liveness(layout.lock, setting.clock.monotonic_s)
-        self._liveness.begin(self.run.run_id, is_ended=self._end is not None)
+        self._liveness.begin(self._last_run.run_ids, is_ended=self._end is not None)
 
     def _read_ledger(self) -> None:
         for path, begins, line in self._follower.lines():
@@ -146,7 +148,7 @@ class State:
             self._take(line, self._history.place_in(path, begins))
         self._take_marks()
         is_ended = self._end is not None
-        if self._liveness.look(self.run.run_id, is_ended=is_ended, has_grown=has_grown):
+        if self._liveness.look(self._last_run.run_ids, is_ended=is_ended, has_grown=has_grown):
             self._touch_what_is_under_way()
 
     @property
@@ -160,7 +162,7 @@ class State:
     def _take(self, line: Line, place: int) -> None:
         if self._history.knows(line):
             return
-        is_other_run = line.run_id != self._last_run.run_id
+        is_other_run = line.run_id not in self._last_run.run_ids
         self._apply(line, place)
         match line:
             case Run():
@@ -223,7 +225,7 @@ class State:
 
     def _count(self, number: int, item: Item, result: Result) -> None:
         is_wrong_size = why_final_differs(item, result.images) is not None
-        self._counts.put(number, result, self._last_run.run_id, is_wrong_size=is_wrong_size)
+        self._counts.put(number, result, self._last_run.run_ids, is_wrong_size=is_wrong_size)
 
     def _has_other_picture(self, item: Item, result: Result) -> bool:
         """Note the picture that others build on; whether it is another one than before."""
@@ -276,7 +278,7 @@ class State:
     @property
     def run(self) -> Run:
         """The last run."""
-        return self._history.runs[self._last_run.run_id]
+        return self._last_run.run(self._history.ends)[0]
 
     @property
     def is_alive(self) -> bool:
@@ -285,14 +287,14 @@ class State:
 
     @property
     def _end(self) -> End | None:
-        return self._history.ends.get(self._last_run.run_id)
+        return self._last_run.run(self._history.ends)[1]
 
     def card(self, number: int) -> Card:
         """The card of an item by its place in the job, as it is now."""
         item, result = self._standing(number)
         card = self._cards.card(number, item, result)
         sent = self._trail.under_way(item.id)
-        is_of_it = sent is not None and sent.run_id == self._last_run.run_id
+        is_of_it = sent is not None and sent.run_id in self._last_run.run_ids
         if is_of_it and self._liveness.is_alive:
             return msgspec.structs.replace(card, is_under_way=True)
         return card
@@ -365,5 +367,5 @@ class State:
     def _n_in_flight(self) -> int:
         if not self._liveness.is_alive:
             return 0
-        run_id = self._last_run.run_id
-        return sum(sent.run_id == run_id for sent in self._history.unfinished.values())
+        run_ids = self._last_run.run_ids
+        return sum(sent.run_id in run_ids for sent in self._history.unfinished.values())

@@ -17,9 +17,9 @@ from batchgen.manifest.graph import Graph
 from batchgen.manifest.nodes import Steps
 from batchgen.manifest.origins import Origin
 from batchgen.manifest.problems import Problems, dotted, written_id
-from batchgen.manifest.seen import Seen
 from batchgen.model import Item
 from batchgen.naming import collision_key, file_stem
+from batchgen.seen import Seen
 
 # Ids that are their own file names but for capitals; device names have at most four characters.
 _PLAIN_ID: Final = re.compile(r"[A-Za-z0-9_-]{5,160}\Z")

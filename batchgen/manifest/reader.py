@@ -28,7 +28,6 @@ from batchgen.manifest.nodes import Place
 from batchgen.manifest.output_name import OutputName
 from batchgen.manifest.problems import Problems, written_id
 from batchgen.manifest.reference_files import Files, References
-from batchgen.manifest.seen import Seen
 from batchgen.manifest.shapes import Line, Shapes, usual_fields
 from batchgen.manifest.sources import (
     Source,
@@ -41,6 +40,7 @@ from batchgen.manifest.sources import (
 from batchgen.manifest.tables import Tables
 from batchgen.model import Item
 from batchgen.sanitize import Secrets
+from batchgen.seen import Seen
 
 # Something that was read, and the items that came of it.
 _Read: TypeAlias = tuple[Entry, Sequence[Item]]

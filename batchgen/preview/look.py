@@ -4,7 +4,7 @@ It needs no key, sends nothing, takes no lock, and writes nothing but a draft of
 which lies elsewhere and goes away again. So it may be asked at any time, also while a run goes on.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from decimal import Decimal
@@ -30,6 +30,7 @@ from batchgen.options import (
     RunOptions,
     check_options,
     choose_output,
+    chosen_shard,
     needs_prices,
     read_choice,
     read_limits,
@@ -42,9 +43,9 @@ from batchgen.pricing import choose_book
 from batchgen.recovery import look_at_past
 from batchgen.references import ReferenceLibrary
 from batchgen.search import Filing, Search
-from batchgen.selection import Selection
+from batchgen.selection import NO_GROUPS, Selection
 from batchgen.store.broken import Broken
-from batchgen.store.expanded import read_ids, read_items, read_parents
+from batchgen.store.expanded import read_groups, read_ids, read_items, read_parents
 from batchgen.store.former import Former, open_former
 from batchgen.store.history import History, final_image
 from batchgen.store.layout import Layout
@@ -140,7 +141,7 @@ def _previewed(
     manifest = open_manifest(job)
     choose_provider(manifest.settings.provider, options.get("provider"), options.get("base_url"))
     parent = choose_output(options.get("output"), job, manifest.name)
-    layout = Layout(parent / manifest.name)
+    layout = Layout(parent / manifest.name, chosen_shard(options))
     with store_errors(Path("the directory for temporary files")):
         aside = TemporaryDirectory(prefix="batchgen-")
     with aside as place, ExitStack() as stack:
@@ -154,7 +155,7 @@ def _previewed(
         for warning in intake.warnings():
             warn(warning)
         intake.recall()
-        former = stack.enter_context(open_former(layout.items))
+        former = stack.enter_context(open_former(_last_items(layout)))
         _tell_of_unreadable(former, warn)
         look = _Look.at(intake, layout, former, warn, options, observe=own.take)
         limits = read_limits(manifest.settings.limits, options)
@@ -163,6 +164,11 @@ def _previewed(
         for warning in warnings_ahead(found.by_model, found.figures, book, layout.root, today):
             warn(f"warning: {warning}")
         return found
+
+
+def _last_items(layout: Layout) -> Path:
+    """The job as the last run had it: of a shard that was never run, as all of them had it."""
+    return layout.items if layout.items.is_file() else Layout(layout.root).items
 
 
 def _go_on() -> None:
@@ -194,6 +200,7 @@ class _Look:
     limit: int | None
     any_model: bool
     broken: Broken
+    groups: Mapping[str, str]
 
     @classmethod
     def at(
@@ -213,7 +220,12 @@ class _Look:
         any_model = "model" in options.get("ignore_change", ())
         broken = Broken.read(layout.broken)
         choice = (redo, selection, options.get("limit"), any_model)
-        look = cls(intake, layout, history, former, lineage, *choice, broken)
+        groups = (
+            NO_GROUPS
+            if selection.shard is None
+            else read_groups(intake.draft, read_parents(intake.draft), intake.twins)
+        )
+        look = cls(intake, layout, history, former, lineage, *choice, broken, groups)
         trace(lineage, look.items(), history)
         return look
 
@@ -223,7 +235,7 @@ class _Look:
 
     def marked_items(self) -> Iterator[tuple[Item, bool]]:
         """The items by all that is known of what they build on, each with whether it is wanted."""
-        return self.selection.marked(lambda: map(self.lineage.resolved, self.items()))
+        return self.selection.marked(lambda: map(self.lineage.resolved, self.items()), self.groups)
 
     def told(self, grounds: Grounds) -> Preview:
         """Plan, and count."""
@@ -293,7 +305,7 @@ class _Look:
 
     def _agenda(self) -> Agenda:
         return Agenda(
-            self.selection.marked(self.items),
+            self.selection.marked(self.items, self.groups),
             self.history,
             self.layout.root,
             self.redo,

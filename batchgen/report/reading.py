@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Final, TypeAlias
 
 import msgspec
@@ -18,7 +17,7 @@ from batchgen.report.reviewed import Reviewed
 from batchgen.report.standing import is_left, result_of
 from batchgen.report.summary import ItemTotals, Summary
 from batchgen.review import read_marks
-from batchgen.store.expanded import read_items
+from batchgen.store.expanded import read_groups, read_items
 from batchgen.store.history import History, Name, turn_names
 from batchgen.store.layout import Layout
 from batchgen.store.ledger import Line, Run, read_lines, segments
@@ -37,18 +36,17 @@ class Reading:
 
     Attributes:
         failing: Items whose last attempt failed or was skipped: ids, and ids with their keys.
-        failing_before: The same as the last run found it, or a killed one right before it.
-        begun: What that run was the first to send: hashes, for there may be a million.
+        found: The same as each run of the last round found it, or a killed one right before it, and
+            what it was the first to send: hashes, for there may be a million.
         reviewed: All runs under the marks of a review; None where there is none.
         series: The last run's calls over time.
         runs: What each run came to.
     """
 
+    last_run: LastRun
     history: History = field(default_factory=History)
-    last_run: LastRun = field(default_factory=LastRun)
     failing: set[str | Name] = field(default_factory=set)
-    failing_before: frozenset[str | Name] = frozenset()
-    begun: set[int] = field(default_factory=set)
+    found: dict[str, tuple[frozenset[str | Name], set[int]]] = field(default_factory=dict)
     reviewed: Reviewed | None = None
     series: RunSeries = field(default_factory=RunSeries)
     runs: LedgerRuns = field(default_factory=LedgerRuns)
@@ -59,33 +57,43 @@ class Reading:
             return
         self.series.take(line)
         self.runs.take(line)
-        has_ended = self.last_run.run_id in self.history.ends
+        last_id = self.last_run.run_id
         if self.last_run.take(line, self.history):
-            # A run that was killed told nobody: what happened in it is news for the one after.
-            if has_ended:
-                self.failing_before = frozenset(self.failing)
-                self.begun.clear()
+            self._begin(last_id)
         elif isinstance(line, Attempt):
             if self.reviewed is not None:
                 self.reviewed.add(line)
             name = (line.item, line.key)
-            if not self.history.has(name):
-                self.begun.add(hash(name))
+            if self.found and not self.history.has(name):
+                self.found[self.last_run.run_id][1].add(hash(name))
             if line.decision in {"failed", "skipped"}:
                 self.failing |= {line.item, name}
             else:
                 self.failing -= {line.item, name}
         self.history.add(line, place)
 
+    def _begin(self, last_id: str) -> None:
+        """Note what the run found that begins now."""
+        run_ids = self.last_run.run_ids
+        # A run that was killed told nobody: what happened in it is news for the one after.
+        was_killed = last_id not in self.history.ends and last_id not in run_ids
+        before = self.found.get(last_id) if was_killed else None
+        self.found = {one: found for one, found in self.found.items() if one in run_ids}
+        self.found[self.last_run.run_id] = before or (
+            frozenset(self.failing if last_id else ()),
+            set(),
+        )
+
     def count(self, item: Item, run: Run, items: ItemTotals, *, is_selected: bool) -> Result:
         """Count where an item stands after a run, if it was about it; return it in any case."""
         result = result_of(item, self.history.standing(item))
         if self.reviewed is not None:
             self.reviewed.look_at(result)
-        if is_selected and not is_left(result, run.run_id, run.limit):
+        run_ids = self.last_run.run_ids
+        if is_selected and not is_left(result, run_ids, run.limit):
             items.add(
                 result,
-                run.run_id,
+                run_ids,
                 failed_before=self.failed_before(item),
                 is_wrong_size=why_final_differs(item, result.images) is not None,
             )
@@ -93,30 +101,33 @@ class Reading:
 
     def failed_before(self, item: Item) -> bool:
         """Whether the last run found the item failing: by its key, or by its id if that is new."""
-        if not self.failing_before:
+        failing_before = next(iter(self.found.values()))[0] if self.found else frozenset()
+        if not failing_before:
             return False
-        names = turn_names(item)
-        known = [name for name in names if self.history.has(name) and hash(name) not in self.begun]
+        names = [name for name in turn_names(item) if self.history.has(name)]
+        known = [name for name in names if not self._is_begun(hash(name))]
         if not known:
-            return item.id in self.failing_before
-        return any(name in self.failing_before for name in known)
+            return item.id in failing_before
+        return any(name in failing_before for name in known)
+
+    def _is_begun(self, hashed: int) -> bool:
+        return any(hashed in begun for _, begun in self.found.values())
 
     def summary(self, run: Run, items: ItemTotals) -> Summary:
         """The figures of the last run, when its items were counted."""
-        end = self.history.ends.get(run.run_id)
+        _, end = self.last_run.run(self.history.ends)
         diff = difference(self.last_run, items)
         review = msgspec.UNSET if self.reviewed is None else self.reviewed.review
         return summary_of(run, end, self.last_run, items, diff=diff, review=review)
 
 
-def summarize(root: Path) -> Summary:
-    """Add up the figures of the last run, and write nothing.
+def summarize(layout: Layout) -> Summary:
+    """Add up the figures of the last run, of a shard those of its own, and write nothing.
 
     Raises:
         UsageError: There is no run in the directory.
         StoreError: The disk failed.
     """
-    layout = Layout(root)
     reading, run = read_runs(layout)
     items = ItemTotals()
     lineage = read_lineage(layout, reading.history)
@@ -145,19 +156,19 @@ def read_runs(layout: Layout, warn: Warn = _tell_nobody) -> tuple[Reading, Run]:
         UsageError: There is no run in the directory.
         StoreError: The disk failed.
     """
-    reading = Reading(reviewed=_read_review(layout, warn))
+    reading = Reading(LastRun(layout.shard), reviewed=_read_review(layout, warn))
     for path in segments(layout.ledger):
         first = reading.history.place_in(path, 0)
         for begins, line in read_lines(path, reading.history.unreadable):
             reading.take(line, first + begins)
-    runs = reading.history.runs
     for place in reading.history.unreadable[:_MAX_TOLD]:
         warn(f"the ledger has a line that cannot be read: {place}")
-    if not runs:
+    if not reading.last_run.run_ids:
         raise UsageError(f"{layout.root} holds no run: its ledger is empty")
-    return reading, max(runs.values(), key=lambda one: one.run_id)
+    return reading, reading.last_run.run(reading.history.ends)[0]
 
 
 def marked_items(layout: Layout, run: Run) -> Iterator[tuple[Item, bool]]:
     """All items, each with whether the run was about it."""
-    return run.selection.marked(lambda: read_items(layout.items))
+    groups = {} if run.selection.shard is None else read_groups(layout.items)
+    return run.selection.marked(lambda: read_items(layout.items), groups)

@@ -20,6 +20,7 @@ from batchgen.store.inside import refuse_links
 from batchgen.store.layout import Layout
 from batchgen.store.ledger import Run
 from batchgen.store.replace import remove_left_drafts, replaced
+from batchgen.store.shards import gather_items
 
 
 def rebuild(
@@ -44,6 +45,7 @@ def rebuild(
         StoreError: The disk failed.
     """
     layout = Layout(root)
+    gather_items(layout)
     reading, run = read_runs(layout) if warn is None else read_runs(layout, warn)
     items, whole = ItemTotals(), ItemTotals()
     lineage = read_lineage(layout, reading.history)
@@ -51,7 +53,7 @@ def rebuild(
         remove_left_drafts(layout.root)
         _write_results(layout, lineage, reading, run, items, whole)
         summary = reading.summary(run, items)
-        _write_summary(layout, summary)
+        _write_summary(layout, summary, is_one_run=len(reading.last_run.run_ids) == 1)
         last = last_with_calls(layout.runs, summary)
         drawn = figures(charts(last, reading.series, last_runs(layout.runs, reading.runs)))
         marks = {} if reading.reviewed is None else reading.reviewed.marks
@@ -79,14 +81,14 @@ def _write_results(
         whole: Counts all.
     """
     encoder, base = msgspec.json.Encoder(), layout.root.resolve()
-    failed_path = layout.root / "failed.jsonl"
+    failed_path, run_ids = layout.root / "failed.jsonl", reading.last_run.run_ids
     with ExitStack() as files:
         done_file = files.enter_context(replaced(layout.results))
         failed_file: BinaryIO | None = None
         for item, is_selected in marked_items(layout, run):
             resolved = lineage.resolved(item)
             result = reading.count(resolved, run, items, is_selected=is_selected)
-            whole.add(result, run.run_id)
+            whole.add(result, run_ids)
             done_file.write(encoder.encode(result) + b"\n")
             if result.status != "done":
                 if failed_file is None:
@@ -119,10 +121,13 @@ def _as_job_line(item: Item, base: Path) -> dict[str, Any]:
     return line
 
 
-def _write_summary(layout: Layout, summary: Summary) -> None:
+def _write_summary(layout: Layout, summary: Summary, *, is_one_run: bool) -> None:
+    """Write the last summary, and keep it if it is that of one run, not of several shards."""
     text = msgspec.json.format(msgspec.json.encode(summary), indent=2) + b"\n"
     _replace(layout.root / "summary.json", text)
     _replace(layout.root / "summary.md", summary_markdown(summary).encode())
+    if not is_one_run:
+        return
     refuse_links(layout.root, [layout.runs])
     layout.runs.mkdir(exist_ok=True)
     remove_left_drafts(layout.runs)

@@ -1,5 +1,6 @@
 """Where one item stands, as a line of `results.jsonl` tells it."""
 
+from collections.abc import Container
 from datetime import datetime, timedelta
 
 from batchgen.clock import stamp
@@ -7,9 +8,9 @@ from batchgen.model import Attempt, Item, Result
 from batchgen.store.history import Standing
 
 
-def is_left(result: Result, run_id: str, limit: int | None) -> bool:
-    """Whether a run with a limit left an item, which may need work, to another run."""
-    return limit is not None and result.status != "done" and result.run_id != run_id
+def is_left(result: Result, run_ids: Container[str], limit: int | None) -> bool:
+    """Whether runs with a limit left an item, which may need work, to another run."""
+    return limit is not None and result.status != "done" and result.run_id not in run_ids
 
 
 def result_of(item: Item, past: Standing | None) -> Result:

@@ -2,9 +2,10 @@
 
 import heapq
 from array import array
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
+from itertools import islice
 from typing import Any, Final, Literal, TypeAlias
 
 import msgspec
@@ -298,8 +299,8 @@ class RunTotals(CallTotals):
     _n_timed: int = 0
     _open: dict[str, tuple[int, float]] = field(default_factory=dict)  # calls and seconds so far
     _slowest: list[tuple[float, int, SlowItem]] = field(default_factory=list)
-    _queries: dict[tuple[SearchKind, str], Query] = field(default_factory=dict)
-    _sources: dict[str, FoundPage] = field(default_factory=dict)
+    queries: dict[tuple[SearchKind, str], Query] = field(default_factory=dict)
+    sources: dict[str, FoundPage] = field(default_factory=dict)
 
     def add(self, attempt: Attempt) -> None:
         """Count one attempt of this run."""
@@ -331,16 +332,45 @@ class RunTotals(CallTotals):
 
     def inherit(self, killed: "RunTotals") -> None:
         """List what a killed run before this one has no summary for."""
-        self.n_maybe, self.maybe_usd = killed.n_maybe, killed.maybe_usd
-        self.maybe = list(killed.maybe)
+        self.n_maybe += killed.n_maybe
+        self.maybe_usd += killed.maybe_usd
+        self.maybe = [*self.maybe, *killed.maybe][:MAX_LISTED]
+
+    def absorb(self, other: "RunTotals") -> None:
+        """Count the calls of another run along, that of another part of the job."""
+        self.inherit(other)
+        for outcome, n in other.by_outcome.items():
+            self.by_outcome[outcome] = self.by_outcome.get(outcome, 0) + n
+        self.images += other.images
+        self.cost_usd += other.cost_usd
+        self.waste_usd += other.waste_usd
+        self.n_priced += other.n_priced
+        self.n_unknown += other.n_unknown
+        self.latencies_s.extend(other.latencies_s)
+        self.tokens += other.tokens
+        for model, usd in other.by_model.items():
+            self.by_model[model] = self.by_model.get(model, NO_USD) + usd
+        for name, costs in other.by_tag.items():
+            for value, usd in costs.items():
+                self._add_to_tag(name, value, usd)
+        self.n_grounded += other.n_grounded
+        self.n_queries += other.n_queries
+        self.n_image_queries += other.n_image_queries
+        self.queries = dict(islice((other.queries | self.queries).items(), MAX_LISTED))
+        self.sources = dict(islice((other.sources | self.sources).items(), MAX_LISTED))
+        for slow in other.slowest or ():
+            self._keep_slow(slow)
 
     def _share_out(self, attempt: Attempt, usd: Decimal) -> None:
         self.by_model[attempt.model] = self.by_model.get(attempt.model, NO_USD) + usd
         for name, value in attempt.tags.items():
-            values = self.by_tag.setdefault(name, {})
-            is_listed = value in values or len(values) < MAX_TAG_VALUES
-            known = value if is_listed else OTHER
-            values[known] = values.get(known, NO_USD) + usd
+            self._add_to_tag(name, value, usd)
+
+    def _add_to_tag(self, name: str, value: str, usd: Decimal) -> None:
+        values = self.by_tag.setdefault(name, {})
+        is_listed = value in values or len(values) < MAX_TAG_VALUES
+        known = value if is_listed else OTHER
+        values[known] = values.get(known, NO_USD) + usd
 
     def _time(self, attempt: Attempt) -> None:
         """Add up what an item takes, and keep the slowest; of equally slow ones the first."""
@@ -356,6 +386,9 @@ class RunTotals(CallTotals):
         if attempt.decision != "failed" and final_image(attempt.images) is None:
             self._open[attempt.item] = (slow.calls, slow.latency_s)
             return
+        self._keep_slow(slow)
+
+    def _keep_slow(self, slow: SlowItem) -> None:
         self._n_timed += 1
         heapq.heappush(self._slowest, (slow.latency_s, -self._n_timed, slow))
         if len(self._slowest) > MAX_SLOW:
@@ -368,13 +401,13 @@ class RunTotals(CallTotals):
         made: list[tuple[SearchKind, str]] = [("web", words) for words in grounding.queries]
         made += [("image", words) for words in grounding.image_queries]
         for kind, words in made:
-            if len(self._queries) < MAX_LISTED:
+            if len(self.queries) < MAX_LISTED:
                 query = Query(kind=kind, words=words, item=item)
-                self._queries.setdefault((kind, words), query)
+                self.queries.setdefault((kind, words), query)
         for one in grounding.sources:
-            if len(self._sources) < MAX_LISTED:
+            if len(self.sources) < MAX_LISTED:
                 page = FoundPage(kind=one.kind, title=one.title, uri=one.uri, item=item)
-                self._sources.setdefault(one.uri, page)
+                self.sources.setdefault(one.uri, page)
 
     @property
     def searches(self) -> Searches | msgspec.UnsetType:
@@ -385,8 +418,8 @@ class RunTotals(CallTotals):
             answers=self.n_grounded,
             n_queries=self.n_queries,
             n_image_queries=self.n_image_queries,
-            queries=list(self._queries.values()),
-            sources=list(self._sources.values()),
+            queries=list(self.queries.values()),
+            sources=list(self.sources.values()),
         )
 
     @property
@@ -411,12 +444,12 @@ class ItemTotals:
     def add(
         self,
         result: Result,
-        run_id: str,
+        run_ids: Container[str],
         *,
         failed_before: bool = False,
         is_wrong_size: bool = False,
     ) -> None:
-        """Count one item."""
+        """Count one item, after these runs."""
         if len(self.models) < MAX_MODELS:
             self.models.add(result.model)
         self.n_wrong_size += is_wrong_size and result.status == "done"
@@ -426,7 +459,7 @@ class ItemTotals:
         elif result.status == "done" and failed_before:
             self.fixed.append(result.id)
         if result.status == "done":
-            self.n_reused += result.run_id != run_id
+            self.n_reused += result.run_id not in run_ids
         elif result.outcome is not None and result.status != "pending":
             group = self.failures.get(result.outcome)
             self.failures[result.outcome] = FailureGroup(

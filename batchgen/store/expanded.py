@@ -4,8 +4,9 @@ Writing it is the last step of reading a job: a file that the user changes while
 changes nothing in that run, and the plan and the reports stream over the same lines.
 """
 
+import filecmp
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import lru_cache, partial
 from itertools import compress
 from pathlib import Path
@@ -13,9 +14,12 @@ from typing import Any, Final, TypeVar
 
 import msgspec
 
-from batchgen.errors import StoreError, UsageError
+from batchgen.errors import StoreError, UsageError, store_errors
 from batchgen.model import Item, Reference
+from batchgen.seen import Seen
+from batchgen.selection import find_groups
 from batchgen.store.inside import open_inside
+from batchgen.store.layout import Layout
 from batchgen.store.replace import replaced
 
 T = TypeVar("T")
@@ -124,6 +128,59 @@ def read_parents(path: Path) -> dict[str, str]:
         return {}
     ids = {named.id for named in _lines(path, _named_decoder) if named.id in names}
     return {name: name if name in ids else f"{name}#1" for name in names}
+
+
+def read_groups(
+    path: Path, parents: Mapping[str, str] | None = None, twins: frozenset[int] | None = None
+) -> dict[str, str]:
+    """Find which items belong together, for whoever parts a job; see `find_groups`.
+
+    Args:
+        path: The items.
+        parents: As `read_parents` has them; found here, unless they are told.
+        twins: Hashes of the content keys that several items have; the same.
+
+    Raises:
+        UsageError: There are none: no run has been here.
+        StoreError: A line is no item.
+    """
+    parents = read_parents(path) if parents is None else parents
+    if twins is None:
+        seen = Seen()
+        for item in read_items(path):
+            seen.add(hash(item.key))
+        twins = seen.repeated()
+    return find_groups(read_items(path), parents, twins) if parents or twins else {}
+
+
+def place_items(draft: Path, layout: Layout) -> None:
+    """Let a draft be the expanded job of a run. Shards of one job have one file with many names.
+
+    Raises:
+        StoreError: The disk failed.
+    """
+    with store_errors(layout.items):
+        if layout.shard is not None:
+            for other in layout.others:
+                if other.shard is not None and _is_same(other.items, draft):
+                    _link_instead(draft, other.items)
+                    break
+        draft.replace(layout.items)
+        draft.unlink(missing_ok=True)  # two names of one file do not replace each other
+
+
+def _is_same(path: Path, draft: Path) -> bool:
+    return path.is_file() and filecmp.cmp(path, draft, shallow=False)
+
+
+def _link_instead(draft: Path, path: Path) -> None:
+    """Have a file with two names instead of two files; where a disk has no links, as it is."""
+    link = draft.with_suffix(".link")
+    try:
+        os.link(path, link)
+    except OSError:
+        return
+    link.replace(draft)
 
 
 def with_references(item: Item, change: Callable[[Reference], Reference]) -> Item:

@@ -71,6 +71,8 @@ class Departed:
         usd: What it cost, or may have; None if that is not known.
     """
 
+    run_id: str
+    item: str
     at: str
     model: str
     input_tokens: int
@@ -334,7 +336,7 @@ def _departed(attempt: Attempt, sent: Sent | None) -> Departed:
     if usd is None and sent is not None:
         usd = sent.est_usd
     n_known = 0 if isinstance(n_input, msgspec.UnsetType) else n_input
-    return Departed(attempt.at, attempt.model, n_known, usd)
+    return Departed(attempt.run_id, attempt.item, attempt.at, attempt.model, n_known, usd)
 
 
 def turn_names(item: Item) -> list[Name]:

@@ -13,6 +13,7 @@ from typing import Final
 
 from batchgen.model import Item
 from batchgen.naming import file_stem
+from batchgen.selection import Shard
 
 # What a final picture may end in.
 EXTENSIONS: Final = ("png", "jpg", "webp")
@@ -22,14 +23,37 @@ _RUN_ID: Final = re.compile(r"([0-9]{8}T[0-9]{6})Z-([0-9a-f]{3})[0-9a-f]{5}")
 
 @dataclass(frozen=True)
 class Layout:
-    """The files of one job's directory. Paths inside files are relative to `root`."""
+    """The files of one job's directory. Paths inside files are relative to `root`.
+
+    Attributes:
+        shard: The part of the job whose run has these files, where several write at once: its own
+            expanded job, parts, lock and segments; all else they have in common.
+    """
 
     root: Path
+    shard: Shard | None = None
+
+    @property
+    def own(self) -> Path:
+        """Where a run keeps what no other may touch while it goes on."""
+        return self.root if self.shard is None else self.shards / self.shard.name
+
+    @property
+    def shards(self) -> Path:
+        """What shards keep for themselves."""
+        return self.root / ".shards"
+
+    @property
+    def others(self) -> list["Layout"]:
+        """The same directory as a run of the whole job has it, and each shard that was here."""
+        found = (Shard.named(path.name) for path in sorted(self.shards.glob("s*-*")))
+        shards = [None, *(shard for shard in found if shard is not None)]
+        return [Layout(self.root, shard) for shard in shards if shard != self.shard]
 
     @property
     def items(self) -> Path:
         """The expanded job of the last run."""
-        return self.root / "items.jsonl"
+        return self.own / "items.jsonl"
 
     @property
     def results(self) -> Path:
@@ -49,7 +73,7 @@ class Layout:
     @cached_property  # each call needs it, several times
     def parts(self) -> Path:
         """Answers that are being received."""
-        return self.root / ".parts"
+        return self.own / (".parts" if self.shard is None else "parts")
 
     @property
     def references(self) -> Path:
@@ -59,7 +83,7 @@ class Layout:
     @property
     def lock(self) -> Path:
         """Held by the run that writes here."""
-        return self.root / ".lock"
+        return self.own / (".lock" if self.shard is None else "lock")
 
     @property
     def review(self) -> Path:
@@ -90,12 +114,13 @@ class Layout:
     def folders(self) -> tuple[Path, ...]:
         """Every directory that a run may make in here."""
         kinds = ("images", "thoughts", "drafts", "text", "turns", "quarantine")
-        ours = (self.ledger, self.parts, self.references, self.runs)
+        ours = (self.ledger, self.shards, self.parts, self.references, self.runs)
         return (*ours, *(self.root / kind for kind in kinds))
 
     def segment(self, run_id: str) -> Path:
         """The ledger segment of one run."""
-        return self.ledger / f"{run_id}.jsonl"
+        shard = "" if self.shard is None else f".{self.shard.name}"
+        return self.ledger / f"{run_id}{shard}.jsonl"
 
     def image(self, item: Item, extension: str) -> Path:
         """The final place of an item's picture."""

@@ -286,6 +286,11 @@ def sync_directory(path: Path) -> None:
 # --- reading ----------------------------------------------------------------------------------
 
 
+def run_id_of(segment: Path) -> str:
+    """The run that a segment is of, by its name."""
+    return segment.name.partition(".")[0]
+
+
 def segments(directory: Path) -> list[Path]:
     """The segments of a ledger, oldest run first."""
     return sorted(directory.glob("*.jsonl"))

@@ -1,17 +1,26 @@
-"""One writer a directory: a lock that ends with the process that held it."""
+"""One writer a directory, or one for each shard: locks that end with the process that held them.
+
+A run of the whole job has the directory's lock alone. A shard has a lock of its own alone, and
+shares the directory's with the others; but the first one to come has that alone, too, until it has
+taken over what earlier runs left.
+"""
 
 import fcntl
 import json
 import os
 import socket
 import time
+from collections.abc import Awaitable, Callable, Collection
+from contextlib import AsyncExitStack
 from datetime import datetime
 from pathlib import Path
 from typing import Final, Self
 
 from batchgen.clock import stamp
 from batchgen.errors import OutputHeld, StoreError, store_errors
+from batchgen.selection import Shard
 from batchgen.store.inside import open_inside, refuse_links
+from batchgen.store.layout import Layout
 
 _N_LOOKS: Final = 10
 _BETWEEN_LOOKS_S: Final = 0.02
@@ -24,6 +33,15 @@ def is_held(path: Path) -> bool:
 
     Where there is no such file, or it cannot be read, none is known to.
     """
+    return any(map(_is_locked, _locks(path)))
+
+
+def _locks(path: Path) -> list[Path]:
+    """The lock file of a directory, and those of its shards."""
+    return [path, *sorted(path.parent.glob(".shards/*/lock"))]
+
+
+def _is_locked(path: Path) -> bool:
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
     except OSError:
@@ -37,20 +55,22 @@ def is_held(path: Path) -> bool:
     return False
 
 
-def may_be_held_by(path: Path, run_id: str) -> bool:
-    """Whether a run holds a directory at this moment, by its lock file; nothing is waited for.
+def may_be_held_by(path: Path, run_ids: Collection[str]) -> bool:
+    """Whether one of some runs holds a directory at this moment, by its lock file.
 
-    One that another run holds is not held by this one; where the file does not say, it may be.
+    Nothing is waited for. One that another run holds is not held by these; where the file does not
+    say who does, it may be.
     """
-    return is_held(path) and _said_by(path) in {None, run_id}
+    return any(_is_locked(one) and _said_by(one) in {None, *run_ids} for one in _locks(path))
 
 
 def held_by(path: Path) -> str | None:
     """Who holds a directory at this moment, as its lock file says; None if nobody is known to."""
-    if not is_held(path):
+    held = next(filter(_is_locked, _locks(path)), None)
+    if held is None:
         return None
     try:
-        with open_inside(path) as file:
+        with open_inside(held) as file:
             return _in_words(file.read(_MAX_BYTES)) or _NAMELESS
     except OSError:
         return _NAMELESS
@@ -60,8 +80,10 @@ def _in_words(says: bytes) -> str | None:
     """What a lock file says of who holds it; None if it does not say it yet."""
     try:
         told = json.loads(says)
-        return f"{told['run_id']}, process {told['pid']} on {told['host']} since {told['since']}"
-    except (ValueError, KeyError, TypeError):
+        part = f"shard {told['shard']}, " if "shard" in told else ""
+        where = f"process {told['pid']} on {told['host']} since {told['since']}"
+        return f"{told['run_id']}, {part}{where}"
+    except (ValueError, KeyError, TypeError, AttributeError):
         return None
 
 
@@ -82,14 +104,18 @@ class OutputLock:
     who held it last, which harms nobody.
     """
 
-    def __init__(self, path: Path, *, run_id: str, at: datetime) -> None:
+    def __init__(
+        self, path: Path, *, run_id: str, at: datetime, shard: Shard | None = None
+    ) -> None:
         """Set the file and what it will say."""
         self._path = path
+        self._root = path.parent if shard is None else path.parent.parent.parent
         self._says = {
             "pid": os.getpid(),
             "host": socket.gethostname(),
             "run_id": run_id,
             "since": stamp(at),
+            **({} if shard is None else {"shard": str(shard)}),
         }
 
     def __enter__(self) -> Self:
@@ -99,7 +125,7 @@ class OutputLock:
             OutputHeld: Another run has it; the message says which.
             StoreError: The directory cannot be written.
         """
-        refuse_links(self._path.parent, [self._path])  # it is emptied
+        refuse_links(self._root, [self._path])  # it is emptied
         flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
         try:
             self._descriptor = os.open(self._path, flags, 0o644)
@@ -110,10 +136,7 @@ class OutputLock:
         except BlockingIOError as error:
             held_by = self._holder()
             os.close(self._descriptor)
-            raise OutputHeld(
-                f"{self._path.parent} is held by another run ({held_by}); "
-                "wait for it, or choose another directory with -o"
-            ) from error
+            raise _refusal(self._root, held_by) from error
         except OSError as error:
             os.close(self._descriptor)
             raise StoreError.of(error, self._path) from error
@@ -145,6 +168,9 @@ class OutputLock:
 
     def _holder(self) -> str:
         """Who holds it; one that has just taken it says so within a moment."""
+        shard = next(filter(_is_locked, _locks(self._path)[1:]), None)
+        if shard is not None:
+            return held_by(shard) or _NAMELESS
         for _ in range(_N_LOOKS):
             if (says := self._read()) is not None:
                 return says
@@ -156,3 +182,86 @@ class OutputLock:
             return _in_words(os.pread(self._descriptor, _MAX_BYTES, 0))
         except OSError:
             return None
+
+
+def _refusal(root: Path, holder: str) -> OutputHeld:
+    return OutputHeld(
+        f"{root} is held by another run ({holder}); "
+        "wait for it, or choose another directory with -o"
+    )
+
+
+class ShardLock:
+    """Hold a part of a job's directory, beside the other shards of the same job.
+
+    Attributes:
+        is_alone: No other shard goes on, and none begins before `share`: what earlier runs left,
+            whatever they were, is this one's to take over.
+    """
+
+    def __init__(self, layout: Layout, shard: Shard, *, run_id: str, at: datetime) -> None:
+        """Set the directory, the shard, and what its lock file will say."""
+        self._layout, self._shard = layout, shard
+        self._own = OutputLock(layout.lock, run_id=run_id, at=at, shard=shard)
+        self.is_alone = False
+
+    async def hold(self, stack: AsyncExitStack, wait: Callable[[], Awaitable[None]]) -> None:
+        """Take it, until the stack is closed.
+
+        Args:
+            stack: Lets go of it.
+            wait: Waits for a moment, while another shard takes over what earlier runs left.
+
+        Raises:
+            OutputHeld: A run of the whole job has it, or the same shard, or one of other shards.
+            StoreError: The directory cannot be written.
+        """
+        stack.enter_context(self._own)
+        root, whole = self._layout.root, Layout(self._layout.root).lock
+        refuse_links(root, [whole])
+        with store_errors(root):
+            if not _flock(_opened(whole, stack), fcntl.LOCK_SH):
+                raise _refusal(root, held_by(whole) or _NAMELESS)
+            self._refuse_others()
+            self._gate = _opened(self._layout.shards / "gate", stack)
+            while not (self._takes_all() or _flock(self._gate, fcntl.LOCK_SH)):
+                await wait()
+
+    def rename(self, run_id: str) -> None:
+        """Say another name of the run that holds it; see `OutputLock.rename`."""
+        self._own.rename(run_id)
+
+    async def share(self, wait: Callable[[], Awaitable[None]]) -> None:
+        """Let the other shards begin.
+
+        For a moment nobody has it, and another one may come to be alone: that is waited for, too.
+        """
+        while self.is_alone and not _flock(self._gate, fcntl.LOCK_SH):
+            await wait()
+        self.is_alone = False
+
+    def _takes_all(self) -> bool:
+        self.is_alone = _flock(self._gate, fcntl.LOCK_EX)
+        return self.is_alone
+
+    def _refuse_others(self) -> None:
+        """Make sure that nobody has the job in other parts: an item would be in two of them."""
+        for path in _locks(Layout(self._layout.root).lock)[1:]:
+            if not path.parent.name.endswith(f"-{self._shard.total}") and _is_locked(path):
+                raise _refusal(self._layout.root, held_by(path) or _NAMELESS)
+
+
+def _opened(path: Path, stack: AsyncExitStack) -> int:
+    """Open a lock file, which nothing is written to."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
+    stack.callback(os.close, descriptor)
+    return descriptor
+
+
+def _flock(descriptor: int, kind: int) -> bool:
+    """Take a lock without waiting for it; whether it could be had."""
+    try:
+        fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

@@ -46,13 +46,13 @@ LOOP = _names("asyncio  logging socket ssl subprocess concurrent.futures.thread"
 JOB = (
     CLI | RECORDS | LOOP | SHIPPED
     | _names("acceptance budget clock cost ending events hook known_models limits manifest naming")
-    | _names("provider references retry sanitize stop timeouts wire wording")
+    | _names("provider references retry sanitize seen selection stop timeouts wire wording")
     | _names("csv json pybase64 yaml zoneinfo")
 )  # fmt: skip
-LEDGER = CLI | RECORDS | LOOP | _names("naming sanitize selection store wording  json")
+LEDGER = CLI | RECORDS | LOOP | _names("naming sanitize seen selection store wording  json")
 REPORT = (
     LEDGER | SHIPPED
-    | _names("acceptance clock dependencies known_models report review wire")
+    | _names("acceptance clock dependencies ending known_models report review wire")
     | _names("jinja2 markupsafe pybase64 yaml")
 )  # fmt: skip
 BAR = _names("tqdm  csv email.message importlib.metadata multiprocessing tempfile zipfile")
@@ -86,7 +86,7 @@ COMMANDS = {
     ),
     "doctor DEMO": PLAN | HTTP | _names("doctor paper transport"),
     "report DIR --no-thumbnails": REPORT | BAR,
-    "report DIR --history": LEDGER | _names("clock paper report wire"),
+    "report DIR --history": LEDGER - {"seen"} | _names("clock paper report wire"),
     "verify DIR": (
         LEDGER | SHIPPED | BAR
         | _names("conversation dependencies events known_models progress tally verify wire")

@@ -382,7 +382,7 @@ async def test_what_is_not_selected_or_left_for_later_is_neither_changed_nor_orp
     chosen: list[Json] = [
         {"selection": Selection(only=("b",))},
         {"selection": Selection(tags={"t": ("b",)})},
-        {"selection": Selection(shard=Shard(number=2, total=3))},
+        {"selection": Selection(shard=Shard(number=2, total=5))},
     ]
     for options in chosen:
         told = look(job, **options)

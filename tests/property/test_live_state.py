@@ -255,7 +255,7 @@ def whole_job(results: list[Result], run_id: str) -> ItemTotals:
 
 
 def check(state: State, layout: Layout) -> None:
-    summary = summarize(layout.root)
+    summary = summarize(layout)
     assert list(state.results()) == read_anew(layout)
     assert state.summary() == msgspec.structs.replace(summary, diff=None)
     whole = whole_job(read_anew(layout), state.run.run_id)

@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from batchgen.manifest.comparison import path_hash
-from batchgen.manifest.seen import Seen
 from batchgen.naming import collision_key, file_stem
+from batchgen.seen import Seen
 
 INT64 = st.integers(-(1 << 63), (1 << 63) - 1)
 DEVICES = st.sampled_from(["con", "NUL", "Aux", "prn", "com1", "LPT9", "nul.txt", "con-"])

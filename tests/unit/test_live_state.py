@@ -219,11 +219,11 @@ def test_a_killed_run_does_not_look_alive_and_one_that_waits_does(job: Job) -> N
 def test_a_run_that_begins_finds_no_lock_held_by_a_page_that_looks_at_a_dead_one(
     job: Job, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    looks: list[str] = []
+    looks: list[set[str]] = []
 
-    def look(path: Path, run_id: str) -> bool:
-        looks.append(run_id)
-        return may_be_held_by(path, run_id)
+    def look(path: Path, run_ids: frozenset[str]) -> bool:
+        looks.append(set(run_ids))
+        return may_be_held_by(path, run_ids)
 
     monkeypatch.setattr("batchgen.live.alive.may_be_held_by", look)
     with OutputLock(job.layout.lock, run_id="r1", at=START):
@@ -238,25 +238,25 @@ def test_a_run_that_begins_finds_no_lock_held_by_a_page_that_looks_at_a_dead_one
     for _ in range(100):
         job.time.passed_s += 0.5
         state.poll()
-    assert looks == ["r1"]
+    assert looks == [{"r1"}]
 
 
 def test_a_lock_of_the_next_run_does_not_revive_the_one_before(job: Job) -> None:
     job.send(0)
     with OutputLock(job.layout.lock, run_id="r2", at=START):
-        assert not may_be_held_by(job.layout.lock, "r1")
-        assert may_be_held_by(job.layout.lock, "r2")
+        assert not may_be_held_by(job.layout.lock, {"r1"})
+        assert may_be_held_by(job.layout.lock, {"r2"})
         figures = job.state().figures()
     assert figures.in_flight == 0
     assert figures.ended is not None
-    assert not may_be_held_by(job.layout.lock, "r2")
+    assert not may_be_held_by(job.layout.lock, {"r2"})
 
 
 def test_a_lock_that_does_not_say_whose_it_is_may_be_that_of_the_run(job: Job) -> None:
     with OutputLock(job.layout.lock, run_id="r1", at=START):
         for text in ("", "[]", '{"run_id": 1}', "\0"):
             job.layout.lock.write_text(text)
-            assert may_be_held_by(job.layout.lock, "r1")
+            assert may_be_held_by(job.layout.lock, {"r1"})
 
 
 def test_what_cools_is_told_as_long_as_it_does(job: Job) -> None:

@@ -19,11 +19,11 @@ from batchgen.cost import PriceBook
 from batchgen.manifest import Manifest, open_manifest
 from batchgen.manifest.fields import Checker
 from batchgen.manifest.output_name import MAX_FOLDERS, OutputName, read_output_name
-from batchgen.manifest.seen import Seen
 from batchgen.model import Item, content_key
 from batchgen.naming import MAX_NAME_BYTES
 from batchgen.references import ReferenceLibrary
 from batchgen.sanitize import Secrets
+from batchgen.seen import Seen
 from batchgen.settle import Settler
 from batchgen.store import pictures
 from batchgen.store.expanded import read_items, write_items

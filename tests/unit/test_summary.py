@@ -223,7 +223,7 @@ def test_the_difference_between_two_runs() -> None:
     ]
     for name, status, failed_before in standing:
         result = Result(id=name, key="k", status=status, model="m")
-        items.add(result, "now", failed_before=failed_before)
+        items.add(result, {"now"}, failed_before=failed_before)
     diff = items.difference(Decimal("-1.5"))
     assert (diff.new_failures, diff.fixed, diff.still_failing) == (["c"], ["a", "z"], ["b"])
     assert diff.cost_delta_usd == Decimal("-1.5")

@@ -15,6 +15,7 @@ from itertools import pairwise
 from typing import Any, Final, TypeAlias
 
 from batchgen.model import Attempt, Outcome
+from batchgen.report.last_run import Round
 from batchgen.report.summary import NO_USD
 from batchgen.store.ledger import Call, End, Line, Run, Sent
 
@@ -155,25 +156,28 @@ class RunSeries:
     most: Any = None
     _open: dict[Call, float] = field(default_factory=dict)
     _next: Run | None = None
+    _round: Round = field(default_factory=Round)
 
     def take(self, line: Line) -> None:
         """Count one line, in the order of the ledger, of whichever run."""
         match line:
-            case Run() if line.run_id != self.run_id:  # a shard begins the same run once more
+            case Run() if self._round.joins(line):  # of a further shard, or in a further segment
+                self.run_id = line.run_id
+            case Run():
                 self._next = line
             case Sent() | Attempt() if (
                 line.attempt and self._next is not None and self._next.run_id == line.run_id
             ):
                 self._begin(self._next)
                 self.take(line)
-            case Sent() if line.run_id == self.run_id and len(self._open) < _MAX_OPEN:
+            case Sent() if line.run_id in self._round.run_ids and len(self._open) < _MAX_OPEN:
                 if (at_s := self._since(line.at)) is not None:
                     self._open[line.call] = at_s
                     self.last_s = max(self.last_s, at_s)
-            case Attempt() if line.run_id == self.run_id and line.attempt > 0:
+            case Attempt() if line.run_id in self._round.run_ids and line.attempt > 0:
                 self._open.pop((line.run_id, line.item, line.turn, line.attempt), None)
                 self._count(line)
-            case End() if line.run_id == self.run_id:
+            case End() if line.run_id in self._round.run_ids:
                 self.ended_s = self._since(line.at)
                 self.last_s = max(self.last_s, self.ended_s or 0.0)
                 history = line.concurrency.get("history")
@@ -211,7 +215,7 @@ class RunSeries:
         )
 
     def _begin(self, run: Run) -> None:
-        fresh = RunSeries(run_id=run.run_id, began_at=_moment(run.at))
+        fresh = RunSeries(run_id=run.run_id, began_at=_moment(run.at), _round=Round.of(run))
         for one in fields(self):
             setattr(self, one.name, getattr(fresh, one.name))
 

@@ -14,7 +14,7 @@ from batchgen.report.past.files import MAX_RUNS, NoSummary, file_names, read_poi
 from batchgen.report.past.point import RunPoint
 from batchgen.store.history import read_history
 from batchgen.store.layout import Layout
-from batchgen.store.ledger import segments
+from batchgen.store.ledger import run_id_of, segments
 from batchgen.store.lock import may_be_held_by
 
 _MAX_WARNINGS: Final = 20
@@ -60,7 +60,7 @@ def read_history_of_runs(root: Path) -> tuple[list[RunPoint], list[str]]:
     ledger = LedgerRuns()
     ended = {run_id for run_id, point in files.told.items() if point.state == "ended"}
     paths = segments(layout.ledger)
-    if not ended.issuperset(path.name.partition(".")[0] for path in paths):
+    if not ended.issuperset(map(run_id_of, paths)):
         for place in read_history(paths, observe=ledger.take).unreadable:
             files.warn(f"the ledger has a line that cannot be read: {place}")
     runs = list(_merged(sorted({*files.told, *ledger}), files.told, ledger))
@@ -73,7 +73,7 @@ def read_history_of_runs(root: Path) -> tuple[list[RunPoint], list[str]]:
 def _seen(run: RunPoint, layout: Layout) -> RunPoint:
     """The last run, which may be going on: to look at the lock is to take it for a moment."""
     is_open = run.state == "unfinished"
-    if is_open and may_be_held_by(layout.lock, run.run_id):
+    if is_open and may_be_held_by(layout.lock, {run.run_id}):
         return msgspec.structs.replace(run, state="running")
     return run
 
