@@ -32,7 +32,7 @@ class Aftermath:
     Attributes:
         job: Its name, as far as it is known; else that of its file.
         job_file: As the user named it.
-        directory: The job's; None if there is none yet.
+        layout: The job's directory; None if there is none yet.
         hook: When, and in which form, a message is posted.
         url: Where to; None posts nothing.
         metrics_file: Replaced with the figures of the run; None writes none.
@@ -44,7 +44,7 @@ class Aftermath:
 
     job: str
     job_file: Path
-    directory: Path | None
+    layout: Layout | None
     hook: Hook
     url: Hidden | None
     metrics_file: Path | None
@@ -63,7 +63,7 @@ class Aftermath:
         """
         if self.url is None and self.metrics_file is None:
             return
-        runs = None if self.directory is None else Layout(self.directory).runs
+        runs = None if self.layout is None else self.layout.runs
         before = None if runs is None else await asyncio.to_thread(summary_before, runs, run_id)
         code = getattr(failed, "exit_code", _BUG) if summary is None else summary.exit_code
         ended = Ended(
@@ -73,7 +73,7 @@ class Aftermath:
             summary=summary,
             before=before,
             error=None if failed is None else paired(_said(failed)),
-            directory=self.directory,
+            directory=None if self.layout is None else self.layout.root,
             has_begun=self.has_begun,
         )
         await self._write_metrics(ended, runs)

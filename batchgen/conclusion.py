@@ -17,11 +17,12 @@ from batchgen.clock import Clock
 from batchgen.course import Course
 from batchgen.dependencies import read_lineage
 from batchgen.ending import EXIT_LEFT, Ending, FailOn, exit_code
-from batchgen.errors import AttemptError, BatchgenError, StoreError
+from batchgen.errors import AttemptError, BatchgenError, StoreError, store_errors
 from batchgen.limits import Limiter
 from batchgen.model import Result, Status
 from batchgen.pool import Pool
 from batchgen.recorder import Recorder
+from batchgen.report.earlier import keep_summary
 from batchgen.report.reading import marked_items, summarize
 from batchgen.report.standing import is_left, result_of
 from batchgen.report.summary import Summary
@@ -157,7 +158,10 @@ class Conclusion:
 
     def _report(self) -> Summary:
         if self.layout.shard is not None:  # a report tells of all of them
-            return summarize(self.layout)
+            summary = summarize(self.layout)
+            with store_errors(self.layout.runs):
+                keep_summary(self.layout, summary)
+            return summary
         from batchgen.report.rebuild import rebuild  # noqa: PLC0415 - only the end needs it
 
         is_wanted = self.thumbnails is not None and self.signal() is None

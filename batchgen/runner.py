@@ -269,11 +269,11 @@ class Runner:
 
     async def _tell_outside(self, failed: Exception | None) -> None:
         """Write the metrics of the run and post how it ended, where somebody asked for it."""
-        metrics_file = self._options.get("metrics_file")
+        metrics_file, shard = self._options.get("metrics_file"), chosen_shard(self._options)
         aftermath = Aftermath(
-            job=self._name,
+            job=self._name if shard is None else f"{self._name} (shard {shard})",
             job_file=self._job,
-            directory=getattr(self, "directory", None),
+            layout=getattr(self, "_layout", None),
             hook=self._hook,
             url=self._hook_url,
             metrics_file=None if metrics_file is None else Path(metrics_file),

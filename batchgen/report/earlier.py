@@ -8,7 +8,9 @@ from typing import Final, TypeVar
 import msgspec
 
 from batchgen.report.summary import Summary
-from batchgen.store.inside import open_inside
+from batchgen.store.inside import open_inside, refuse_links
+from batchgen.store.layout import Layout
+from batchgen.store.replace import remove_left_drafts, replaced
 
 MAX_BYTES: Final = 16 << 20
 UNREADABLE: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
@@ -34,6 +36,24 @@ def read_summaries(runs: Path, kind: type[ToldT], *, before: str | None = None) 
             with open_inside(runs / f"{run_id}.json") as file:
                 told = msgspec.json.decode(file.read(MAX_BYTES), type=kind)
             yield told
+
+
+def summary_text(summary: Summary) -> bytes:
+    """A summary as a file has it."""
+    return msgspec.json.format(msgspec.json.encode(summary), indent=2) + b"\n"
+
+
+def keep_summary(layout: Layout, summary: Summary) -> None:
+    """Write the summary of a run under its name, for the runs after it.
+
+    Raises:
+        OSError: The disk failed; StoreError where something else lies there.
+    """
+    refuse_links(layout.root, [layout.runs])
+    layout.runs.mkdir(exist_ok=True)
+    remove_left_drafts(layout.runs)
+    with replaced(layout.runs / f"{summary.run_id}.json") as file:
+        file.write(summary_text(summary))
 
 
 def summary_before(runs: Path, run_id: str) -> Summary | None:

@@ -11,12 +11,12 @@ from batchgen.dependencies import Lineage, read_lineage
 from batchgen.errors import store_errors
 from batchgen.model import Item
 from batchgen.report.charts.charts import charts, figures
+from batchgen.report.earlier import keep_summary, summary_text
 from batchgen.report.markdown import summary_markdown
 from batchgen.report.page import MakeThumbnails, View, write_page
 from batchgen.report.past import last_runs, last_with_calls
 from batchgen.report.reading import Reading, Warn, marked_items, read_runs
 from batchgen.report.summary import ItemTotals, Summary
-from batchgen.store.inside import refuse_links
 from batchgen.store.layout import Layout
 from batchgen.store.ledger import Run
 from batchgen.store.replace import remove_left_drafts, replaced
@@ -123,15 +123,11 @@ def _as_job_line(item: Item, base: Path) -> dict[str, Any]:
 
 def _write_summary(layout: Layout, summary: Summary, *, is_one_run: bool) -> None:
     """Write the last summary, and keep it if it is that of one run, not of several shards."""
-    text = msgspec.json.format(msgspec.json.encode(summary), indent=2) + b"\n"
+    text = summary_text(summary)
     _replace(layout.root / "summary.json", text)
     _replace(layout.root / "summary.md", summary_markdown(summary).encode())
-    if not is_one_run:
-        return
-    refuse_links(layout.root, [layout.runs])
-    layout.runs.mkdir(exist_ok=True)
-    remove_left_drafts(layout.runs)
-    _replace(layout.runs / f"{summary.run_id}.json", text)
+    if is_one_run:
+        keep_summary(layout, summary)
 
 
 def _replace(path: Path, data: bytes) -> None:

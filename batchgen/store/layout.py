@@ -92,8 +92,8 @@ class Layout:
 
     @property
     def runs(self) -> Path:
-        """Each run's summary."""
-        return self.root / "runs"
+        """Each run's summary; of a shard only its own, for who is told how it went."""
+        return self.own / "runs"
 
     @property
     def images(self) -> Path:
