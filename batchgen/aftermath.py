@@ -15,6 +15,7 @@ from batchgen.clock import Clock
 from batchgen.errors import BatchgenError, JobError, UsageError
 from batchgen.hook import Hook, service_of
 from batchgen.metrics import last_success, metrics_text, recall, write_metrics
+from batchgen.mirror.remote import Remote
 from batchgen.notify import Ended, is_worth_telling, message_of, post, posting
 from batchgen.report.earlier import summary_before
 from batchgen.report.summary import Summary
@@ -73,11 +74,19 @@ class Aftermath:
             summary=summary,
             before=before,
             error=None if failed is None else paired(_said(failed)),
-            directory=None if self.layout is None else self.layout.root,
+            place=self._place,
             has_begun=self.has_begun,
         )
         await self._write_metrics(ended, runs)
         await self._post(ended)
+
+    @property
+    def _place(self) -> str | None:
+        layout = self.layout
+        if layout is None:
+            return None
+        away = layout.away
+        return away.address if isinstance(away, Remote) else str(layout.root.resolve())
 
     async def _write_metrics(self, ended: Ended, runs: Path | None) -> None:
         if self.metrics_file is None:

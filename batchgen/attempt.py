@@ -188,6 +188,7 @@ class Caller:
     async def _next_turn(self, item: Item) -> NextTurn:
         """Find the turn to send; only that of a conversation takes a look at the disk."""
         if len(item.turns) > 1:
+            await self.settler.layout.shelf.fetch(self.conversations.files(item))
             return await asyncio.to_thread(self.conversations.next_turn, item)
         return self.conversations.next_turn(item)
 
@@ -195,8 +196,10 @@ class Caller:
         self, references: Sequence[Reference]
     ) -> list[ReferenceFile] | MissingReference:
         """The files to send for references, or what is wrong with one of them."""
-        files = []
+        files, layout = [], self.settler.layout
         for reference in references:
+            if reference.item is not None and reference.path is not None:
+                await layout.shelf.fetch([reference.path.removeprefix(f"{layout.root}/")])
             try:
                 files.append(await self.references.sendable(reference))
             except UnusableReferenceError as unusable:
@@ -360,6 +363,7 @@ class Caller:
         known.update(note=_noted(call, answer), service_tier=answer.service_tier)
         for part in answer.parts:
             await part.caught_up()
+        await self.settler.layout.shelf.clear(call.item)
         threads = self.settling if stream.n_bytes <= _LARGE_BYTES else self.one_by_one
         settled = partial(self._settled, call, stream, answer.parts, known)
         return await asyncio.get_running_loop().run_in_executor(threads, settled)

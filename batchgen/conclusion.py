@@ -166,7 +166,7 @@ class Conclusion:
 
         is_wanted = self.thumbnails is not None and self.signal() is None
         thumbnails = self.thumbnails if is_wanted else None
-        return rebuild(self.layout.root, thumbnails=None if thumbnails is None else thumbnails.make)
+        return rebuild(self.layout, thumbnails=None if thumbnails is None else thumbnails.make)
 
     def _unwritten_summary(self, failed: StoreError, code: int) -> Summary | None:
         """The figures, added up without writing anything, for a disk that takes nothing more."""

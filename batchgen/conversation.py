@@ -25,7 +25,7 @@ from batchgen.model import Attempt, Item, Reference, ReferenceFile, content_key
 from batchgen.sanitize import Secrets
 from batchgen.store.history import History
 from batchgen.store.images import sha256_of
-from batchgen.store.layout import Layout
+from batchgen.store.layout import EXTENSIONS, Layout
 from batchgen.store.ledger import sync_directory, sync_file
 from batchgen.store.receipts import Receipt, ReceivedImage
 from batchgen.store.replace import replaced
@@ -173,6 +173,14 @@ class Conversations:
     history: History
     run_id: str
     afresh: bool = False
+
+    def files(self, item: Item) -> Iterator[str]:
+        """What may have been kept of the turns of an item, as paths of the ledger."""
+        for turn in range(1, len(item.turns) + 1):
+            for extension in ("json", *EXTENSIONS):
+                yield self.layout.relative(self.layout.turn(item.id, turn, extension))
+        for extension in EXTENSIONS:
+            yield self.layout.image_name(item, extension)
 
     def next_turn(self, item: Item) -> NextTurn:
         """Find the first turn that is not done; the last one, if all the others are.

@@ -202,7 +202,7 @@ class Course:
         """
         source, history = (leader, item.key), self.recorder.history
         past = history.past(source)
-        if past is None or not history.has_files(past.last, self.filer.layout.root):
+        if past is None or not history.has_files(past.last, self.filer.layout.shelf):
             return
         if (picture := final_image(past.last.images)) is not None:
             path = place_of(self.filer.layout, item, len(item.turns), picture)

@@ -58,9 +58,9 @@ class BatchExport:
         n_left: Items that have not ended and have no line; known at the end.
     """
 
-    def __init__(self, root: Path, *, holds_images: bool) -> None:
+    def __init__(self, place: Path | Layout, *, holds_images: bool) -> None:
         """Set the directory, and whether lines hold the pictures or name their files."""
-        self._layout = Layout(root)
+        self._layout = Layout.at(place)
         self._holds_images = holds_images
         self.n_left = 0
 
@@ -108,11 +108,11 @@ class BatchExport:
             yield after
 
     def _is_there(self, image: ImageFile) -> bool:
-        path = self._layout.root / image.path
-        return path.is_file() and path.stat().st_size == image.bytes
+        return self._layout.shelf.size_bytes(image.path) == image.bytes
 
     def _base64(self, image: ImageFile) -> Iterator[bytes]:
-        with (self._layout.root / image.path).open("rb") as file:
+        path = self._layout.root / image.path
+        with self._layout.shelf.borrowed(image.path), path.open("rb") as file:
             while step := file.read(READ_BYTES):
                 yield pybase64.b64encode(step)
 

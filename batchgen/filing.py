@@ -234,6 +234,8 @@ class Filer:
     async def _file(self, filings: Sequence[Filing]) -> None:
         shelf = _Shelf(self.layout, self.history, self.find_made)
         vacated = {one.vacates for one in filings}
+        there = self.layout.shelf
+        await there.fetch(path for one in filings for path in self._needed(one))
         await asyncio.to_thread(shelf.hold, map(self._line, filings), vacated)
         moves: list[_Move] = []
         noted = shelf.noted()
@@ -244,6 +246,35 @@ class Filer:
             await asyncio.to_thread(shelf.write_words, lines)
             moves += _moves(lines)
         await asyncio.to_thread(shelf.place, moves)
+        await there.move(
+            [path for move in moves for path in self._placed(move)],
+            [path for move in moves for path in self._left(move)],
+        )
+
+    def _needed(self, filing: Filing) -> Iterator[str]:
+        """What must be at hand: the picture, what was said with it, and what lies in its way."""
+        past = self.history.past(filing.source)
+        yield filing.source_path
+        yield filing.path
+        if past is not None and past.made is not None:
+            yield self._said(filing.source[0], past.made.turn)
+
+    def _placed(self, move: _Move) -> Iterator[str]:
+        """What was put somewhere, as far as it is there."""
+        text = self.layout.relative(self.layout.text(move.item_id))
+        for path in (move.path, self._said(move.item_id, move.turn), text):
+            if (self.layout.root / path).is_file():
+                yield path
+
+    def _left(self, move: _Move) -> Iterator[str]:
+        """What may lie there no more."""
+        if move.moved_from is not None:
+            yield move.moved_from
+            yield self._said(move.source[0], move.turn)
+            yield self.layout.relative(self.layout.text(move.source[0]))
+
+    def _said(self, item_id: str, turn: int) -> str:
+        return self.layout.relative(self.layout.turn(item_id, turn, "json"))
 
     def _line(self, filing: Filing) -> Filed:
         past = self.history.past(filing.source)

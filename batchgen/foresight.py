@@ -52,7 +52,11 @@ def farewells(models: Iterable[str], on: date) -> Iterator[str]:
 
 
 def outlook(
-    models: Collection[str], figures: Figures | None, book: PriceBook, directory: Path, on: date
+    models: Collection[str],
+    figures: Figures | None,
+    book: PriceBook,
+    directory: Path | None,
+    on: date,
 ) -> Iterator[str]:
     """The same in words that do not change from night to night, as long as it stays as it is.
 
@@ -60,7 +64,7 @@ def outlook(
         models: Of the whole job: what comes with them comes also on a night without work.
         figures: What is to be made takes; None if that is nothing.
         book: The prices that count.
-        directory: The job's; it may not be there yet.
+        directory: The job's; it may not be there yet. None looks at no disk.
         on: Today.
     """
     yield from farewells(models, on)
@@ -71,7 +75,11 @@ def outlook(
 
 
 def warnings_ahead(
-    models: Iterable[str], figures: Figures | None, book: PriceBook, directory: Path, on: date
+    models: Iterable[str],
+    figures: Figures | None,
+    book: PriceBook,
+    directory: Path | None,
+    on: date,
 ) -> Iterator[str]:
     """What to say before a run that is going to make something.
 
@@ -79,7 +87,7 @@ def warnings_ahead(
         models: Of what is to be made.
         figures: What that takes; None if it is nothing, and then there is nothing to say.
         book: The prices that count.
-        directory: The job's; it may not be there yet.
+        directory: The job's; it may not be there yet. None looks at no disk.
         on: Today.
     """
     if figures is None:
@@ -90,8 +98,8 @@ def warnings_ahead(
         yield f"{directory}: {lack}"
 
 
-def _lack(figures: Figures | None, directory: Path) -> Ahead | None:
-    if figures is None:
+def _lack(figures: Figures | None, directory: Path | None) -> Ahead | None:
+    if figures is None or directory is None:
         return None
     try:
         space = look_at_space(directory)

@@ -17,6 +17,8 @@ from batchgen.errors import UsageError
 from batchgen.hook import Hook, clean_hook
 from batchgen.limits import Concurrency, Limits, max_in_flight, read_concurrency
 from batchgen.manifest.settings import Settings
+from batchgen.mirror.place import mirror_of
+from batchgen.objects import AddressError, ObjectAddress, address_of
 from batchgen.plan import Redo
 from batchgen.review import read_redo
 from batchgen.sanitize import Hidden
@@ -32,7 +34,7 @@ class RunOptions(TypedDict, total=False):
     """What the caller of a run decides; what is left out, or None, is left to the job."""
 
     output: str | Path | None
-    """The parent of the job's directory; `output` by default."""
+    """The parent of the job's directory; `output` by default. `s3://…` and the like are stores."""
     provider: str | None
     base_url: str | None
     """The address alone; key and auth stay the provider's."""
@@ -84,6 +86,23 @@ def choose_output(option: str | Path | None, job: Path, name: str) -> Path:
     home = job.resolve().parent
     is_own = job.name == FAILED and home.name == name and (home / "ledger").is_dir()
     return home.parent if is_own else Path("output")
+
+
+def choose_place(
+    option: str | Path | None, job: Path, name: str
+) -> tuple[Path, ObjectAddress | None]:
+    """The job's directory, and where its files belong if that is an object store.
+
+    Raises:
+        UsageError: It is meant as the address of a store, and is none.
+    """
+    try:
+        address = None if option is None else address_of(option)
+    except AddressError as error:
+        raise UsageError(f"-o {option} {error}") from None
+    if address is None:
+        return choose_output(option, job, name) / name, None
+    return mirror_of(address / name), address / name
 
 
 def read_choice(options: RunOptions, layout: Layout) -> tuple[Redo, Selection]:

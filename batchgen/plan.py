@@ -12,6 +12,7 @@ from batchgen.model import Attempt, ImageFile, Item, Outcome, Result
 from batchgen.store.broken import Broken
 from batchgen.store.history import History, final_image
 from batchgen.store.layout import EXTENSIONS, Layout
+from batchgen.store.shelf import Here, Shelf
 
 # The same request would meet the same answer: sent again only when asked to.
 SETTLED_FAILURES = frozenset({Outcome.BLOCKED, Outcome.BAD_REQUEST, Outcome.WRONG_SIZE})
@@ -107,6 +108,7 @@ class Agenda:
         *,
         twins: Container[int] = frozenset(),
         broken: Broken | None = None,
+        shelf: Shelf | None = None,
     ) -> None:
         """Set what there is to decide on; nothing is read yet.
 
@@ -120,7 +122,9 @@ class Agenda:
             twins: Hashes of the content keys that several items have. Those of items that build
                 on others are not known before, and need not be among them.
             broken: The pictures that were found not to be what was made.
+            shelf: Where the pictures are; in the directory itself unless it is told.
         """
+        self._shelf = shelf or Here(root)
         self._items = iter(items)
         self._history = history
         self._root = root
@@ -223,7 +227,7 @@ class Agenda:
         final = final_image(last.images)
         if final is not None and self._broken.names(final, self._root):
             return False
-        return self._history.has_files(last, self._root)
+        return self._history.has_files(last, self._shelf)
 
     def _end(self, item_id: str, picture: ImageFile | None, *, is_now: bool) -> None:
         if is_now and self._lineage.is_parent(item_id):

@@ -54,7 +54,10 @@ class Recorder:
             is_of_use = is_lost and line.billed != "no" and not isinstance(end.error, TooLarge)
             keep = partial(self.settler.keep_parts, only_whole=not is_of_use)
             line = await asyncio.to_thread(keep, end, line)
+        shelf = self.layout.shelf
+        await shelf.keep(end.item, line)
         (begins,) = await self.ledger.append(line)
+        shelf.recorded(end.item, line)
         if end.leftovers:
             self.writer.hand_over(partial(self._clear, end.leftovers), 0)
         self.history.apply(line, self.history.place_in(self.ledger.path, begins))

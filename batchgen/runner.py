@@ -51,12 +51,17 @@ from batchgen.intake import Intake
 from batchgen.limits import Limiter, Out
 from batchgen.manifest import Manifest, open_manifest
 from batchgen.manifest.settings import Settings
+from batchgen.mirror.away import Away
+from batchgen.mirror.bringing import bring
+from batchgen.mirror.claim import Claim
 from batchgen.model import Item, Result
+from batchgen.objects import ObjectAddress
+from batchgen.objects.bucket import Bucket
 from batchgen.options import (
     RunOptions,
     bearable,
     check_options,
-    choose_output,
+    choose_place,
     chosen_shard,
     hook_without_job,
     read_budget,
@@ -175,6 +180,9 @@ class Runner:
         self.stop = Stop(self._tell_stopping)
         self.written_summary: Summary | None = None
         self._entered = False
+        self._address: ObjectAddress | None = None
+        self._claim: Claim | None = None
+        self._away: Away | None = None
         self._n_waits = 0
         self._secrets = Secrets([])
         self._whole = Work()
@@ -200,8 +208,8 @@ class Runner:
         self._name, self._hook = manifest.name, manifest.settings.hook
         self._hook_url = read_hook(self._hook, self._options, self._fail)
         options = self._options
-        parent = choose_output(options.get("output"), self._job, manifest.name)
-        self._layout = Layout(parent / manifest.name, chosen_shard(options))
+        root, self._address = choose_place(options.get("output"), self._job, manifest.name)
+        self._layout = Layout(root, chosen_shard(options))
         self.directory = self._layout.root
         provider = choose_provider(
             manifest.settings.provider, options.get("provider"), options.get("base_url")
@@ -222,9 +230,13 @@ class Runner:
             intake = await self._read_job(manifest, stack)
             self._make_directories()
             self._lock = await self._hold(stack)
+            if self._address is not None:
+                await self._open_store(self._address, manifest.settings, stack)
             intake.hold()
             self.run_id = follow(self.run_id, self._layout.ledger)
             self._lock.rename(self.run_id)
+            if self._claim is not None:
+                self._claim.rename(self.run_id)
             self._redo, self._selection = read_choice(self._options, self._layout)
             self._kept = read_kept(self._layout.review)
             await intake.fetch()
@@ -266,6 +278,23 @@ class Runner:
             self.written_summary = self._conclusion.summary
         if (missing := self._thumbnails.warning) is not None:
             self._warn(missing)
+        if self._away is not None:
+            await self._send_on(self._away)
+
+    async def _send_on(self, away: Away) -> None:
+        """Send what a run leaves to where it belongs.
+
+        Raises:
+            StoreError: The store failed; the next run sends what is left.
+        """
+        try:
+            await away.end()
+        except StoreError as failed:
+            if self.written_summary is not None:
+                self.written_summary = msgspec.structs.replace(
+                    self.written_summary, exit_code=failed.exit_code, stop_reason=str(failed)
+                )
+            raise
 
     async def _tell_outside(self, failed: Exception | None) -> None:
         """Write the metrics of the run and post how it ended, where somebody asked for it."""
@@ -320,8 +349,20 @@ class Runner:
 
     def cancel(self) -> None:
         """Give up what is under way; it is recorded as cancelled, and may have been billed."""
+        if self._away is not None:
+            self._away.give_up()
         if self._entered:
             self._pool.cancel()
+
+    @property
+    def is_away(self) -> bool:
+        """Whether the job's files belong into an object store."""
+        return self._address is not None
+
+    @property
+    def place(self) -> str:
+        """Where the job's files belong, as a person names it."""
+        return str(self.directory if self._address is None else self._address)
 
     @property
     def summary(self) -> Summary:
@@ -357,6 +398,7 @@ class Runner:
             self._parents,
             twins=self._twins,
             broken=self._broken,
+            shelf=self._layout.shelf,
         )
 
     def _items(self) -> Iterator[Item]:
@@ -429,6 +471,35 @@ class Runner:
         await lock.hold(stack, self._wait_for_shards)
         return lock
 
+    async def _open_store(
+        self, address: ObjectAddress, settings: Settings, stack: AsyncExitStack
+    ) -> None:
+        """Take the place in an object store that the directory mirrors, and bring what is there."""
+        if self._layout.shard is not None:
+            raise UsageError(
+                f"--shard writes to a directory, not to {address}: give each shard an address of "
+                "its own and split the job with --tag or --only"
+            )
+        bucket = Bucket.at(address)
+
+        def lose(why: str) -> None:
+            self._stop_for_disk(StoreError(why))
+
+        self._claim = await stack.enter_async_context(Claim(bucket, self.run_id, self._clock, lose))
+        contents = await asyncio.to_thread(bring, bucket, self._layout)
+        self._away = await stack.enter_async_context(
+            Away(
+                self._layout,
+                bucket,
+                self._claim,
+                contents,
+                clock=self._clock,
+                patience_s=settings.retries.patience,
+                warn=self._warn,
+            )
+        )
+        self._layout = replace(self._layout, away=self._away)
+
     async def _wait_for_shards(self) -> None:
         self._go_on()
         self._n_waits += 1
@@ -478,6 +549,8 @@ class Runner:
         )
         for warning in warnings:
             self._warn(warning)
+        if self._away is not None:
+            await self._away.catch_up(history)
         takeover = await Takeover.look(
             self._layout,
             history,
@@ -504,6 +577,8 @@ class Runner:
         recovery = Recovery(self._layout, settler, settings.retries, self._rng)
         await takeover.settle(recovery, self._recorder, self.stop)
         await takeover.file(self._filer, self._tell)
+        if self._away is not None:
+            await self._away.begin(ledger.path, self._parents.values())
         if isinstance(self._lock, ShardLock):
             await self._lock.share(self._wait_for_shards)
         self._open_limits(settings.retries)
@@ -558,7 +633,8 @@ class Runner:
             What is still to be told of it: models on their way out were told with the job.
         """
         told = self._forecast
-        where = (told.figures, self._book, self.directory, self._began_at.date())
+        disk = self.directory if self._away is None else None
+        where = (told.figures, self._book, disk, self._began_at.date())
         self._ahead = tuple(map(self._secrets.redact, outlook(self._models, *where)))
         return tuple(warnings_ahead(told.todo_by_model, *where))
 

@@ -196,14 +196,15 @@ class Search:
         past = self.history.past(name)
         if past is None or past.made is None:
             return None
-        if not self.history.has_files(past.made, self.layout.root):
+        shelf = self.layout.shelf
+        if not self.history.has_files(past.made, shelf):
             return None
         picture = past.made.images[0]
         if is_final and picture.role != "final":
             return None
         if self.broken.names(picture, self.layout.root):
             return None
-        is_there = picture.role == "final" or (self.layout.root / picture.path).is_file()
+        is_there = picture.role == "final" or shelf.size_bytes(picture.path) is not None
         return picture if is_there else None
 
 

@@ -60,20 +60,20 @@ def safe_cell(text: str) -> str:
     return f"'{shown}" if is_odd and not shown.startswith("'") else shown
 
 
-def results_as_csv(root: Path) -> Iterator[bytes]:
+def results_as_csv(place: Path | Layout) -> Iterator[bytes]:
     """Yield the lines of a job's directory: the header, then each item in the order of the job.
 
     Raises:
         UsageError: There is no run in the directory.
         StoreError: It cannot be read.
     """
-    layout = Layout(root)
+    layout = Layout.at(place)
     history = read_history(segments(layout.ledger))
     if not history.runs:
-        raise UsageError(f"{root} holds no run: its ledger is empty")
+        raise UsageError(f"{layout.root} holds no run: its ledger is empty")
     gather_items(layout)
     lineage = read_lineage(layout, history)
-    with store_errors(root):
+    with store_errors(layout.root):
         tags = sorted({name for item in read_items(layout.items) for name in item.tags})
         yield _BOM + csv_line([*COLUMNS, *(f"tags.{name}" for name in tags)])
         for item in read_items(layout.items):

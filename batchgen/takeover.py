@@ -163,7 +163,7 @@ class Takeover:
         if not (self.layout.runs / f"{last}.json").exists():
             from batchgen.report.rebuild import rebuild  # noqa: PLC0415 - few runs need it now
 
-            await asyncio.to_thread(rebuild, self.layout.root)
+            await asyncio.to_thread(rebuild, self.layout)
 
 
 def _adopt_parts(layout: Layout, history: History) -> None:

@@ -24,6 +24,7 @@ from typing import Final, TypeAlias
 from batchgen.conversation import find_content
 from batchgen.dependencies import read_lineage
 from batchgen.errors import UsageError, store_errors
+from batchgen.mirror.remote import Remote
 from batchgen.model import Attempt, ImageFile, Item
 from batchgen.store.broken import found_broken, write_broken
 from batchgen.store.expanded import read_items
@@ -87,20 +88,29 @@ class Findings:
     n_orphans: int = 0
     unreadable: list[str] = field(default_factory=list)
 
-    def write(self, root: Path) -> None:
+    def write(self, place: Path | Layout) -> None:
         """Tell the next run which pictures to make again; not those that could not be read.
 
+        Of an object the file that was looked at is gone by then: it counts as broken until another
+        one is made.
+
         Raises:
-            StoreError: The disk could not take it.
+            StoreError: The disk, or the store, could not take it.
         """
+        layout = Layout.at(place)
+        is_here = layout.away is None
         write_broken(
-            Layout(root).broken,
+            layout.broken,
             [
-                found_broken(one.item_id, one.path, one.sha256, one.fault.problem, one.fault.seen)
+                found_broken(
+                    *(one.item_id, one.path, one.sha256, one.fault.problem),
+                    one.fault.seen if is_here else None,
+                )
                 for one in self.wrong
                 if one.is_judged
             ],
         )
+        layout.shelf.send(layout.relative(layout.broken))
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,18 +126,18 @@ class _Record:
         return Finding(self.item.id, image.path, fault, image.sha256, self.call)
 
 
-def verify(root: Path, *, on_looked: OnLooked | None = None) -> Findings:
+def verify(place: Path | Layout, *, on_looked: OnLooked | None = None) -> Findings:
     """Look at every picture of every done item in a job's directory; write nothing.
 
     Args:
-        root: The job's directory; a run may be at work in it.
+        place: The job's directory; a run may be at work in it.
         on_looked: Told after each picture how many were looked at, and how many are wrong.
 
     Raises:
         UsageError: There is no run in the directory.
         StoreError: Ledger or items cannot be read.
     """
-    layout = Layout(root)
+    layout = Layout.at(place)
     findings = Findings()
     _look_through(layout, findings, on_looked)
     if findings.wrong:
@@ -218,7 +228,8 @@ def _looked_at(
 
 def _look_at(layout: Layout, record: _Record, go_on: GoOn) -> tuple[Finding | None, list[Finding]]:
     """What is wrong with the final picture of an item, and with what else was kept of it."""
-    fault = look(layout.root, record.final, go_on)
+    with layout.shelf.borrowed(record.final.path):
+        fault = look(layout.root, record.final, go_on)
     final = None if fault is None else record.finding(record.final, fault)
     return final, list(_besides(layout, record, go_on))
 
@@ -228,13 +239,19 @@ def _besides(layout: Layout, record: _Record, go_on: GoOn) -> Iterator[Finding]:
         for image in line.images:
             # What is in quarantine is there for people to do with as they like.
             if image.role in {"draft", "thought"}:
-                fault = look(layout.root, image, go_on)
+                with layout.shelf.borrowed(image.path):
+                    fault = look(layout.root, image, go_on)
                 if fault is not None:
                     yield record.finding(image, fault)
-        if record.item.turns and (content := find_content(layout, line)) is not None:
+        if not record.item.turns:
+            continue
+        said = layout.relative(layout.turn(line.item, line.turn, "json"))
+        with layout.shelf.borrowed(said):
+            content = find_content(layout, line)
+        if content is not None:
             path, wrong = content
             if wrong is not None:
-                is_there = (layout.root / path).is_file()
+                is_there = layout.shelf.size_bytes(path) is not None
                 fault = Fault("undecodable", found=wrong) if is_there else Fault("missing")
                 yield Finding(record.item.id, path, fault, "", record.call)
 
@@ -260,6 +277,8 @@ def _leave_out_unsettled(layout: Layout, findings: Findings) -> None:
 
 def _files(layout: Layout) -> set[str]:
     """The files under images/, but for those that a desktop hides there."""
+    if isinstance(layout.away, Remote):
+        return set(layout.away.names("images"))
     return {
         layout.relative(Path(folder, name))
         for folder, _, names in os.walk(layout.images)

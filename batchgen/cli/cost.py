@@ -1,6 +1,7 @@
 """`batchgen cost`."""
 
 import sys
+from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -74,9 +75,10 @@ def cost(
     """Add up tokens and cost of our ledgers, and of token logs from elsewhere.
 
     A PATH is a job's directory, a folder above several, a folder of logs, a file, a pattern, or -
-    for standard input. Files may be gzip. A line may be one of ours; a usageMetadata; an answer of
-    generateContent, or what google-genai dumps of it; a line that a Gemini, Vertex or OpenAI style
-    batch gave; or an object with one of these inside, and a model or a time beside it.
+    for standard input; s3://, gs:// and az:// are for ledgers there. Files may be gzip. A line may
+    be one of ours; a usageMetadata; an answer of generateContent, or what google-genai dumps of it;
+    a line that a Gemini, Vertex or OpenAI style batch gave; or an object with one of these inside,
+    and a model or a time beside it.
 
     Of our ledgers the recorded figures are added up, each call once. Other lines are priced by the
     model that answered, as of their day, of today if they have none. What a call cost is rounded
@@ -92,13 +94,18 @@ def cost(
         _show_prices(book, now.date().isoformat(), _format)
     elif not paths:
         raise click.UsageError("Missing argument 'PATH…': a job's directory, a log, or -")
-    elif reconcile is not None:
-        _refuse_beside_reconcile(flags)
-        _hold_against(reconcile, paths, book, _format)
     else:
-        spending = _read(paths, book, now, reprice=prices is not None, **flags)
-        _tell(spending)
-        _print(spending, _format)
+        from batchgen.mirror.reading import open_ledgers
+
+        with ExitStack() as stack:
+            places = tuple(stack.enter_context(open_ledgers(path)) for path in paths)
+            if reconcile is not None:
+                _refuse_beside_reconcile(flags)
+                _hold_against(reconcile, places, book, _format)
+                return
+            spending = _read(places, book, now, reprice=prices is not None, **flags)
+            _tell(spending)
+            _print(spending, _format)
 
 
 def _price_book(prices: Path | None) -> "PriceBook":

@@ -34,16 +34,20 @@ def export(directory: Path, _format: str, *, without_images: bool) -> None:
     tag. It begins with a byte order mark, as Excel wants it; a text that a spreadsheet would take
     for a formula begins with an apostrophe.
     """
+    from batchgen.mirror.reading import open_place
+
     if _format == "csv":
         from batchgen.spreadsheet import results_as_csv
 
         if without_images:
             raise click.UsageError("--without-images goes with --format gemini-batch")
-        print_bytes(results_as_csv(directory))
+        with open_place(directory) as layout:
+            print_bytes(results_as_csv(layout))
         return
     from batchgen.export import BatchExport
 
-    lines = BatchExport(directory, holds_images=not without_images)
-    print_bytes(lines)
+    with open_place(directory) as layout:
+        lines = BatchExport(layout, holds_images=not without_images)
+        print_bytes(lines)
     if lines.n_left:
         say(f"{counted(lines.n_left, 'item')} without a line: not ended yet; run the job again")

@@ -50,9 +50,11 @@ def show_history(directory: Path, *, as_json: bool) -> None:
         UsageError: There is none.
         StoreError: The disk failed, or a newer batchgen wrote the ledger.
     """
+    from batchgen.mirror.reading import open_place
     from batchgen.report.past import read_history_of_runs
 
-    runs, warnings = read_history_of_runs(directory)
+    with open_place(directory) as layout:
+        runs, warnings = read_history_of_runs(layout)
     for warning in warnings:
         say(f"warning: {printable(warning, 500)}")
     if as_json:

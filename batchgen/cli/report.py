@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from batchgen.cli.streams import print_json, say
+from batchgen.cli.streams import print_json, say, shown_place
 from batchgen.sanitize import printable
 from batchgen.wording import counted
 
@@ -69,14 +69,21 @@ def report(
         return
     if port is not None:
         raise click.UsageError("--port is for --serve")
+    from batchgen.mirror.reading import open_place
+    from batchgen.mirror.remote import Remote
     from batchgen.report.rebuild import rebuild
 
-    thumbnails = None if no_thumbnails else _thumbnails(directory)
-    summary = rebuild(directory, warn=_warn, thumbnails=thumbnails)
+    with open_place(directory) as layout:
+        is_here = layout.away is None
+        thumbnails = None if no_thumbnails or not is_here else _thumbnails(directory)
+        summary = rebuild(layout, warn=_warn, thumbnails=thumbnails)
+        if isinstance(layout.away, Remote):
+            for path in list(layout.away.results()):
+                layout.away.send(path)
     if as_json:
         print_json(summary)
     say(summary.items.in_words)
-    say(f"report    {directory / 'report.html'}")
+    say(f"report    {shown_place(directory / 'report.html')}")
 
 
 def _thumbnails(directory: Path) -> "MakeThumbnails":
@@ -102,6 +109,12 @@ def _show(bar: "tqdm[Any]", n: int) -> None:
 
 
 def _serve(directory: Path, port: int | None, *, makes_thumbnails: bool) -> None:
+    from batchgen.objects import address_of
+
+    if address_of(directory) is not None:
+        raise click.UsageError(
+            "--serve shows a directory; of an object store, open its report.html instead"
+        )
     from batchgen.live.app import Options, serve
 
     def announce(url: str) -> None:

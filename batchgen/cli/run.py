@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from batchgen.paper import Paper
     from batchgen.progress import Style
     from batchgen.report.summary import Summary
+    from batchgen.runner import Runner
 
 _MAX_CAUSES: Final = 5
 _MAX_CHARS: Final = 2000
@@ -213,21 +214,13 @@ def run(
         print_json(summary)
     log.ended(summary, runner.planned_usd)
     if not log.owns_stderr:
-        planned_usd, is_part = runner.planned_usd, flags["shard"] is not None
-        _print_end(summary, runner.directory, planned_usd, is_quiet=quiet, is_part=is_part)
+        _print_end(summary, runner, is_quiet=quiet, is_part=flags["shard"] is not None)
     return summary.exit_code or 0
 
 
-def _print_end(
-    summary: "Summary",
-    directory: Path,
-    planned_usd: Decimal | None,
-    *,
-    is_quiet: bool,
-    is_part: bool,
-) -> None:
+def _print_end(summary: "Summary", runner: "Runner", *, is_quiet: bool, is_part: bool) -> None:
     """What came of the calls, what failed and why it stopped early, where things are, the end."""
-    sheet = paper(sys.stderr)
+    sheet, directory = paper(sys.stderr), runner.directory
     for line in () if is_quiet else outcome_table(summary, sheet):
         say(line)
     for line in failure_table(summary, sheet):
@@ -242,11 +235,11 @@ def _print_end(
         ("report", "report.html"),
     )
     for what, name in () if is_quiet else places[: 1 if is_part else None]:
-        if (directory / name).exists():  # a disk that failed may not have taken it
-            say(f"{what:8}  {directory / name}")
+        if runner.is_away or (directory / name).exists():  # a disk may not have taken it
+            say(f"{what:8}  {runner.place}/{name}")
     if is_part and not is_quiet:
         say(f"report    batchgen report {shlex.quote(str(directory))}, once all shards have ended")
-    say(_painted(closing(summary, directory, planned_usd), summary))
+    say(_painted(closing(summary, runner.place, runner.planned_usd), summary))
 
 
 def _painted(last_line: str, summary: "Summary") -> str:
@@ -295,7 +288,7 @@ def failure_table(summary: "Summary", sheet: "Paper") -> list[str]:
     return shown
 
 
-def closing(summary: "Summary", directory: Path, planned_usd: Decimal | None) -> str:
+def closing(summary: "Summary", place: Path | str, planned_usd: Decimal | None) -> str:
     """The last line: `998/1000 done (412 reused), 2 failed · $61.12 (planned $60.40) · …`."""
     told = summary.items.in_words
     cost = bill(summary.cost_usd, summary.cost_unknown_attempts)
@@ -305,4 +298,4 @@ def closing(summary: "Summary", directory: Path, planned_usd: Decimal | None) ->
     # A conversation draws a picture a turn: those count here, or it would look like retries.
     if n_pictures := summary.attempts.by_outcome.get("image"):
         words.append(f"{summary.attempts.total / n_pictures:.2f} attempts/image")
-    return " · ".join([*words, duration(summary.wall_s)]) + f" → {directory}"
+    return " · ".join([*words, duration(summary.wall_s)]) + f" → {place}"

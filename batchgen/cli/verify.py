@@ -12,6 +12,7 @@ from batchgen.cli.streams import print_json, say
 from batchgen.sanitize import printable
 
 if TYPE_CHECKING:
+    from batchgen.store.layout import Layout
     from batchgen.verify import Finding, Findings
 
 _SOME_WRONG: Final = 4
@@ -45,22 +46,25 @@ def verify(directory: Path, *, as_json: bool) -> int:
 
     Exit codes: 0 all as recorded, 2 no run in DIR, 4 some are not, 12 the disk failed.
     """
+    from batchgen.mirror.reading import open_place
+
     try:
-        findings = _verified(directory)
+        with open_place(directory) as layout:
+            findings = _verified(layout)
+            if as_json:
+                print_json(_as_json(findings))
+            _tell(findings)
+            findings.write(layout)
     except KeyboardInterrupt:
         say("stopped by sigint; nothing was written")
         return _INTERRUPTED
-    if as_json:
-        print_json(_as_json(findings))
-    _tell(findings)
-    findings.write(directory)
     say(closing(findings))
     if not all(one.is_judged for one in findings.wrong):
         return _DISK_FAILED
     return _SOME_WRONG if findings.wrong or findings.n_unsettled else 0
 
 
-def _verified(directory: Path) -> "Findings":
+def _verified(layout: "Layout") -> "Findings":
     """Look at all pictures: with a bar on a terminal, else with a line every 30 s."""
     from tqdm import tqdm
 
@@ -85,7 +89,7 @@ def _verified(directory: Path) -> "Findings":
                 said_s = time.monotonic()
                 say(f"{n_looked} pictures looked at, {n_wrong} wrong")
 
-        return look_through(directory, on_looked=on_looked)
+        return look_through(layout, on_looked=on_looked)
 
 
 def _tell(findings: "Findings") -> None:

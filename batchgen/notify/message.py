@@ -56,8 +56,8 @@ def _lines(ended: Ended) -> Iterator[str]:
         yield from _causes(ended.summary)
         yield _figures(ended.summary)
         run = f"run {ended.summary.run_id}"
-    has_place = ended.directory is not None and (ended.summary is not None or ended.has_begun)
-    where = f" in {ended.directory.resolve()}" if ended.directory and has_place else ""
+    has_place = ended.summary is not None or ended.has_begun
+    where = f" in {ended.place}" if ended.place and has_place else ""
     yield f"{run} on {socket.gethostname()}{where}".lstrip()
 
 

@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from decimal import Decimal
-from pathlib import Path
 from typing import Final
 
 from msgspec import UNSET
@@ -29,7 +28,7 @@ class Ended:
         summary: Its figures; None if it ended before anything was sent.
         before: Those of the run before, if there are any.
         error: Why nothing was sent, in words.
-        directory: Of the job, as far as it is known.
+        place: The job's directory, or its address, as far as it is known.
         has_begun: Requests may have left.
     """
 
@@ -39,7 +38,7 @@ class Ended:
     summary: Summary | None = None
     before: Summary | None = None
     error: str | None = None
-    directory: Path | None = None
+    place: str | None = None
     has_begun: bool = False
 
     @property

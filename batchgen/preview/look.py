@@ -25,11 +25,13 @@ from batchgen.forecast.turns import Grounds
 from batchgen.foresight import warnings_ahead
 from batchgen.intake import Intake
 from batchgen.manifest import open_manifest
+from batchgen.mirror.reading import open_place
+from batchgen.mirror.remote import Remote
 from batchgen.model import Item
 from batchgen.options import (
     RunOptions,
     check_options,
-    choose_output,
+    choose_place,
     chosen_shard,
     needs_prices,
     read_choice,
@@ -140,14 +142,15 @@ def _previewed(
     own, others = Experience(), read_experience(histories) if histories else None
     manifest = open_manifest(job)
     choose_provider(manifest.settings.provider, options.get("provider"), options.get("base_url"))
-    parent = choose_output(options.get("output"), job, manifest.name)
-    layout = Layout(parent / manifest.name, chosen_shard(options))
+    root, address = choose_place(options.get("output"), job, manifest.name)
     with store_errors(Path("the directory for temporary files")):
         aside = TemporaryDirectory(prefix="batchgen-")
     with aside as place, ExitStack() as stack:
-        intake = Intake(
-            manifest, ReferenceLibrary(layout.references), Path(place) / "items.jsonl", _go_on
-        )
+        layout = Layout(root, chosen_shard(options))
+        references = ReferenceLibrary(layout.references)
+        if address is not None:
+            layout = stack.enter_context(open_place(Path(str(address))))
+        intake = Intake(manifest, references, Path(place) / "items.jsonl", _go_on)
         book = choose_book(options.get("prices"), manifest.settings.prices, warn)
         is_bound = needs_prices(manifest.settings, options, clock)
         today = clock.now().date()
@@ -161,7 +164,8 @@ def _previewed(
         limits = read_limits(manifest.settings.limits, options)
         parents = read_parents(intake.draft)
         found = look.told(Grounds(book, clock.stamp(), own, limits, others, parents))
-        for warning in warnings_ahead(found.by_model, found.figures, book, layout.root, today):
+        disk = layout.root if address is None else None
+        for warning in warnings_ahead(found.by_model, found.figures, book, disk, today):
             warn(f"warning: {warning}")
         return found
 
@@ -169,6 +173,11 @@ def _previewed(
 def _last_items(layout: Layout) -> Path:
     """The job as the last run had it: of a shard that was never run, as all of them had it."""
     return layout.items if layout.items.is_file() else Layout(layout.root).items
+
+
+def _shown(layout: Layout) -> str:
+    away = layout.away
+    return away.address if isinstance(away, Remote) else str(layout.root)
 
 
 def _go_on() -> None:
@@ -254,7 +263,7 @@ class _Look:
         )
         return Preview(
             job=self.intake.manifest.name,
-            directory=str(self.layout.root),
+            directory=_shown(self.layout),
             last_run_id=max(self.history.runs, default=None),
             n_items=sum(group.count for group in foresight.groups.values()),
             n_to_make=cost.n_todo,
@@ -312,6 +321,7 @@ class _Look:
             read_parents(self.intake.draft),
             twins=self.intake.twins,
             broken=self.broken,
+            shelf=self.layout.shelf,
         )
 
     def _foresight(self, filings: Sequence[Filing]) -> Foresight:

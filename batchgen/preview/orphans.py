@@ -86,6 +86,6 @@ def _stem(path: str) -> str:
 
 
 def _has_picture(item: Item, path: str, history: History, layout: Layout) -> bool:
-    """Whether an item's own picture lies at a path, as far as a look at the disk can tell."""
+    """Whether an item's own picture lies at a path, as far as a look at its place can tell."""
     made = history.made_last(path)
-    return made is not None and made.item == item.id and history.has_files(made, layout.root)
+    return made is not None and made.item == item.id and history.has_files(made, layout.shelf)

@@ -133,14 +133,18 @@ def write_page(
         for _, line in read_lines(path, about=ids):
             trail.take(line)
     found: dict[str, str] = {}
-    hoped = None if thumbnails is not None else _there(layout)
+    elsewhere = frozenset(name.partition(".")[0] for name in layout.shelf.thumbnails())
+    hoped = None if thumbnails is not None else _there(layout) | elsewhere
     _write(layout, lineage, view, Cards(layout, history, trail, marks, hoped), shown, found)
     if thumbnails is None:
         return
-    made = thumbnails(Source(sha256, layout.root / path) for sha256, path in found.items())
+    missing = {sha256: path for sha256, path in found.items() if sha256 not in elsewhere}
+    if layout.away is not None:  # what is not at hand any more goes without one
+        missing = {one: path for one, path in missing.items() if (layout.root / path).is_file()}
+    made = thumbnails(Source(sha256, layout.root / path) for sha256, path in missing.items())
     remove_unused(layout.root, lambda digest: digest.hex() in found)
-    if made.n_failed or made.n_left:
-        cards = Cards(layout, history, trail, marks, _there(layout))
+    if made.n_failed or made.n_left or len(missing) + len(elsewhere) < len(found):
+        cards = Cards(layout, history, trail, marks, _there(layout) | elsewhere)
         # A disk that got full has refused thumbnails, which is told. The page that there is shows
         # the pictures themselves where they are missing, only later.
         with suppress(OSError):

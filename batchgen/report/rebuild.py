@@ -24,7 +24,7 @@ from batchgen.store.shards import gather_items
 
 
 def rebuild(
-    root: Path,
+    place: Path | Layout,
     *,
     warn: Warn | None = None,
     thumbnails: MakeThumbnails | None = None,
@@ -36,7 +36,7 @@ def rebuild(
     shows.
 
     Args:
-        root: The job's directory.
+        place: The job's directory.
         warn: Told of lines of the ledger, and of a review, that cannot be read.
         thumbnails: Makes those of the page's pictures that are missing; None makes none.
 
@@ -44,12 +44,12 @@ def rebuild(
         UsageError: There is no run in the directory.
         StoreError: The disk failed.
     """
-    layout = Layout(root)
+    layout = Layout.at(place)
     gather_items(layout)
     reading, run = read_runs(layout) if warn is None else read_runs(layout, warn)
     items, whole = ItemTotals(), ItemTotals()
     lineage = read_lineage(layout, reading.history)
-    with store_errors(root):
+    with store_errors(layout.root):
         remove_left_drafts(layout.root)
         _write_results(layout, lineage, reading, run, items, whole)
         summary = reading.summary(run, items)

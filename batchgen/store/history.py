@@ -4,8 +4,6 @@ For each item and content key it knows where the last line about it stands, and 
 again when somebody asks; so a job of a million items is remembered in a hundred megabytes.
 """
 
-import errno
-import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -15,16 +13,14 @@ from typing import Final, TypeAlias, TypeVar
 
 import msgspec
 
-from batchgen.errors import StoreError
 from batchgen.model import Attempt, ImageFile, Item, Status, Tokens, content_key
 from batchgen.store.ledger import Call, End, Filed, Line, Run, Sent, read_lines
 from batchgen.store.places import Places
+from batchgen.store.shelf import Shelf
 
 # An item's id, and the content key of one of its turns.
 Name: TypeAlias = tuple[str, str]
 AddableT = TypeVar("AddableT", Tokens, Decimal)
-
-_NOTHING_THERE: Final = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG})
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,7 +242,7 @@ class History:
         line = self._lines.read(place)
         return (line.item, line.key) == name
 
-    def has_files(self, last: Attempt, root: Path) -> bool:
+    def has_files(self, last: Attempt, shelf: Shelf) -> bool:
         """Whether the final picture of an attempt is there in its recorded size, and still its own.
 
         What was made since under the same name, of an item that changed, is another picture. Who
@@ -258,7 +254,7 @@ class History:
         for image in last.images:
             if image.role != "final":
                 continue
-            if _size_bytes(f"{root}/{image.path}") != image.bytes:
+            if shelf.size_bytes(image.path) != image.bytes:
                 return False
             if self.was_written_by((last.item, last.key), image.path):
                 continue
@@ -290,16 +286,6 @@ class History:
 
 
 _place: Final = attrgetter("place")
-
-
-def _size_bytes(path: str) -> int | None:
-    """The size of a file; None if there is none."""
-    try:
-        return os.stat(path).st_size  # noqa: PTH116 - no path object for each of a million
-    except OSError as error:
-        if error.errno in _NOTHING_THERE:
-            return None
-        raise StoreError.of(error, Path(path)) from error
 
 
 def as_attempt(line: Attempt | Filed) -> Attempt:

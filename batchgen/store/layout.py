@@ -5,7 +5,7 @@ import os
 import re
 import secrets
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from pathlib import Path
@@ -14,6 +14,7 @@ from typing import Final
 from batchgen.model import Item
 from batchgen.naming import file_stem
 from batchgen.selection import Shard
+from batchgen.store.shelf import Here, Shelf
 
 # What a final picture may end in.
 EXTENSIONS: Final = ("png", "jpg", "webp")
@@ -28,10 +29,26 @@ class Layout:
     Attributes:
         shard: The part of the job whose run has these files, where several write at once: its own
             expanded job, parts, lock and segments; all else they have in common.
+        away: Where the files belong, if this is but the mirror of another place.
     """
 
     root: Path
     shard: Shard | None = None
+    away: Shelf | None = field(default=None, compare=False, repr=False)
+
+    @classmethod
+    def at(cls, place: "Path | Layout") -> "Layout":
+        """The files of a directory, for whoever takes either."""
+        return cls(place) if isinstance(place, Path) else place
+
+    @property
+    def shelf(self) -> Shelf:
+        """Where the files belong."""
+        return self._here if self.away is None else self.away
+
+    @cached_property
+    def _here(self) -> Shelf:
+        return Here(self.root)
 
     @property
     def own(self) -> Path:

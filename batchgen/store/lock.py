@@ -252,8 +252,8 @@ class ShardLock:
 
 
 def _opened(path: Path, stack: AsyncExitStack) -> int:
-    """Open a lock file, which nothing is written to."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
+    """Open a lock file; for writing, without which NFS lets nobody have it alone."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
     stack.callback(os.close, descriptor)
     return descriptor
 

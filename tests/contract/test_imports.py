@@ -55,9 +55,10 @@ REPORT = (
     | _names("acceptance clock dependencies ending known_models report review wire")
     | _names("jinja2 markupsafe pybase64 yaml")
 )  # fmt: skip
+STORES = _names("mirror objects")
 BAR = _names("tqdm  csv email.message importlib.metadata multiprocessing tempfile zipfile")
 PLAN = (
-    JOB | LEDGER
+    JOB | LEDGER | STORES
     | _names("access answer conversation dependencies forecast foresight intake options plan")
     | _names("pricing recovery review settle suspects")
     | _names("ctypes fractions statistics")
@@ -82,20 +83,22 @@ COMMANDS = {
     "validate YAML": JOB,
     "plan JOB": PLAN | _names("paper preview search"),
     "schedule JOB --at 02:00": (
-        JOB | LEDGER | _names("access dependencies options plan review schedule")
+        JOB | LEDGER | STORES | _names("access dependencies options plan review schedule")
     ),
     "doctor DEMO": PLAN | HTTP | _names("doctor paper transport"),
-    "report DIR --no-thumbnails": REPORT | BAR,
-    "report DIR --history": LEDGER - {"seen"} | _names("clock paper report wire"),
+    "report DIR --no-thumbnails": REPORT | BAR | STORES,
+    "report DIR --history": LEDGER | STORES | _names("clock paper report wire  tempfile"),
     "verify DIR": (
-        LEDGER | SHIPPED | BAR
+        LEDGER | SHIPPED | BAR | STORES
         | _names("conversation dependencies events known_models progress tally verify wire")
         | _names("PIL fractions pybase64 yaml")
     ),
-    "cost DIR": SPENDING | _names("review"),
+    "cost DIR": SPENDING | STORES | _names("review"),
     "cost --show-prices": SPENDING,
-    "export DIR --format csv": LEDGER | _names("clock dependencies report spreadsheet  csv"),
-    "export DIR --format gemini-batch": LEDGER | JOB | _names("dependencies export"),
+    "export DIR --format csv": (
+        LEDGER | STORES | _names("clock dependencies report spreadsheet  csv tempfile")
+    ),
+    "export DIR --format gemini-batch": LEDGER | JOB | STORES | _names("dependencies export"),
 }  # fmt: skip
 # A run, until its first line says what there is to do; and at its end, when there is a report.
 AT_THE_START = RUN

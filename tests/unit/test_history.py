@@ -13,6 +13,7 @@ from batchgen.errors import StoreError
 from batchgen.model import Attempt, ImageFile, Outcome, Tokens
 from batchgen.store.history import History, read_history
 from batchgen.store.ledger import Filed, Line
+from batchgen.store.shelf import Here
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -156,10 +157,10 @@ def test_a_picture_that_is_not_there_is_not_there(tmp_path: Path) -> None:
     history = History()
     history.apply(attempt("a"))
     (tmp_path / "images").write_text("in the way")
-    assert not history.has_files(attempt("a"), tmp_path)
+    assert not history.has_files(attempt("a"), Here(tmp_path))
     (tmp_path / "images").unlink()
     (tmp_path / "images").symlink_to("images")
-    assert not history.has_files(attempt("a"), tmp_path)
+    assert not history.has_files(attempt("a"), Here(tmp_path))
 
 
 def test_a_disk_that_fails_to_say_stops_everything(
@@ -170,6 +171,6 @@ def test_a_disk_that_fails_to_say_stops_everything(
 
     history = History()
     history.apply(attempt("a"))
-    monkeypatch.setattr("batchgen.store.history.os.stat", fails)
+    monkeypatch.setattr("batchgen.store.shelf.os.stat", fails)
     with pytest.raises(StoreError, match="Input/output error"):
-        history.has_files(attempt("a"), tmp_path)
+        history.has_files(attempt("a"), Here(tmp_path))

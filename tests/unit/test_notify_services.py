@@ -131,7 +131,7 @@ def hostile(n: int = 5) -> Ended:
     summary = of_a_run(
         exit_code=4, items=SOME_FAILED, failures=groups, diff=diff(new_failures=[LOUD * n] * 100)
     )
-    return ended(summary, job="shop", directory=Path("output/shop"))
+    return ended(summary, job="shop", place=str(Path("output/shop").resolve()))
 
 
 @pytest.mark.parametrize("service", SERVICES)
@@ -166,7 +166,7 @@ def test_what_changed_comes_first_then_what_to_do_then_the_figures() -> None:
     summary = of_a_run(
         exit_code=4, items=SOME_FAILED, failures=[group], diff=diff(new_failures=["hero"])
     )
-    message = message_of(ended(summary, directory=Path("output/shop")))
+    message = message_of(ended(summary, place=str(Path("output/shop").resolve())))
     assert message.title == "shop: 9/10 done, 1 failed"
     assert message.lines == (
         "1 new failure: hero",

@@ -39,14 +39,14 @@ def last_runs(directory: Path, ledger: LedgerRuns | None = None) -> list[RunPoin
     return list(_merged(wanted, told, known))
 
 
-def read_history_of_runs(root: Path) -> tuple[list[RunPoint], list[str]]:
+def read_history_of_runs(place: Path | Layout) -> tuple[list[RunPoint], list[str]]:
     """All runs of a job, oldest first, and what could not be read; nothing is written.
 
     The ledger is read only if it has a run whose summary is not there, or was written before the
     run had ended.
 
     Args:
-        root: The job's directory. A run may go on in it.
+        place: The job's directory. A run may go on in it.
 
     Raises:
         UsageError: There is no run in the directory.
@@ -54,18 +54,18 @@ def read_history_of_runs(root: Path) -> tuple[list[RunPoint], list[str]]:
 
     Cost: a millisecond and a kilobyte for each run; with the ledger, as long as a report.
     """
-    layout = Layout(root)
+    layout = Layout.at(place)
     files = _Files()
     files.read(layout.runs)
     ledger = LedgerRuns()
     ended = {run_id for run_id, point in files.told.items() if point.state == "ended"}
     paths = segments(layout.ledger)
     if not ended.issuperset(map(run_id_of, paths)):
-        for place in read_history(paths, observe=ledger.take).unreadable:
-            files.warn(f"the ledger has a line that cannot be read: {place}")
+        for where in read_history(paths, observe=ledger.take).unreadable:
+            files.warn(f"the ledger has a line that cannot be read: {where}")
     runs = list(_merged(sorted({*files.told, *ledger}), files.told, ledger))
     if not runs:
-        raise UsageError(f"{root} holds no run: its ledger is empty")
+        raise UsageError(f"{layout.root} holds no run: its ledger is empty")
     last = max(ledger, default=None)
     return [_seen(run, layout) if run.run_id == last else run for run in runs], files.warnings
 

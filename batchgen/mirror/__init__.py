@@ -1,0 +1,15 @@
+"""A job's directory whose files belong into an object store.
+
+The directory is a local one all the same: the mirror. Everything works in it as it does in any
+other, and what must be there is brought, kept and sent on:
+
+    claim      one run at a time, by an object that is renewed
+    bringing   the ledger and what else a run goes by, from the store
+    remote     one file after the other, from there and to there
+    away       pictures: sent when they are whole, and recorded only then
+    shipping   the ledger: in slices while a run goes on, whole at its end
+    place      where the mirror lies
+    reading    what commands that only read open
+
+Source: docs/adr/0023.
+"""

@@ -1,0 +1,269 @@
+"""The files of a job's directory belong into an object store; here they are only on their way.
+
+    settled ──> keep ──────────────> the ledger's line ──> recorded
+                sent, and seen there                       may go from the disk
+
+A picture is sent when it is whole and checked, and recorded when the store has it. A store that is
+away is waited for: all seats of the pool wait with it, and nothing more is paid meanwhile. Where no
+patience is left, no line is written; the receipt stays in the mirror, and the next run on this
+machine sends the picture without asking for it again.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
+from typing import Final, Self
+
+from batchgen.clock import Clock
+from batchgen.errors import StoreError, store_errors
+from batchgen.mirror.claim import Claim
+from batchgen.mirror.contents import Contents
+from batchgen.mirror.remote import Remote
+from batchgen.mirror.shipping import SLICE_S, Shipper, ship_whole
+from batchgen.model import Attempt, Item
+from batchgen.objects.bucket import Bucket, StoreAway
+from batchgen.store.history import History
+from batchgen.store.images import sha256_of
+from batchgen.store.layout import EXTENSIONS, Layout
+from batchgen.store.ledger import segments
+
+_AT_ONCE: Final = 8
+# The last pictures stay until the end of a run, so that those of a small job have thumbnails.
+_KEPT_BYTES: Final = 1 << 30
+_FIRST_WAIT_S: Final = 1.0
+_LONGEST_WAIT_S: Final = 30.0
+_FOLDERS: Final = ("images", "thoughts", "drafts", "text", "turns", "quarantine")
+
+
+class Away(Remote):
+    """Keeps a run's files in a store; `async with` opens and closes its threads.
+
+    Attributes:
+        patience_s: For how long a store that is away is waited for.
+    """
+
+    def __init__(
+        self,
+        layout: Layout,
+        bucket: Bucket,
+        claim: Claim,
+        contents: Contents,
+        *,
+        clock: Clock,
+        patience_s: float,
+        warn: Callable[[str], None],
+    ) -> None:
+        """Set the mirror, and what lies in the store."""
+        super().__init__(layout.root, bucket, contents)
+        self._layout, self._claim, self._clock, self._warn = layout, claim, clock, warn
+        self.patience_s = patience_s
+        self._built_on: frozenset[str] = frozenset()
+        self._is_given_up = asyncio.Event()
+        self._is_told = False
+        self._here: deque[tuple[Path, int]] = deque()
+        self._here_bytes = 0
+        self._shipping: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> Self:
+        """Start the threads."""
+        self._threads = ThreadPoolExecutor(_AT_ONCE, "batchgen-uploads")
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        """Stop sending slices; what is on its way in a thread is not waited for."""
+        if self._shipping is not None:
+            self._shipping.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._shipping
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    def give_up(self) -> None:
+        """Wait for a store that is away no more: the next run sends what is left."""
+        self._is_given_up.set()
+
+    # --- what a run asks for --------------------------------------------------------------------
+
+    async def fetch(self, paths: Iterable[str]) -> None:
+        """Have files at hand that lie in the store alone.
+
+        Raises:
+            StoreError: The store or the disk failed.
+        """
+        for path in paths:
+            if path in self._contents and not (self._root / path).is_file():
+                await self._patiently(lambda: self.bring(path))  # noqa: B023 - awaited here
+
+    async def clear(self, item: Item) -> None:
+        """Have at hand what lies where an item's picture will."""
+        await self.fetch(self._layout.image_name(item, one) for one in EXTENSIONS)
+
+    async def keep(self, item: Item, line: Attempt) -> None:
+        """Send all that a call made, and take away what it replaced.
+
+        Raises:
+            StoreError: The store does not take it, or is away for longer than we wait.
+        """
+        displaced = (self._root / "quarantine/images").rglob("*")
+        aside = [self._relative(path) for path in displaced if path.is_file()]
+        there = [path for path in aside if path not in self._contents]
+        there += [path for path in self._made(line) if (self._root / path).is_file()]
+        names = [self._layout.image_name(item, one) for one in EXTENSIONS]
+        gone = [*names, self._relative(self._layout.text(item.id))]
+        if line.decision != "done":
+            gone = []
+        await self.move(there, (path for path in gone if path not in there))
+
+    async def move(self, paths: Iterable[str], vacated: Iterable[str]) -> None:
+        """Send files, and delete objects that have no file here; raises what `keep` does."""
+        for path in paths:
+            await self._send(path)
+        for path in vacated:
+            if not (self._root / path).exists():
+                await self._send(path)
+
+    def recorded(self, item: Item, line: Attempt) -> None:
+        """Let the oldest files go where there are too many, but for those that are needed again."""
+        if item.id in self._built_on or item.turns:
+            return
+        for path in self._made(line):
+            file = self._root / path
+            with suppress(OSError):
+                size_bytes = file.stat().st_size
+                self._here.append((file, size_bytes))
+                self._here_bytes += size_bytes
+        while self._here_bytes > _KEPT_BYTES and self._here:
+            file, size_bytes = self._here.popleft()
+            self._here_bytes -= size_bytes
+            file.unlink(missing_ok=True)
+
+    def _made(self, line: Attempt) -> Iterator[str]:
+        """What a call may have made, as paths of the ledger."""
+        for image in line.images:
+            yield image.path
+        yield self._relative(self._layout.text(line.item))
+        yield self._relative(self._layout.turn(line.item, line.turn, "json"))
+
+    # --- from the start of a run to its end -------------------------------------------------------
+
+    async def catch_up(self, history: History) -> None:
+        """Send what earlier runs of this machine recorded and somebody took away there.
+
+        Raises:
+            StoreError: The store or the disk failed.
+        """
+        for path in await asyncio.to_thread(lambda: list(self._files())):
+            if path in self._contents:
+                continue
+            made = history.made_at(path)
+            if made is not None and made == await asyncio.to_thread(self._digest, path):
+                await self._send(path)
+
+    async def begin(self, segment: Path, built_on: Iterable[str]) -> None:
+        """Empty the mirror of what the store has, send closed segments, and begin with this one's.
+
+        Args:
+            segment: Of the run that begins.
+            built_on: Items whose pictures are needed again.
+
+        Raises:
+            StoreError: The store or the disk failed.
+        """
+        self._built_on = frozenset(built_on)
+        await self._send_ledgers(but=segment)
+        for path in await asyncio.to_thread(lambda: list(self._files())):
+            if path not in self._contents:
+                await self._send(path)
+            (self._root / path).unlink(missing_ok=True)
+        self._shipping = asyncio.create_task(self._ship(Shipper(self._bucket, segment)))
+
+    async def end(self) -> None:
+        """Send the ledger as a whole, what is left, and what was made of it; the summary last.
+
+        Raises:
+            StoreError: The store or the disk failed; the next run sends what is left.
+        """
+        if self._shipping is not None:
+            self._shipping.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._shipping
+            self._shipping = None
+        for path in await asyncio.to_thread(lambda: list(self._files())):
+            if path not in self._contents:
+                await self._send(path)
+        await self._send_ledgers()
+        for path in list(self.results()):
+            await self._send(path)
+        for path in await asyncio.to_thread(lambda: list(self._files())):
+            (self._root / path).unlink(missing_ok=True)
+
+    async def _send_ledgers(self, but: Path | None = None) -> None:
+        """Send segments that the store does not have as they are."""
+        for path in segments(self._layout.ledger):
+            there = self._contents.size_bytes(f"ledger/{path.name}")
+            if path != but and there != path.stat().st_size:
+                send = self._held(lambda: ship_whole(self._bucket, path, self._contents))  # noqa: B023
+                await self._patiently(send)
+
+    async def _ship(self, shipper: Shipper) -> None:
+        """Send what is new of the ledger every few seconds; what fails is sent the next time."""
+        while True:
+            await self._clock.sleep(SLICE_S)
+            with suppress(StoreError):
+                await self._in_thread(self._held(shipper.ship))
+
+    # --- one object -------------------------------------------------------------------------------
+
+    async def _send(self, path: str) -> None:
+        await self._patiently(self._held(lambda: self.send(path)))
+
+    def _held(self, job: Callable[[], None]) -> Callable[[], None]:
+        """A job that is done only while the place is ours."""
+
+        def held() -> None:
+            self._claim.check()
+            with store_errors(self._root):
+                job()
+
+        return held
+
+    async def _patiently(self, job: Callable[[], None]) -> None:
+        """Do a job in a thread, again and again as long as the store is away."""
+        began_s, wait_s = self._clock.monotonic_s(), _FIRST_WAIT_S
+        while True:
+            try:
+                await self._in_thread(job)
+            except StoreAway as away:
+                waited_s = self._clock.monotonic_s() - began_s
+                if waited_s + wait_s > self.patience_s or self._is_given_up.is_set():
+                    raise
+                self._tell(away)
+                await self._clock.wait_within(self._is_given_up.wait(), wait_s)
+                wait_s = min(2 * wait_s, _LONGEST_WAIT_S)
+            else:
+                self._is_told = False
+                return
+
+    def _in_thread(self, job: Callable[[], None]) -> Awaitable[None]:
+        return asyncio.get_running_loop().run_in_executor(self._threads, job)
+
+    def _tell(self, away: StoreAway) -> None:
+        if not self._is_told:
+            self._is_told = True
+            self._warn(f"the store is away and is waited for, nothing more is sent: {away}")
+
+    def _files(self) -> Iterator[str]:
+        """What a run made and lies here."""
+        for folder in _FOLDERS:
+            for path in sorted((self._root / folder).rglob("*")):
+                if path.is_file() and not path.name.startswith("."):
+                    yield self._relative(path)
+
+    def _digest(self, path: str) -> str:
+        with store_errors(self._root):
+            return sha256_of(self._root / path)
+
+    def _relative(self, path: Path) -> str:
+        return self._layout.relative(path)
