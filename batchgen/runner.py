@@ -95,6 +95,7 @@ from batchgen.store.ledger import Ledger, Run
 from batchgen.store.lock import OutputLock, ShardLock
 from batchgen.store.parts import Writer
 from batchgen.store.room import Room
+from batchgen.store.shards import refuse_other_job
 from batchgen.takeover import Takeover, counts_since, recall
 from batchgen.timeouts import Timeouts
 from batchgen.transport import Transport, tls_context
@@ -243,6 +244,7 @@ class Runner:
             self._twins, self._models = intake.twins, intake.models
             self._has_parents = intake.has_parents
             self._go_on()
+            await asyncio.to_thread(refuse_other_job, self._layout, intake.draft)
             await asyncio.to_thread(place_items, intake.draft, self._layout)
             self._groups = await asyncio.to_thread(self._find_groups)
             provider = self._start_emulator(provider, stack)

@@ -14,7 +14,7 @@ from typing import Final, Self
 
 import msgspec
 
-from batchgen.model import Item
+from batchgen.model import Item, Reference, content_key
 
 MAX_SHARDS: Final = 10_000
 _MICRO_USD: Final = Decimal("0.000001")
@@ -72,13 +72,32 @@ def share_of_usd(usd: Decimal, shard: Shard) -> Decimal:
     return (usd / shard.total).quantize(_MICRO_USD, ROUND_DOWN)
 
 
+def key_by_address(item: Item) -> str:
+    """What an item asks for, where what was fetched counts by its address; told without looking."""
+    if all(one.url is None for one in item.all_references):
+        return item.key
+    turns = tuple(
+        msgspec.structs.replace(turn, references=_by_address(turn.references))
+        for turn in item.turns
+    )
+    item = msgspec.structs.replace(item, references=_by_address(item.references), turns=turns)
+    return content_key(item)
+
+
+def _by_address(references: tuple[Reference, ...]) -> tuple[Reference, ...]:
+    return tuple(
+        one if one.url is None else msgspec.structs.replace(one, sha256=None, max_px=None)
+        for one in references
+    )
+
+
 def find_groups(
     items: Iterable[Item], parents: Mapping[str, str], twins: Container[int]
 ) -> dict[str, str]:
     """Find what belongs together: the smallest id of each group, by the ids of its items.
 
-    An item that belongs to no other is left out. What is known by its address alone, and by its
-    bytes once it was fetched, joins no items: each shard fetches for itself.
+    An item that belongs to no other is left out. What is fetched counts by its address, not by its
+    bytes: each shard fetches for itself, and all must find the same.
 
     Args:
         items: The expanded job, with content keys.
@@ -103,8 +122,8 @@ def find_groups(
             for reference in item.all_references:
                 if reference.item is not None:
                     join(item.id, parents.get(reference.item, reference.item))
-        if hash(item.key) in twins and all(one.url is None for one in item.all_references):
-            join(item.id, first_by_key.setdefault(item.key, item.id))
+        if hash(item.key) in twins:
+            join(item.id, first_by_key.setdefault(key_by_address(item), item.id))
     return {item_id: root(item_id) for item_id in list(smallest)}
 
 

@@ -6,11 +6,12 @@ file      what was made already goes to whoever asks for it now
 """
 
 import asyncio
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from decimal import Decimal
-from typing import Self
+from decimal import ROUND_UP, Decimal
+from typing import Final, Self
 
 from batchgen.budget import Budget, day_of
 from batchgen.clock import stamp
@@ -33,6 +34,8 @@ from batchgen.store.layout import Layout
 from batchgen.store.receipts import answered
 from batchgen.wording import counted
 
+_MICRO_USD: Final = Decimal("0.000001")
+
 
 @dataclass(slots=True)
 class Takeover:
@@ -40,6 +43,7 @@ class Takeover:
 
     Attributes:
         redo: What is made anew though it is done.
+        is_alone: Nobody else may write in the directory at this moment.
     """
 
     layout: Layout
@@ -47,6 +51,7 @@ class Takeover:
     selection: Selection
     search: Search
     redo: Redo
+    is_alone: bool = True
     _filings: list[Filing] = field(default_factory=list)
 
     @classmethod
@@ -84,7 +89,7 @@ class Takeover:
         search = Search(
             layout, history, marked_items, broken, any_model=any_model, only_selected=not is_alone
         )
-        takeover = cls(layout, history, selection, search, redo)
+        takeover = cls(layout, history, selection, search, redo, is_alone)
         await asyncio.to_thread(takeover._find)
         if search.wanted or redo.done or redo.marked:
             await asyncio.to_thread(takeover._refuse_to_overwrite)
@@ -124,6 +129,8 @@ class Takeover:
             if decision == "stop" and end.error is not None:
                 stop.ask(end.error.message, end.error)
         await asyncio.to_thread(recovery.clear_parts)
+        if self.is_alone:
+            await asyncio.to_thread(_forget_other_parts, self.layout)
         if was_killed:  # what was wanted may have been among it
             await asyncio.to_thread(self._find)
 
@@ -160,6 +167,8 @@ class Takeover:
         last = max(self.history.ends, default=None)
         if last is None or last != max(self.history.runs, default=None):
             return
+        if self.history.runs[last].shard is not None:
+            return  # there is none of all shards; and their job is not this one
         if not (self.layout.runs / f"{last}.json").exists():
             from batchgen.report.rebuild import rebuild  # noqa: PLC0415 - few runs need it now
 
@@ -169,8 +178,21 @@ class Takeover:
 def _adopt_parts(layout: Layout, history: History) -> None:
     """Take what killed runs of other parts of the job were receiving for one's own.
 
-    Only for a run that is alone in the directory. The expanded jobs of those that have nothing to
-    do with it go away: a report goes by them no more.
+    Only for a run that is alone in the directory.
+
+    Raises:
+        StoreError: The disk failed.
+    """
+    for other in layout.others:
+        if other.parts.is_dir():
+            finish_filings(other, history)
+            with store_errors(other.parts):
+                for left in other.parts.iterdir():
+                    left.replace(layout.parts / left.name)
+
+
+def _forget_other_parts(layout: Layout) -> None:
+    """Remove the expanded jobs that no report goes by any more, now that this run is the last.
 
     Raises:
         StoreError: The disk failed.
@@ -181,11 +203,6 @@ def _adopt_parts(layout: Layout, history: History) -> None:
             with store_errors(other.own):
                 for job in (other.items, *other.own.glob(".items.*.tmp")):
                     job.unlink(missing_ok=True)
-        if other.parts.is_dir():
-            finish_filings(other, history)
-            with store_errors(other.parts):
-                for left in other.parts.iterdir():
-                    left.replace(layout.parts / left.name)
 
 
 def counts_since(limits: Limits, budget: Budget, now: datetime) -> str | None:
@@ -206,25 +223,64 @@ def recall(
 ) -> Decimal:
     """Let the limits know, once, of what left in earlier runs; return what was spent today.
 
-    A shard counts what it sent itself, and its share of what others did that go on no more.
+    Of a shard, see `Parted`.
     """
     today, spent_usd = day_of(now), Decimal(0)
     departed = sorted(history.recent, key=lambda past: past.at)
-    for past in departed if shard is None else _share_of(departed, history, shard):
+    parted = None if shard is None else Parted.of(history, shard)
+    for past in departed if parted is None else parted.dealt(departed):
         at = datetime.fromisoformat(past.at)
         limiter.recall(past.model, at, Demand(past.input_tokens, past.usd))
+    for past in departed:
         # What seems to be of a later day left before the clock was set back.
-        if day_of(at) >= today:
-            spent_usd += past.usd or 0
+        if day_of(datetime.fromisoformat(past.at)) >= today:
+            usd = past.usd or Decimal(0)
+            spent_usd += usd if parted is None else parted.usd(past, usd)
     history.since = None
     history.recent.clear()
     return spent_usd
 
 
-def _share_of(departed: Iterable[Departed], history: History, shard: Shard) -> Iterator[Departed]:
-    for past in departed:
-        run = history.runs.get(past.run_id)
-        sender = Shard.read(run.shard or "") if run is not None else None
-        is_of_others = sender is None or sender.total != shard.total
-        if sender == shard or (is_of_others and shard.holds(past.item)):
-            yield past
+@dataclass(frozen=True, slots=True)
+class Parted:
+    """What of earlier runs counts for one shard, so that all of them count everything once.
+
+    What was sent up to the last run that was no shard of this job is shared by all alike; of what
+    came after it, each counts its own.
+
+    Attributes:
+        until: The last run of the whole job, or of other parts of it.
+        own: The shard's own runs.
+    """
+
+    shard: Shard
+    until: str
+    own: frozenset[str]
+
+    @classmethod
+    def of(cls, history: History, shard: Shard) -> Self:
+        """By the runs that the ledger knows."""
+        parts = {run_id: Shard.read(run.shard or "") for run_id, run in history.runs.items()}
+        others = (one for one, part in parts.items() if part is None or part.total != shard.total)
+        own = frozenset(run_id for run_id, part in parts.items() if part == shard)
+        return cls(shard, max(others, default=""), own)
+
+    def dealt(self, departed: Sequence[Departed]) -> Iterator[Departed]:
+        """The requests that count; shared ones are dealt out from the newest on, model by model.
+
+        All shards have the newest in common, however far back each of them looks.
+        """
+        n_dealt: Counter[str] = Counter()
+        for past in reversed(departed):
+            if past.run_id in self.own and past.run_id > self.until:
+                yield past
+            elif past.run_id <= self.until:
+                if n_dealt[past.model] % self.shard.total == self.shard.number - 1:
+                    yield past
+                n_dealt[past.model] += 1
+
+    def usd(self, past: Departed, usd: Decimal) -> Decimal:
+        """What of the cost of a request counts: its share is rounded up."""
+        if past.run_id <= self.until:
+            return (usd / self.shard.total).quantize(_MICRO_USD, ROUND_UP)
+        return usd if past.run_id in self.own else Decimal(0)

@@ -73,7 +73,7 @@ def _try(where: Path) -> None:
             opened.flush()
             os.fsync(opened.fileno())
         draft.replace(file)
-        with file.open("rb") as one, file.open("rb") as other:
+        with file.open("r+b") as one, file.open("r+b") as other:  # NFS wants them so
             fcntl.flock(one, fcntl.LOCK_EX | fcntl.LOCK_NB)
             try:
                 fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -83,17 +83,18 @@ class Limits:
         The requests in flight are what one process can bear, and are not shared.
 
         Raises:
-            UsageError: There is less than one request a day for each part.
+            UsageError: There is less than one request for each part.
         """
+        for name, most in (("rpm", self.rpm), ("ipm", self.ipm), ("rpd", self.rpd)):
+            if most is not None and most < shard.total:
+                raise UsageError(
+                    f"limits.{name} {most:g} is less than one for each of {shard.total} shards, "
+                    "and each sends its first at once: take fewer of them"
+                )
         rpm, tpm, ipm = (
             None if rate is None else rate / shard.total for rate in (self.rpm, self.tpm, self.ipm)
         )
         usd, rpd = self.usd_per_10min, self.rpd
-        if rpd is not None and rpd < shard.total:
-            raise UsageError(
-                f"limits.rpd {rpd} is less than one request a day for each of {shard.total} "
-                "shards: take fewer of them"
-            )
         return replace(
             self,
             rpm=rpm,

@@ -132,6 +132,7 @@ class State:
         Raises:
             StoreError: The disk failed, or there are none any more.
         """
+        gather_items(self._layout)
         path = self._layout.items
         return self._items.has_moved(path) and not self._items.is_same_as(path)
 

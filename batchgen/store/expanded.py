@@ -162,14 +162,15 @@ def place_items(draft: Path, layout: Layout) -> None:
     with store_errors(layout.items):
         if layout.shard is not None:
             for other in layout.others:
-                if other.shard is not None and _is_same(other.items, draft):
+                if other.shard is not None and is_same(other.items, draft):
                     _link_instead(draft, other.items)
                     break
         draft.replace(layout.items)
         draft.unlink(missing_ok=True)  # two names of one file do not replace each other
 
 
-def _is_same(path: Path, draft: Path) -> bool:
+def is_same(path: Path, draft: Path) -> bool:
+    """Whether an expanded job is there and is the same as another one, byte by byte."""
     return path.is_file() and filecmp.cmp(path, draft, shallow=False)
 
 

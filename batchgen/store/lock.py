@@ -76,6 +76,11 @@ def held_by(path: Path) -> str | None:
         return _NAMELESS
 
 
+def held_run(path: Path) -> str | None:
+    """The run that holds a shard at this moment, by its own lock file; None if none is known to."""
+    return _said_by(path) if _is_locked(path) else None
+
+
 def _in_words(says: bytes) -> str | None:
     """What a lock file says of who holds it; None if it does not say it yet."""
     try:

@@ -39,7 +39,10 @@ def remove_left_drafts(directory: Path) -> None:
     for draft in directory.glob(".*.draft"):
         if not draft.is_file():
             continue  # none of ours
-        with suppress(FileNotFoundError, BlockingIOError), open_inside(draft) as file:
+        with (
+            suppress(FileNotFoundError, BlockingIOError),
+            open_inside(draft, to_change=True) as file,  # NFS locks nothing else
+        ):
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             draft.unlink()
 

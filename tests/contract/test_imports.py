@@ -87,10 +87,13 @@ COMMANDS = {
     ),
     "doctor DEMO": PLAN | HTTP | _names("doctor paper transport"),
     "report DIR --no-thumbnails": REPORT | BAR | STORES,
-    "report DIR --history": LEDGER | STORES | _names("clock paper report wire  tempfile"),
+    "report DIR --history": (
+        (LEDGER - {"seen"}) | SHIPPED | STORES | _names("clock paper report wire")
+    ),
     "verify DIR": (
         LEDGER | SHIPPED | BAR | STORES
-        | _names("conversation dependencies events known_models progress tally verify wire")
+        | _names("clock conversation dependencies events known_models progress tally verify")
+        | _names("wire")
         | _names("PIL fractions pybase64 yaml")
     ),
     "cost DIR": SPENDING | STORES | _names("review"),

@@ -127,7 +127,7 @@ def test_what_others_read_of_a_job_is_that_of_all_its_shards(
     with served(directory) as page:
         assert len(page.cards()) == N_ITEMS
     history = batchgen("report", directory, "--history")
-    assert (history.code, "3 runs" in history.out) == (0, True)
+    assert (history.code, "3 runs" in history.out, "–/" in history.out) == (0, True, False)
 
 
 def test_a_plan_of_a_shard_is_about_its_items_and_its_share(job: Path) -> None:
@@ -182,6 +182,34 @@ def test_a_budget_holds_for_all_shards_together(emulated: EmulatorProcess, job: 
     assert {part.code for part in parts} == {8}, [part.err for part in parts]
     spent = sum(Decimal(part.json["cost_usd"]) for part in parts)
     assert Decimal("0.2") < spent <= Decimal("0.40")
+
+
+def test_a_budget_of_a_day_holds_whatever_ran_before(emulated: EmulatorProcess, job: Path) -> None:
+    """The whole job, two shards and three, one after the other."""
+    text = JOB.replace("items:", "budget: {max_cost_usd_per_day: 0.40}\nitems:", 1)
+    job.write_text(text)
+    to = ("--provider", "emulator", "--base-url", emulated.url)
+    whole = batchgen("run", job, "-o", job.parent / "output", *to, "--limit", "4", "--json")
+    assert Decimal("0.1") < Decimal(whole.json["cost_usd"]) < Decimal("0.2"), whole.err
+    for total in (2, 3, 2):
+        assert {part.code for part in all_at_once(job, total, *to)} <= {0, 8}
+    spent = batchgen("cost", job.parent / "output/parts", "--format", "json").json["total"]
+    assert Decimal("0.3") < Decimal(spent["cost_usd"]) <= Decimal("0.40")
+
+
+def test_a_refused_start_with_other_parts_takes_nothing_away(
+    emulated: EmulatorProcess, job: Path
+) -> None:
+    to = ("--provider", "emulator", "--base-url", emulated.url)
+    directory = job.parent / "output/parts"
+    assert [part.code for part in all_at_once(job, 2, *to)] == [0, 0]
+    refused = batchgen(
+        *("run", job, "-o", job.parent / "output", *to, "--shard", "1/3"),
+        *("--force", "--prices", job.parent / "none.yaml"),
+    )
+    assert refused.code == 2
+    report = batchgen("report", directory, "--no-thumbnails")
+    assert (report.code, len(ledgers.results(directory))) == (0, N_ITEMS)
 
 
 class Service:

@@ -135,12 +135,20 @@ def _n_joins(pairs: set[frozenset[str]]) -> int:
     return n_joins
 
 
-def test_a_name_of_several_copies_means_the_first_and_addresses_join_nothing() -> None:
+def test_a_name_of_several_copies_means_the_first() -> None:
     job = [item("hero#1"), item("hero#2"), _building_on("x", "hero")]
     assert find_groups(job, {"hero": "hero#1"}, set()) == {"x": "hero#1", "hero#1": "hero#1"}
-    url = (Reference(url="https://example.org/a.png"),)
-    same = [msgspec.structs.replace(item(name, references=url), key="k") for name in "ab"]
-    assert find_groups(same, {}, {hash("k")}) == {}
+
+
+def test_items_with_one_address_are_together_whatever_lay_there_and_others_are_not() -> None:
+    def of(name: str, url: str, sha256: str | None) -> Item:
+        there = item(name, references=(Reference(url=f"https://example.org/{url}", sha256=sha256),))
+        return msgspec.structs.replace(there, key=f"k{sha256}")
+
+    job = [of("a", "x", "1"), of("b", "x", "1"), of("c", "y", "1"), of("d", "y", "1")]
+    assert find_groups(job, {}, {hash("k1")}) == {"a": "a", "b": "a", "c": "c", "d": "c"}
+    not_there = [msgspec.structs.replace(one, key="k") for one in job]
+    assert find_groups(not_there, {}, {hash("k")}) == {"a": "a", "b": "a", "c": "c", "d": "c"}
 
 
 @pytest.mark.parametrize("text", ["1/1", "2/4", "10000/10000"])

@@ -1,8 +1,6 @@
 """Several shards of a job on one directory: who may write, whose calls count, and as what run."""
 
 import asyncio
-import os
-import time
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime
@@ -12,6 +10,8 @@ from typing import TypeAlias
 
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from batchgen.budget import Allowance, Budget
 from batchgen.errors import OutputHeld, UsageError
@@ -22,10 +22,12 @@ from batchgen.report.reading import Reading
 from batchgen.report.summary import ItemTotals
 from batchgen.selection import Selection, Shard
 from batchgen.store.expanded import place_items, read_items, write_items
+from batchgen.store.history import Departed, History
 from batchgen.store.layout import Layout
 from batchgen.store.ledger import End, Run
 from batchgen.store.lock import OutputLock, ShardLock, held_by, is_held, may_be_held_by
-from batchgen.store.shards import gather_items, last_shard
+from batchgen.store.shards import gather_items, last_shard, refuse_other_job
+from batchgen.takeover import Parted
 
 AT = datetime(2026, 11, 21, 3, 0, tzinfo=UTC)
 FIRST, SECOND = Shard(1, 2), Shard(2, 2)
@@ -150,9 +152,41 @@ def test_a_share_of_the_failures_that_is_a_percentage_stays_one() -> None:
     assert budget.share(FIRST).max_failures == budget.max_failures
 
 
-def test_less_than_one_request_a_day_for_each_shard_is_refused() -> None:
-    with pytest.raises(UsageError, match="rpd 3 is less than one request a day for each of 4"):
-        Limits(rpd=3).share(Shard(1, 4))
+@pytest.mark.parametrize("name", ["rpm", "ipm", "rpd"])
+def test_less_than_one_request_for_each_shard_is_refused(name: str) -> None:
+    limits = Limits(**{name: 3})  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match=f"{name} 3 is less than one for each of 4 shards"):
+        limits.share(Shard(1, 4))
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 5)), max_size=60),
+    st.integers(1, 7),
+    st.integers(0, 6),
+)
+def test_what_was_sent_before_counts_once_over_all_shards(
+    sent: list[tuple[str, int]], total: int, n_before: int
+) -> None:
+    """Runs 0 to n_before - 1 are of the whole job or of other parts; then come these shards."""
+    shards = [Shard(n, total) for n in range(1, total + 1)]
+    history = History()
+    for n in range(7):
+        older = None if n % 2 else Shard(1, total + 1)
+        shard = older if n < n_before else shards[n % total]
+        history.runs[str(n)] = run(str(n), shard)
+    departed = [
+        Departed(str(n), f"i{place}", "2026-11-21T03:00:00.000Z", model, 1, Decimal("0.1"))
+        for place, (model, n) in enumerate(sorted(sent, key=lambda one: one[1]))
+    ]
+    parted = [Parted.of(history, shard) for shard in shards]
+    counted = [past for one in parted for past in one.dealt(departed)]
+    assert sorted(one.item for one in counted) == sorted(one.item for one in departed)
+    usd = sum((one.usd(past, Decimal("0.1")) for one in parted for past in departed), Decimal(0))
+    spent = Decimal("0.1") * len(departed)
+    assert spent <= usd <= spent + Decimal("0.000001") * total * len(departed)
+    late = [one.dealt(departed[len(departed) // 2 :]) for one in parted]
+    for one, whole in zip(late, parted, strict=True):
+        assert {past.item for past in one} <= {past.item for past in whole.dealt(departed)}
 
 
 # --- as what run --------------------------------------------------------------------------------
@@ -353,14 +387,14 @@ def test_a_killed_shard_leaves_what_may_be_billed_to_its_next_run() -> None:
 # --- the expanded job ---------------------------------------------------------------------------
 
 
-def write_own(root: Path, shard: Shard, items: Sequence[Item]) -> Layout:
+def write_own(root: Path, shard: Shard, items: Sequence[Item], second: int = 0) -> Layout:
     layout = Layout(root, shard)
     layout.own.mkdir(parents=True, exist_ok=True)
     layout.ledger.mkdir(exist_ok=True)
     draft = layout.own / ".items.x.tmp"
     write_items(draft, items)
     place_items(draft, layout)
-    layout.segment("20261121T030000Z-00000000").touch()
+    layout.segment(f"20261121T0300{second:02}Z-00000000").touch()
     return layout
 
 
@@ -403,11 +437,42 @@ def test_of_an_item_that_shards_know_apart_that_counts_which_its_own_shard_knows
 
 
 def test_a_shard_that_read_another_job_does_not_count(tmp_path: Path) -> None:
-    first = write_own(tmp_path, FIRST, ITEMS)
-    write_own(tmp_path, SECOND, ITEMS[1:])
-    os.utime(first.items, ns=(time.time_ns() - 10**9,) * 2)
+    write_own(tmp_path, FIRST, ITEMS)
+    write_own(tmp_path, SECOND, ITEMS[1:], second=1)
     gather_items(Layout(tmp_path))
     assert list(read_items(Layout(tmp_path).items)) == ITEMS[1:]
+
+
+def test_a_job_that_became_again_what_it_was_is_told_as_that(tmp_path: Path) -> None:
+    layout, others = Layout(tmp_path), ITEMS[:3]
+    for second, (shard, items) in enumerate(
+        [(FIRST, ITEMS), (SECOND, ITEMS), (FIRST, others), (FIRST, ITEMS)]
+    ):
+        write_own(tmp_path, shard, items, second=second)
+        gather_items(layout)
+        assert list(read_items(layout.items)) == items
+    before = layout.items.stat()
+    gather_items(layout)
+    assert layout.items.stat() == before, "written again though nothing has changed"
+
+
+async def test_no_shard_begins_with_another_version_while_one_goes_on(tmp_path: Path) -> None:
+    write_own(tmp_path, FIRST, ITEMS)
+    draft = Layout(tmp_path, SECOND).own / "draft"
+    draft.parent.mkdir(parents=True)
+    lock = ShardLock(Layout(tmp_path, FIRST), FIRST, run_id="20261121T030000Z-00000000", at=AT)
+    refetched = [fetched(item, "2") for item in ITEMS]
+    write_items(draft, ITEMS[1:])
+    refuse_other_job(Layout(tmp_path, SECOND), draft)
+    async with AsyncExitStack() as stack:
+        await lock.hold(stack, never)
+        with pytest.raises(OutputHeld, match="shard 1/2 goes on with another version of the job"):
+            refuse_other_job(Layout(tmp_path, SECOND), draft)
+        write_items(draft, ITEMS)
+        refuse_other_job(Layout(tmp_path, SECOND), draft)
+        write_own(tmp_path, FIRST, [fetched(item, "1") for item in ITEMS])
+        write_items(draft, refetched)  # other bytes at the same addresses are the same job
+        refuse_other_job(Layout(tmp_path, SECOND), draft)
 
 
 def test_a_job_that_was_run_as_a_whole_is_left_as_it_is(tmp_path: Path) -> None:

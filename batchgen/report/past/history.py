@@ -57,6 +57,9 @@ def read_history_of_runs(place: Path | Layout) -> tuple[list[RunPoint], list[str
     layout = Layout.at(place)
     files = _Files()
     files.read(layout.runs)
+    for other in layout.others:
+        if other.runs.is_dir():
+            files.read(other.runs)
     ledger = LedgerRuns()
     ended = {run_id for run_id, point in files.told.items() if point.state == "ended"}
     paths = segments(layout.ledger)
