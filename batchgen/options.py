@@ -97,12 +97,18 @@ def choose_place(
         UsageError: It is meant as the address of a store, and is none.
     """
     try:
-        address = None if option is None else address_of(option)
+        address = _place_of_own(job, name) if option is None else address_of(option)
     except AddressError as error:
         raise UsageError(f"-o {option} {error}") from None
     if address is None:
         return choose_output(option, job, name) / name, None
     return mirror_of(address / name), address / name
+
+
+def _place_of_own(job: Path, name: str) -> ObjectAddress | None:
+    """Where what a run wrote into a store runs into; None for any other job."""
+    address = address_of(job) if job.name == FAILED else None
+    return None if address is None or address.parent.name != name else address.parent.parent
 
 
 def read_choice(options: RunOptions, layout: Layout) -> tuple[Redo, Selection]:

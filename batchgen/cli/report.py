@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from batchgen.cli.streams import print_json, say, shown_place
+from batchgen.cli.streams import print_json, say
 from batchgen.sanitize import printable
 from batchgen.wording import counted
 
@@ -71,6 +71,7 @@ def report(
         raise click.UsageError("--port is for --serve")
     from batchgen.mirror.reading import open_place
     from batchgen.mirror.remote import Remote
+    from batchgen.objects import as_written
     from batchgen.report.rebuild import rebuild
 
     with open_place(directory) as layout:
@@ -83,7 +84,7 @@ def report(
     if as_json:
         print_json(summary)
     say(summary.items.in_words)
-    say(f"report    {shown_place(directory / 'report.html')}")
+    say(f"report    {as_written(directory / 'report.html')}")
 
 
 def _thumbnails(directory: Path) -> "MakeThumbnails":

@@ -15,8 +15,6 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TextIO, TypeAlias
 import click
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from batchgen.paper import Paper
 
 Colour: TypeAlias = Literal["red", "green", "yellow"]
@@ -132,16 +130,6 @@ def _to_a_reader() -> Iterator[_Reader]:
 
         _lead_nowhere(sys.stdout)
         raise StoreError(f"standard output: {error.strerror}; nothing else is lost") from error
-
-
-def shown_place(place: "Path") -> str:
-    """A path as it was written: an address of an object store has lost a slash in it."""
-    from batchgen.objects import AddressError, address_of
-
-    try:
-        return str(address_of(place) or place)
-    except AddressError:
-        return str(place)
 
 
 def say(line: str, *, end: str = "\n") -> None:

@@ -34,6 +34,7 @@ from batchgen.manifest.templates import (
     templates_in,
     unknown,
 )
+from batchgen.objects import is_address
 
 EXPANSION: Final = ("each", "matrix", "exclude")
 ASKED: Final = ("prompt", "turns", "request")
@@ -345,7 +346,7 @@ def _read_table(check: Checker, written: Any, origin: Origin, tables: Tables) ->
     path = check.text(written, ("each",))
     if path is None:
         return None
-    if "://" in path:
+    if "://" in path and not is_address(path):
         message = "is an address: download the table and name its path"
         check.wrong(("each",), f"{shown_path(path)} {message}")
         return None
@@ -353,7 +354,7 @@ def _read_table(check: Checker, written: Any, origin: Origin, tables: Tables) ->
     if (fault := leads_out(base, path)) is not None:
         check.wrong(("each",), f"{shown_path(path)} {fault}")
         return None
-    there = origin.path.parent / path
+    there = Path(path) if is_address(path) else origin.path.parent / path
     try:
         table = tables.open(path, there)
         if next(table.rows(), None) is not None:

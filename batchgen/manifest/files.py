@@ -20,6 +20,8 @@ from typing import Any, Final
 from batchgen.manifest.fields import Checker, nearest_word
 from batchgen.manifest.nodes import Steps
 from batchgen.manifest.versions import Version
+from batchgen.objects import AddressError, ObjectAddress, address_of, is_address, read_address
+from batchgen.objects.spool import spooled
 from batchgen.references import shown_url
 
 MAX_PROMPT_BYTES: Final = 1 << 20
@@ -41,14 +43,45 @@ def leads_out(base: Path, written: str) -> str | None:
     Returns:
         Words that follow the path.
     """
-    if Path(written).is_absolute() or "\0" in written:
+    if Path(written).is_absolute() or "\0" in written or is_address(written):
         return None
+    if address_of(base) is not None:
+        return None  # there are no links in a store
     ups = [".."] * os.path.normpath(written).split("/").count("..")
     start, real = os.path.realpath(base.joinpath(*ups)), os.path.realpath(base / written)
     if Path(real).is_relative_to(start):
         return None
     outside = f"outside {'/'.join(ups)}" if ups else "outside the job's folder"
     return f"leads through a link to {real}, {outside}; if that is meant, write that path"
+
+
+def object_of(base: Path, written: str) -> ObjectAddress | None:
+    """The object that a path means: by its own address, or beside a job that lies in a store.
+
+    None for a file of this machine; a path that is written in full is one in any job.
+
+    Raises:
+        OSError: It is meant as one, and is none.
+    """
+    try:
+        if is_address(written):
+            return read_address(written)
+        home = address_of(base)
+        return None if home is None or Path(written).is_absolute() else home / written
+    except AddressError as error:
+        raise OSError(errno.EINVAL, f"it {error}") from None
+
+
+def found_file(base: Path, written: str) -> Path:
+    """Where a file that a job names can be read: what lies in a store is brought.
+
+    Raises:
+        OSError: It cannot be, or is not there.
+    """
+    address = object_of(base, written)
+    if address is None:
+        return base / written
+    return spooled(address)
 
 
 def open_text(path: Path) -> BufferedReader:
@@ -134,7 +167,7 @@ def prompt_text(check: Checker, prompt: Any, steps: Steps, base: Path) -> str | 
         check.wrong((*steps, "file"), f"{shown_path(name)} {fault}")
         return None
     try:
-        return check.text(read_prompt(base / name), (*steps, "file"))
+        return check.text(read_prompt(found_file(base, name)), (*steps, "file"))
     except OSError as error:
         is_missing = isinstance(error, FileNotFoundError)
         near = where_instead(check, name, base) if is_missing else ""
@@ -160,6 +193,8 @@ def where_instead(check: Checker, written: str, base: Path) -> str:
         written: The path as it stands in the job.
         base: The directory that paths start from.
     """
+    if is_address(written) or address_of(base) is not None:
+        return ""
     if "://" in written:
         return "; this is an address: download the file and name its path"
     if "\\" in written:

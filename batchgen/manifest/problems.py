@@ -10,6 +10,7 @@ from batchgen.manifest.expand import BadRow, Draft
 from batchgen.manifest.fields import MAX_ID_CHARS, Checker, Mistake, is_encodable
 from batchgen.manifest.nodes import Place, Steps
 from batchgen.manifest.origins import Origin
+from batchgen.objects import as_written
 from batchgen.sanitize import printable
 
 # A file of a million bad lines must not become a million messages; the first are those of most use.
@@ -114,7 +115,7 @@ class Problems:
 def _problem(path: Path, place: Place, name: str, message: str) -> Problem:
     """A problem whose words, some of which are the job's, are fit for a line of a terminal."""
     name, message = printable(name, _MAX_FIELD_CHARS), printable(message, _MAX_MESSAGE_CHARS)
-    return Problem(str(path), place.line, place.column, name, message)
+    return Problem(as_written(path), place.line, place.column, name, message)
 
 
 def written_id(written: Any) -> str | None:

@@ -39,6 +39,7 @@ from batchgen.manifest.sources import (
 )
 from batchgen.manifest.tables import Tables
 from batchgen.model import Item
+from batchgen.objects import address_of
 from batchgen.sanitize import Secrets
 from batchgen.seen import Seen
 
@@ -161,7 +162,8 @@ class Manifest:
 
     @property
     def _base(self) -> Path:
-        return self.path.resolve().parent
+        path = self.path
+        return path.parent if address_of(path) is not None else path.resolve().parent
 
     # --- one item -----------------------------------------------------------------------------
 

@@ -6,10 +6,10 @@ from typing import Any, Final
 from batchgen.manifest.fields import Checker, shown
 from batchgen.manifest.nodes import Steps
 from batchgen.model import MAX_REFERENCES, Reference
+from batchgen.objects import AddressError, is_address, read_address
 from batchgen.references import UnusableReferenceError, check_url, shown_url
 
 _FORMS: Final = ("path", "url", "item", "name")
-_STORES: Final = ("s3://", "gs://", "az://")
 
 
 def read_references(
@@ -99,14 +99,12 @@ def _named(
 
 
 def _url(check: Checker, text: str, steps: Steps) -> Reference | None:
-    if text.startswith(_STORES):
-        check.wrong(
-            steps, f"'{shown_url(text)}': this version of batchgen reads no object stores yet"
-        )
-        return None
     try:
-        check_url(text)
-    except UnusableReferenceError as error:
+        if is_address(text):
+            read_address(text)
+        else:
+            check_url(text)
+    except (AddressError, UnusableReferenceError) as error:
         check.wrong(steps, f"{shown_url(text)} {error}")
         return None
     return Reference(url=text)

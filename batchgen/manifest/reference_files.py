@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Any, Final, Protocol
 
 from batchgen.manifest.fields import Checker
-from batchgen.manifest.files import leads_out, shown_path, where_instead
+from batchgen.manifest.files import leads_out, object_of, shown_path, where_instead
 from batchgen.manifest.nodes import Steps
 from batchgen.model import Reference, ReferenceFile
+from batchgen.objects import address_of
 
 _MAX_LOCATED: Final = 16_384
 
@@ -37,6 +38,7 @@ class Files:
             references: Finds out whether a file can be sent, and its digest.
         """
         self._base, self._references = base, references
+        self._is_away = address_of(base) is not None
         self._located: dict[tuple[Reference, int | None], Reference] = {}
         self._told_at_head: set[str] = set()  # paths
 
@@ -54,6 +56,8 @@ class Files:
         for reference, steps in written:
             path = reference.path
             if path is None or path in self._told_at_head:
+                continue
+            if self._is_away and not Path(path).is_absolute():
                 continue
             if self._found(check, path, steps) is None:
                 self._told_at_head.add(path)
@@ -89,6 +93,8 @@ class Files:
     def _one(
         self, check: Checker, reference: Reference, written: str, steps: Steps, max_px: int | None
     ) -> Reference | None:
+        if self._is_away and not Path(written).is_absolute():
+            return self._beside(check, reference, written, steps)
         known = self._located.get((reference, max_px))
         if known is None and written not in self._told_at_head:
             known = self._scaled(check, written, reference.label, steps, max_px)
@@ -97,6 +103,16 @@ class Files:
             if known is not None:
                 self._located[reference, max_px] = known
         return known
+
+    def _beside(
+        self, check: Checker, reference: Reference, written: str, steps: Steps
+    ) -> Reference | None:
+        """A file beside a job that lies in a store, as the object that it is."""
+        try:
+            return Reference(url=str(object_of(self._base, written)), label=reference.label)
+        except OSError as error:
+            check.wrong(steps, f"{shown_path(written)}: {error.strerror}")
+            return None
 
     def _scaled(
         self, check: Checker, written: str, label: str | None, steps: Steps, max_px: int | None

@@ -44,6 +44,8 @@ from batchgen.manifest.settings import Settings, read_head
 from batchgen.manifest.shapes import Line, usual_line
 from batchgen.manifest.tables import DELIMITERS, JSON_LINES, DelimitedTable, RowError
 from batchgen.manifest.versions import Version
+from batchgen.objects import address_of, as_written
+from batchgen.objects.spool import spooled
 
 STDIN: Final = Path("-")
 STDIN_NAME: Final = "stdin"
@@ -284,6 +286,8 @@ def _open(path: Path, problems: Problems) -> Source:
 
 def _version(path: Path) -> Version:
     """A job file that can be read again: a pipe is copied first, up to its end."""
+    if (address := address_of(path)) is not None:
+        return Version(spooled(address), path)
     if path.is_fifo():
         with path.open("rb") as stream:
             return _spooled(stream, path)
@@ -325,4 +329,4 @@ def report_head(
 
 
 def _unreadable(path: Path, message: str, place: Place = _START) -> JobError:
-    return JobError((Problem(str(path), place.line, place.column, "", message),))
+    return JobError((Problem(as_written(path), place.line, place.column, "", message),))

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Final, Protocol
 
 from batchgen.manifest.fields import NO_UTF8, is_encodable, shown
-from batchgen.manifest.files import open_text
+from batchgen.manifest.files import found_file, open_text
 from batchgen.manifest.json_lines import (
     BOM,
     MAX_LINE_BYTES,
@@ -28,6 +28,7 @@ from batchgen.manifest.json_lines import (
 from batchgen.manifest.nodes import Place, is_deeper
 from batchgen.manifest.origins import InJson, InTable, Origin, cell_starts
 from batchgen.manifest.versions import Version
+from batchgen.objects import is_address
 
 DELIMITERS: Final = {".csv": ",", ".tsv": "\t"}
 JSON_LINES: Final = frozenset({".jsonl", ".ndjson"})
@@ -264,11 +265,14 @@ class Tables:
             ValueError: Its ending is none of a table.
             JobError: It is not what another item has read, or changed while it was.
         """
-        path = self.base / written
+        path = shown_path if is_address(written) else self.base / written
         suffix = path.suffix.lower()
         if suffix not in DELIMITERS and suffix not in JSON_LINES:
             raise ValueError(f"{path.name} is no table; expected .csv, .tsv, .jsonl or .ndjson")
-        version = self._versions.setdefault(path, Version(path, shown_path, open_text))
+        version = self._versions.get(path)
+        if version is None:
+            found = found_file(self.base, written)
+            version = self._versions[path] = Version(found, shown_path, open_text)
         return DelimitedTable(version) if suffix in DELIMITERS else JsonTable(version)
 
 

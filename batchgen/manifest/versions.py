@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from batchgen.errors import JobError, Problem
+from batchgen.objects import as_written
 
 
 def _open(path: Path) -> BufferedReader:
@@ -94,4 +95,4 @@ class Version:
 
     def _changed(self) -> JobError:
         message = "it changed while it was read: run again when it is written"
-        return JobError((Problem(str(self.shown_path), 1, 1, "", message),))
+        return JobError((Problem(as_written(self.shown_path), 1, 1, "", message),))

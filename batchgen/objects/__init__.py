@@ -10,8 +10,17 @@ from batchgen.objects.address import (
     AddressError,
     ObjectAddress,
     address_of,
+    as_written,
     is_address,
     read_address,
 )
 
-__all__ = ["SCHEMES", "AddressError", "ObjectAddress", "address_of", "is_address", "read_address"]
+__all__ = [
+    "SCHEMES",
+    "AddressError",
+    "ObjectAddress",
+    "address_of",
+    "as_written",
+    "is_address",
+    "read_address",
+]

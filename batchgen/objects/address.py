@@ -11,6 +11,7 @@ _ADDRESS: Final = re.compile(
     r"(?P<scheme>s3|gs|az)://(?P<bucket>[^/]*)(?:/(?P<key>.*))?", re.DOTALL
 )
 _AS_PATH: Final = re.compile(r"(s3|gs|az):(?:/+(.*))?\Z", re.DOTALL)
+_LOST_SLASH: Final = re.compile(r"\A(s3|gs|az):/(?!/)")
 _BUCKET: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,221}")
 
 
@@ -76,6 +77,11 @@ def address_of(place: str | os.PathLike[str]) -> ObjectAddress | None:
     """
     found = _AS_PATH.match(os.fspath(place))
     return None if found is None else read_address(f"{found[1]}://{found[2] or ''}")
+
+
+def as_written(place: str | os.PathLike[str]) -> str:
+    """A path as a person wrote it: an address that became one has its slash back."""
+    return _LOST_SLASH.sub(r"\1://", os.fspath(place))
 
 
 def read_address(text: str) -> ObjectAddress:

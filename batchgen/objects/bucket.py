@@ -151,13 +151,10 @@ class Bucket:
         """
         draft = into.with_name(f".{into.name}.{os.getpid()}.fetched")
         try:
-            with self._faults(path):
-                got = self._large.get(path)
-                stored = _stored(got.meta)
-                chunks = got.stream(min_chunk_size=_READ_BYTES)
+            stored, pieces = self._opened(path)
             with draft.open("wb") as file:
-                while (chunk := self._next(path, chunks)) is not None:
-                    file.write(chunk)
+                for piece in pieces:
+                    file.write(piece)
             if draft.stat().st_size != stored.size_bytes:
                 raise StoreAway(f"{self.address}/{path}: only part of it came")
             draft.replace(into)
@@ -165,10 +162,23 @@ class Bucket:
             draft.unlink(missing_ok=True)
         return stored
 
-    def _next(self, path: str, chunks: Iterator[Any]) -> bytes | None:
+    def pieces(self, path: str) -> Iterator[bytes]:
+        """Read an object piece by piece; raises what `get` does, also in between."""
+        return self._opened(path)[1]
+
+    def _opened(self, path: str) -> tuple[Stored, Iterator[bytes]]:
         with self._faults(path):
-            chunk = next(chunks, None)
-            return None if chunk is None else bytes(chunk)
+            got = self._large.get(path)
+            chunks = got.stream(min_chunk_size=_READ_BYTES)
+            return _stored(got.meta), self._read(path, chunks)
+
+    def _read(self, path: str, chunks: Iterator[Any]) -> Iterator[bytes]:
+        while True:
+            with self._faults(path):
+                chunk = next(chunks, None)
+            if chunk is None:
+                return
+            yield bytes(chunk)
 
     def listed(self, below: str = "") -> Iterator[Stored]:
         """List what lies below a path, a thousand a request; raises what `get` does."""
@@ -180,18 +190,10 @@ class Bucket:
                 return
             yield from map(_stored, batch)
 
-    def size_bytes(self, path: str) -> int | None:
-        """The size of an object; None if there is none. Raises what `get` does otherwise."""
-        try:
-            with self._faults(path):
-                return int(self._quick.head(path)["size"])
-        except ObjectGone:
-            return None
-
-    def copy(self, path: str, other: str) -> None:
-        """Give an object another name as well; raises what `get` does."""
+    def stored(self, path: str) -> Stored:
+        """What a store says of an object, without reading it; raises what `get` does."""
         with self._faults(path):
-            self._quick.copy(path, other)
+            return _stored(self._quick.head(path))
 
     def delete(self, path: str) -> None:
         """Delete an object; there may be none. Raises what `get` does otherwise."""

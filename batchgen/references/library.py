@@ -1,18 +1,20 @@
 """The references of one run: what each came to, found out once however many items name it."""
 
 import asyncio
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 import msgspec
 
 from batchgen.model import Reference, ReferenceFile
+from batchgen.objects import is_address
 from batchgen.references.cache import Cache
 from batchgen.references.files import UnusableReferenceError, examine
 
 if TYPE_CHECKING:
     from batchgen.references.fetch import Fetcher
+    from batchgen.references.objects import ObjectFetcher
 
 _FETCHED_AT_ONCE: Final = 8
 _SCALED_AT_ONCE: Final = 2  # a picture that is being scaled takes up to 360 MB
@@ -85,12 +87,23 @@ class ReferenceLibrary:
             StoreError: The disk failed.
         """
         new = [url for url in dict.fromkeys(urls) if url not in self._fetched]
-        if self._directory is None or not new:
+        directory = self._directory
+        if directory is None or not new:
             return
-        waiting = iter(new)
+        objects = [url for url in new if is_address(url)]
+        if len(objects) < len(new):
+            await self._share(self._fetcher(directory), [url for url in new if not is_address(url)])
+        if objects:
+            from batchgen.references.objects import ObjectFetcher
+
+            await self._share(ObjectFetcher(directory), objects)
+
+    async def _share(self, fetches: "Fetcher | ObjectFetcher", urls: Sequence[str]) -> None:
+        """Fetch what is at some addresses, a few at a time."""
+        waiting = iter(urls)
         try:
-            async with self._fetcher(self._directory) as fetcher, asyncio.TaskGroup() as group:
-                for _ in range(min(_FETCHED_AT_ONCE, len(new))):
+            async with fetches as fetcher, asyncio.TaskGroup() as group:
+                for _ in range(min(_FETCHED_AT_ONCE, len(urls))):
                     group.create_task(self._fetch_all(fetcher, waiting))
         except ExceptionGroup as failed:
             raise failed.exceptions[0] from None
@@ -149,7 +162,7 @@ class ReferenceLibrary:
             return self.known(reference.path)
         return await asyncio.to_thread(examine, reference.path)  # made by this run, just now
 
-    async def _fetch_all(self, fetcher: "Fetcher", waiting: Iterator[str]) -> None:
+    async def _fetch_all(self, fetcher: "Fetcher | ObjectFetcher", waiting: Iterator[str]) -> None:
         """One of several that share what is waiting."""
         for url in waiting:
             try:

@@ -81,6 +81,7 @@ def _write_results(
         whole: Counts all.
     """
     encoder, base = msgspec.json.Encoder(), layout.root.resolve()
+    is_here = layout.away is None
     failed_path, run_ids = layout.root / "failed.jsonl", reading.last_run.run_ids
     with ExitStack() as files:
         done_file = files.enter_context(replaced(layout.results))
@@ -94,18 +95,19 @@ def _write_results(
                 if failed_file is None:
                     failed_file = files.enter_context(replaced(failed_path))
                     failed_file.write(encoder.encode({"job": run.head}) + b"\n")
-                line = _as_job_line(lineage.filled(item), base)
+                line = _as_job_line(lineage.filled(item), base, is_here=is_here)
                 failed_file.write(encoder.encode(line) + b"\n")
     if failed_file is None:
         failed_path.unlink(missing_ok=True)
 
 
-def _as_job_line(item: Item, base: Path) -> dict[str, Any]:
+def _as_job_line(item: Item, base: Path, *, is_here: bool) -> dict[str, Any]:
     """An item as a line of a job file that lies in the job's directory.
 
     Args:
         item: The item.
         base: That directory, without links on the way to it.
+        is_here: It is no mirror of another place; from there, only what is in it has a way.
     """
     line: dict[str, Any] = msgspec.to_builtins(item)
     del line["key"]
@@ -117,7 +119,9 @@ def _as_job_line(item: Item, base: Path) -> dict[str, Any]:
             reference.pop("max_px", None)
             if "path" in reference:
                 reference.pop("item", None)  # it is done, and not among what is run again
-                reference["path"] = os.path.relpath(reference["path"], base)
+                path = reference["path"]
+                if is_here or path.startswith(f"{base}/"):
+                    reference["path"] = os.path.relpath(path, base)
     return line
 
 

@@ -200,6 +200,117 @@ def test_a_renamed_item_keeps_its_picture_there(
     ledgers.check_directory(there)
 
 
+def test_a_job_its_table_its_prompts_and_its_pictures_may_all_lie_in_a_store(
+    emulated: EmulatorProcess, bucket: OneBucket, tmp_path: Path
+) -> None:
+    bucket.put("jobs/shop.yaml", IN_A_STORE.replace("BUCKET", bucket.name).encode())
+    bucket.put("jobs/tables/products.csv", b"sku,title\nA-1,a mug\nB-2,a vase\n")
+    bucket.put("jobs/prompts/long.txt", b"Ein Becher auf Holz")
+    for name in ("jobs/photos/A-1.png", "jobs/photos/B-2.png", "brand/logo.png"):
+        bucket.put(name, servers.png(name))
+    env = environment_of(tmp_path / "one", bucket.store.url)
+    job = f"{bucket.address}/jobs/shop.yaml"
+    valid = batchgen("validate", job, "--json", **env)
+    assert (valid.code, valid.json["items"]) == (0, 3), valid.err
+    to = ("-o", f"{bucket.address}/out", "--provider", "emulator", "--base-url", emulated.url)
+    done = batchgen("run", job, *to, **env)
+    assert (done.code, emulated.n_requests) == (0, 3), done.err
+    prompts = emulated.by_prompt
+    assert set(prompts) == {"Photo of a mug", "Photo of a vase", "Ein Becher auf Holz"}
+    told = bucket.download("out/shop", tmp_path / "there")
+    items = {one["id"]: one for one in ledgers.lines(told / "items.jsonl")}
+    assert [one["url"] for one in items["A-1"]["references"]] == [
+        f"{bucket.address}/jobs/photos/A-1.png",
+        f"{bucket.address}/brand/logo.png",
+    ]
+    again = batchgen("run", job, *to, **environment_of(tmp_path / "two", bucket.store.url))
+    assert (again.code, emulated.n_requests) == (0, 3), again.err
+    bucket.put("jobs/photos/A-1.png", servers.png("another"))
+    changed = batchgen("run", job, *to, **env)
+    assert (changed.code, emulated.n_requests) == (0, 4), changed.err
+
+
+IN_A_STORE = """\
+name: shop
+defaults: {model: gemini-nano-banana-2.1}
+references: {logo: "s3://BUCKET/brand/logo.png"}
+items:
+  - each: tables/products.csv
+    id: "{sku}"
+    prompt: "Photo of {title}"
+    references: ["photos/{sku}.png", "@logo"]
+  - id: long
+    prompt: {file: prompts/long.txt}
+"""
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (("tables/products.csv", "none.csv"), "items[1].each: cannot read the table none.csv"),
+        (("tables/products.csv", "../../../x.csv"), "leads out of s3://"),
+        (("tables/products.csv", "/x.csv"), "/x.csv: no such file or directory"),
+        (("prompts/long.txt", "none.txt"), "cannot read the prompt none.txt: there is no such"),
+        (("photos/{sku}.png", "/x.png"), "/x.png does not exist"),
+        (("brand/logo.png", "brand?x=1"), "has a query or a fragment"),
+    ],
+    ids=str,
+)
+def test_what_a_job_in_a_store_names_and_is_not_there_is_told_with_its_place(
+    bucket: OneBucket, tmp_path: Path, change: tuple[str, str], told: str
+) -> None:
+    text = IN_A_STORE.replace("BUCKET", bucket.name).replace(*change)
+    bucket.put("jobs/shop.yaml", text.encode())
+    bucket.put("jobs/tables/products.csv", b"sku,title\nA-1,a mug\n")
+    bucket.put("jobs/prompts/long.txt", b"a mug")
+    env = environment_of(tmp_path / "one", bucket.store.url)
+    refused = batchgen("validate", f"{bucket.address}/jobs/shop.yaml", **env)
+    assert (refused.code, told in refused.err) == (3, True), refused.err
+    assert refused.err.startswith(f"{bucket.address}/jobs/shop.yaml:")
+
+
+def test_a_picture_that_is_not_there_fails_its_item_and_no_other(
+    emulated: EmulatorProcess, bucket: OneBucket, tmp_path: Path
+) -> None:
+    bucket.put("no-picture.png", b"<html>")
+    items: list[Any] = [
+        {"id": "gone", "prompt": "a", "references": [f"{bucket.address}/gone.png"]},
+        {"id": "odd", "prompt": "b", "references": [f"{bucket.address}/no-picture.png"]},
+        "fine",
+    ]
+    job = write_job(tmp_path / "job.jsonl", items)
+    env = environment_of(tmp_path / "one", bucket.store.url)
+    to = ("-o", tmp_path, "--provider", "emulator", "--base-url", emulated.url)
+    done = batchgen("run", job, *to, **env)
+    assert (done.code, emulated.n_requests) == (4, 1), done.err
+    by_id = ledgers.results(tmp_path / "job")
+    assert {one["id"]: one["outcome"] for one in by_id.values()} == {
+        **dict.fromkeys(("gone", "odd"), "missing_reference"),
+        "fine": "image",
+    }
+    assert "gone.png is not there" in str(by_id["gone"]["error"])
+
+
+def test_what_failed_runs_again_from_the_store(
+    emulated: EmulatorProcess, bucket: OneBucket, tmp_path: Path
+) -> None:
+    (tmp_path / "photo.png").write_bytes(servers.png("photo"))
+    items: list[Any] = [
+        {"id": "hero", "prompt": "a hero"},
+        {"id": "late", "prompt": "b", "references": ["item:hero", f"{bucket.address}/late.png"]},
+        {"id": "own", "prompt": "c", "references": ["photo.png", f"{bucket.address}/late.png"]},
+    ]
+    job = write_job(tmp_path / "job.jsonl", items)
+    env = environment_of(tmp_path / "one", bucket.store.url)
+    to = ("--provider", "emulator", "--base-url", emulated.url)
+    assert batchgen("run", job, "-o", f"{bucket.address}/x", *to, **env).code == 4
+    bucket.put("late.png", servers.png("late"))
+    other = environment_of(tmp_path / "two", bucket.store.url)
+    again = batchgen("run", f"{bucket.address}/x/job/failed.jsonl", *to, **other)
+    assert (again.code, emulated.n_requests) == (0, 3), again.err
+    assert again.last_line.endswith(f"→ {bucket.address}/x/job")
+
+
 class Held:
     """Answers nothing before it is told to."""
 
