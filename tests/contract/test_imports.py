@@ -46,7 +46,8 @@ LOOP = _names("asyncio  logging socket ssl subprocess concurrent.futures.thread"
 JOB = (
     CLI | RECORDS | LOOP | SHIPPED
     | _names("acceptance budget clock cost ending events hook known_models limits manifest naming")
-    | _names("provider references retry sanitize seen selection stop timeouts wire wording")
+    | _names("objects provider references retry sanitize seen selection stop timeouts wire")
+    | _names("wording")
     | _names("csv json pybase64 yaml zoneinfo")
 )  # fmt: skip
 LEDGER = CLI | RECORDS | LOOP | _names("naming sanitize seen selection store wording  json")

@@ -1541,9 +1541,10 @@ BROKEN = {
             ],
         ),
         Broken(
-            ITEMS + "- {id: a, prompt: p, references: ['s3://bucket/key.png']}\n",
+            ITEMS + "- {id: a, prompt: p, references: ['s3://bucket/../key.png', 's3://']}\n",
             [
-                "job.yaml:3:35: items[a].references[0]: 's3://bucket/key.png': this version of batchgen reads no object stores yet"
+                "job.yaml:3:35: items[a].references[0]: s3://bucket/key.png has an empty part, a '.' or a '..' in it",
+                "job.yaml:3:61: items[a].references[1]: s3:… names no bucket: expected SCHEME://BUCKET/KEY",
             ],
         ),
         Broken(

@@ -288,7 +288,7 @@ def test_an_address_under_path_is_told_to_go_under_url() -> None:
 
 def test_stores_are_named_without_their_queries() -> None:
     assert said_of("- {id: a, prompt: p, references: ['az://box/a.png?sig=S']}\n") == [
-        "job.yaml:3:35: items[a].references[0]: 'az://box/a.png': this version of batchgen reads no object stores yet"
+        "job.yaml:3:35: items[a].references[0]: az://box/a.png has a query or a fragment: an object has neither"
     ]
 
 
