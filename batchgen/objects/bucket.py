@@ -34,6 +34,8 @@ PART_BYTES: Final = 16 << 20
 _N_PARTS: Final = 2
 _READ_BYTES: Final = 1 << 20
 _LISTED: Final = 1000
+_ALLOWS: Final = ("AWS_ALLOW_HTTP", "AZURE_ALLOW_HTTP")
+_ENDPOINTS: Final = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AZURE_STORAGE_ENDPOINT")
 _LOOPBACK: Final = ("http://127.", "http://localhost", "http://[::1]")
 
 
@@ -274,9 +276,8 @@ def _open(address: ObjectAddress, timeout_s: int, n_retries: int) -> Any:
             more["credential_provider"] = provider
         if chain == "metadata":
             client["connect_timeout"], n_retries = "2s", min(n_retries, 1)
-        endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL") or ""
-        if endpoint.startswith(_LOOPBACK):
-            client["allow_http"] = True
+    if _may_use_http(os.environ):
+        client["allow_http"] = True
     backoff = {"init_backoff": timedelta(milliseconds=200), "max_backoff": timedelta(seconds=5)}
     retry = {
         "max_retries": n_retries,
@@ -284,6 +285,14 @@ def _open(address: ObjectAddress, timeout_s: int, n_retries: int) -> Any:
         "backoff": {**backoff, "base": 2},
     }
     return _built(lambda: from_url(str(address), client_options=client, retry_config=retry, **more))
+
+
+def _may_use_http(environment: Mapping[str, str]) -> bool:
+    """Whether nothing is encrypted on the way: on this machine, or as somebody asked for."""
+    if any(environment.get(name, "").lower() in {"1", "true"} for name in _ALLOWS):
+        return True
+    endpoint = next(filter(None, (environment.get(name) for name in _ENDPOINTS)), "")
+    return endpoint.startswith(_LOOPBACK)
 
 
 def _built(build: Callable[[], Any]) -> Any:
