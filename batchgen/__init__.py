@@ -9,7 +9,8 @@
                  filing, search
                  course, foresight                                             live/     doctor/
                                                                    conclusion  notify/   metrics
-    beside it: schedule/ starts it at night, journal/ and progress tell how it goes.
+    beside it: schedule/ starts it at night, journal/ and progress tell how it goes; objects/ and
+    mirror/ have its files in a bucket, shards (selection, store/lock) many of it in one directory.
 
 Everything that a program may rely on is in `__all__`:
 

@@ -31,7 +31,7 @@ from batchgen.store.broken import Broken
 from batchgen.store.expanded import read_items
 from batchgen.store.history import Departed, History, Name
 from batchgen.store.layout import Layout
-from batchgen.store.receipts import answered
+from batchgen.store.receipts import answered, received
 from batchgen.wording import counted
 
 _MICRO_USD: Final = Decimal("0.000001")
@@ -121,6 +121,9 @@ class Takeover:
             StoreError: The disk failed.
         """
         was_killed = False
+        if self.layout.away is not None:
+            for item in await asyncio.to_thread(lambda: list(received(self.layout.parts))):
+                await self.layout.shelf.clear(item)
         ends = recovery.ends(self.history)
         while (step := await asyncio.to_thread(next, ends, None)) is not None:
             was_killed = True

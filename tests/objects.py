@@ -173,7 +173,10 @@ class _Handler(BaseHTTPRequestHandler):
     def _pass_on(self, body: bytes, fault: Fault | None) -> None:
         upstream = urlsplit(self.server.between.store.url)
         asked = http.client.HTTPConnection(upstream.hostname or HOST, upstream.port)
-        headers = {k: v for k, v in self.headers.items() if k.lower() != "connection"}
+        left_out = {"connection"}
+        if self.server.between.takes_all:
+            left_out |= {"if-match", "if-none-match"}
+        headers = {k: v for k, v in self.headers.items() if k.lower() not in left_out}
         asked.request(self.command, self.path, body, headers)
         answer = asked.getresponse()
         data = answer.read()
@@ -224,10 +227,14 @@ def _nothing(_request: Request) -> Fault | None:
 
 @dataclass
 class Between:
-    """Stands between a command and a store, while entered; `log` is what came, in order."""
+    """Stands between a command and a store, while entered; `log` is what came, in order.
+
+    With `takes_all` no write depends on anything, as in stores that know no conditions.
+    """
 
     store: ObjectStore
     script: Script = _nothing
+    takes_all: bool = False
     log: list[Request] = field(default_factory=list)
     released: threading.Event = field(default_factory=threading.Event)
 

@@ -234,7 +234,7 @@ def _start(
     kind: str, job: Path, asked: _Asked, manifest: "Manifest", *, when: "When", **flags: Any
 ) -> "Start":
     from batchgen.access import choose_provider
-    from batchgen.options import choose_output
+    from batchgen.options import choose_place
     from batchgen.schedule import Start
 
     values = asked.values
@@ -242,6 +242,12 @@ def _start(
     me = pwd.getpwuid(os.getuid())
     home = os.environ.get("HOME") or me.pw_dir
     name = manifest.name
+    output, address = choose_place(values["output"], job, name)
+    if address is not None and kind == "k8s":
+        raise click.UsageError(
+            f"{address}: a pod keeps nothing of what it had not sent when it was killed; write the "
+            "Job by hand, with a volume that XDG_STATE_HOME names"
+        )
     key_file = flags["api_key_file"] or Path(
         f"{home}/.config/batchgen/{name}.key" if kind == "cron" else f"/etc/batchgen/{name}.key"
     )
@@ -254,7 +260,7 @@ def _start(
         asked=asked.names,
         paths=asked.paths,
         directory=str(Path.cwd()),
-        output=str(_absolute(choose_output(values["output"], job, name))),
+        output=str(_absolute(output if address is not None else output.parent)),
         writes=asked.directories,
         # A name in small letters may be the key itself, written into the job by mistake.
         key_env=tuple(one for one in provider.key_env if one.isupper()),

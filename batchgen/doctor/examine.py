@@ -26,11 +26,14 @@ from batchgen.doctor.machine import check_clock, check_files
 from batchgen.doctor.models import check_models
 from batchgen.doctor.service import Heard, ask, judge
 from batchgen.doctor.spend import Buyer
+from batchgen.doctor.store import check_store
 from batchgen.errors import UsageError
 from batchgen.hook import Hook
 from batchgen.limits import Limits
 from batchgen.manifest import Manifest
-from batchgen.options import RunOptions, check_options, choose_output, read_limits
+from batchgen.mirror.place import mirror_of
+from batchgen.objects import ObjectAddress, address_of
+from batchgen.options import RunOptions, check_options, choose_place, read_limits
 from batchgen.pricing import choose_book
 from batchgen.provider import PROVIDERS, Provider
 from batchgen.sanitize import Hidden, Secrets
@@ -155,8 +158,10 @@ class _Examination:
         return reader.read()
 
     def _layout(self, manifest: Manifest) -> Layout:
-        parent = choose_output(self.options.get("output"), manifest.path, manifest.name)
-        return Layout(parent / manifest.name)
+        return Layout(self._place(manifest)[0])
+
+    def _place(self, manifest: Manifest) -> tuple[Path, ObjectAddress | None]:
+        return choose_place(self.options.get("output"), manifest.path, manifest.name)
 
     def _models(self, job: Job) -> list[str]:
         """The models that are asked for, the most asked one first."""
@@ -200,11 +205,15 @@ class _Examination:
     def _on_this_machine(self, job: Job) -> Iterator[Finding]:
         of_job = Limits() if self.manifest is None else self.manifest.settings.limits
         if self.manifest is None:
-            yield from check_disk(Path(self.options.get("output") or "output"), None)
+            output = self.options.get("output") or "output"
+            address = address_of(output)
+            yield from check_disk(Path(output) if address is None else mirror_of(address), None)
         else:
-            layout = self._layout(self.manifest)
-            yield from check_disk(layout.root, job.figures)
-            yield from check_directory(layout)
+            root, address = self._place(self.manifest)
+            yield from check_disk(root, job.figures if address is None else None)
+            yield from check_directory(Layout(root))
+            if address is not None:
+                yield from check_store(address, self.clock)
         yield check_files(read_limits(of_job, self.options))
         hook = Hook() if self.manifest is None else self.manifest.settings.hook
         yield from check_hook(hook, self.options)

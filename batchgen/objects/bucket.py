@@ -217,6 +217,8 @@ class Bucket:
         try:
             yield
         except (FileNotFoundError, theirs.NotFoundError) as error:
+            if any(code in str(error) for code in _NO_BUCKET):
+                raise StoreError(f"{where}: {_first(error)}") from error
             raise ObjectGone(f"{where}: there is no such object") from error
         except (theirs.AlreadyExistsError, theirs.PreconditionError) as error:
             raise Refused(f"{where}: another one lies there") from error
@@ -230,9 +232,10 @@ class Bucket:
             raise StoreError(f"{where}: {_first(error)}") from error
 
 
+_NO_BUCKET: Final = ("NoSuchBucket", "ContainerNotFound")
 # What no patience mends, by the words of the stores.
 _FOR_GOOD: Final = (
-    *("NoSuchBucket", "InvalidBucketName", "ContainerNotFound", "Missing", "ExpiredToken"),
+    *(*_NO_BUCKET, "InvalidBucketName", "Missing", "ExpiredToken"),
     *("InvalidToken", "builder error", "AuthorizationHeaderMalformed", "RequestTimeTooSkewed"),
 )
 

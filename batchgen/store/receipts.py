@@ -153,6 +153,12 @@ def answered(directory: Path) -> Iterator[Sent]:
         yield receipt.sent
 
 
+def received(directory: Path) -> Iterator[Item]:
+    """Yield the items whose whole answers lie here."""
+    for receipt in _read_receipts(directory, f"*{RECEIPT}"):
+        yield receipt.item
+
+
 def _read_receipts(directory: Path, name: str) -> Iterator[Receipt]:
     """Read what is a receipt of the files of a name.
 

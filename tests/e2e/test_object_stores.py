@@ -311,6 +311,47 @@ def test_what_failed_runs_again_from_the_store(
     assert again.last_line.endswith(f"→ {bucket.address}/x/job")
 
 
+def test_a_doctor_tries_the_store_and_tells_who_has_it(
+    job: Path, bucket: OneBucket, tmp_path: Path
+) -> None:
+    env = environment_of(tmp_path / "one", bucket.store.url)
+    to = ("doctor", job, "--provider", "emulator", "--json")
+
+    def found(place: str) -> dict[str, tuple[str, str]]:
+        told = batchgen(*to, "-o", place, **env)
+        return {one["check"]: (one["status"], one["message"]) for one in told.json["findings"]}
+
+    assert found(f"{bucket.address}/x")["store"][0] == "ok"
+    assert "no run holds" in found(f"{bucket.address}/x")["lock"][1]
+    assert not bucket.names()
+    says = {"run_id": "r1", "pid": 7, "host": "other"}
+    bucket.put("x/shop/.lock", json.dumps(says).encode())
+    status, told = found(f"{bucket.address}/x")["lock"]
+    assert (status, "is held by a run (r1, process 7 on other" in told) == ("warning", True)
+    status, told = found("s3://no-such-bucket/x")["store"]
+    assert (status, "NoSuchBucket" in told) == ("problem", True)
+    with Between(bucket.store, takes_all=True) as between:
+        env = environment_of(tmp_path / "one", between.url)
+        status, told = found(f"{bucket.address}/y")["store"]
+        assert (status, "takes every write" in told) == ("problem", True)
+        refused = batchgen("run", job, "-o", f"{bucket.address}/y", "--provider", "emulator", **env)
+        assert (refused.code, "lets two runs write at once" in refused.err) == (2, True)
+
+
+def test_a_unit_for_a_run_into_a_store_may_write_its_mirror(
+    job: Path, bucket: OneBucket, tmp_path: Path
+) -> None:
+    env = environment_of(tmp_path / "one", bucket.store.url)
+    flags = ("--", "--provider", "emulator", "-o", f"{bucket.address}/x")
+    unit = batchgen("schedule", job, "--at", "02:00", *flags, **env)
+    assert unit.code == 0, unit.err
+    mirror = tmp_path / f"one/batchgen/mirror/s3/{bucket.name}/x/shop"
+    assert f"ReadWritePaths={mirror}\n" in unit.out
+    assert f"-o {bucket.address}/x\n" in unit.out
+    pod = batchgen("schedule", job, "--at", "02:00", "--format", "k8s", *flags, **env)
+    assert (pod.code, "XDG_STATE_HOME" in pod.err) == (2, True)
+
+
 class Held:
     """Answers nothing before it is told to."""
 
