@@ -38,7 +38,6 @@ from batchgen.errors import (
     Stopped,
     StoreError,
     UsageError,
-    store_errors,
 )
 from batchgen.events import Event, RunBegan, Stopping, Warned
 from batchgen.filing import Filer
@@ -46,17 +45,14 @@ from batchgen.forecast import Work, forecast
 from batchgen.forecast.experience import Experience
 from batchgen.forecast.turns import Grounds
 from batchgen.foresight import outlook, warnings_ahead
+from batchgen.hold import Hold
 from batchgen.hook import Hook
 from batchgen.intake import Intake
 from batchgen.limits import Limiter, Out
 from batchgen.manifest import Manifest, open_manifest
 from batchgen.manifest.settings import Settings
 from batchgen.mirror.away import Away
-from batchgen.mirror.bringing import bring
-from batchgen.mirror.claim import Claim
 from batchgen.model import Item, Result
-from batchgen.objects import ObjectAddress
-from batchgen.objects.bucket import Bucket
 from batchgen.options import (
     RunOptions,
     bearable,
@@ -89,10 +85,8 @@ from batchgen.stop import Stop
 from batchgen.store.broken import Broken
 from batchgen.store.expanded import place_items, read_groups, read_items, read_parents
 from batchgen.store.history import Name
-from batchgen.store.inside import refuse_links
-from batchgen.store.layout import Layout, follow, new_run_id
+from batchgen.store.layout import Layout, new_run_id
 from batchgen.store.ledger import Ledger, Run
-from batchgen.store.lock import OutputLock, ShardLock
 from batchgen.store.parts import Writer
 from batchgen.store.room import Room
 from batchgen.store.shards import refuse_other_job
@@ -105,8 +99,6 @@ if TYPE_CHECKING:
     from batchgen.references.fetch import Fetcher
 
 _N_SETTLING: Final = 8
-_BETWEEN_LOOKS_S: Final = 0.2
-_LOOKS_UNTOLD: Final = 10
 
 
 class Runner:
@@ -135,7 +127,7 @@ class Runner:
     _pool: Pool[CallEnd, Result]
     _recorder: Recorder
     _course: Course
-    _lock: OutputLock | ShardLock
+    _hold: Hold
     _groups: Mapping[str, str]
 
     def __init__(
@@ -181,10 +173,6 @@ class Runner:
         self.stop = Stop(self._tell_stopping)
         self.written_summary: Summary | None = None
         self._entered = False
-        self._address: ObjectAddress | None = None
-        self._claim: Claim | None = None
-        self._away: Away | None = None
-        self._n_waits = 0
         self._secrets = Secrets([])
         self._whole = Work()
         self._signal: str | None = None
@@ -209,9 +197,17 @@ class Runner:
         self._name, self._hook = manifest.name, manifest.settings.hook
         self._hook_url = read_hook(self._hook, self._options, self._fail)
         options = self._options
-        root, self._address = choose_place(options.get("output"), self._job, manifest.name)
-        self._layout = Layout(root, chosen_shard(options))
-        self.directory = self._layout.root
+        root, address = choose_place(options.get("output"), self._job, manifest.name)
+        self._hold = Hold(
+            Layout(root, chosen_shard(options)),
+            address,
+            self.run_id,
+            self._began_at,
+            self._clock,
+            self._go_on,
+            self._pass_on,
+        )
+        self.directory = root
         provider = choose_provider(
             manifest.settings.provider, options.get("provider"), options.get("base_url")
         )
@@ -229,15 +225,10 @@ class Runner:
         async with AsyncExitStack() as stack:
             stack.enter_context(self._scrubbing())
             intake = await self._read_job(manifest, stack)
-            self._make_directories()
-            self._lock = await self._hold(stack)
-            if self._address is not None:
-                await self._open_store(self._address, manifest.settings, stack)
+            patience_s = manifest.settings.retries.patience
+            await self._hold.take(stack, patience_s=patience_s, on_lost=self._stop_for_disk)
             intake.hold()
-            self.run_id = follow(self.run_id, self._layout.ledger)
-            self._lock.rename(self.run_id)
-            if self._claim is not None:
-                self._claim.rename(self.run_id)
+            self.run_id = self._hold.follow()
             self._redo, self._selection = read_choice(self._options, self._layout)
             self._kept = read_kept(self._layout.review)
             await intake.fetch()
@@ -280,8 +271,8 @@ class Runner:
             self.written_summary = self._conclusion.summary
         if (missing := self._thumbnails.warning) is not None:
             self._warn(missing)
-        if self._away is not None:
-            await self._send_on(self._away)
+        if self._hold.away is not None:
+            await self._send_on(self._hold.away)
 
     async def _send_on(self, away: Away) -> None:
         """Send what a run leaves to where it belongs.
@@ -304,7 +295,7 @@ class Runner:
         aftermath = Aftermath(
             job=self._name if shard is None else f"{self._name} (shard {shard})",
             job_file=self._job,
-            layout=getattr(self, "_layout", None),
+            layout=self._layout if hasattr(self, "_hold") else None,
             hook=self._hook,
             url=self._hook_url,
             metrics_file=None if metrics_file is None else Path(metrics_file),
@@ -351,20 +342,20 @@ class Runner:
 
     def cancel(self) -> None:
         """Give up what is under way; it is recorded as cancelled, and may have been billed."""
-        if self._away is not None:
-            self._away.give_up()
+        if hasattr(self, "_hold") and self._hold.away is not None:
+            self._hold.away.give_up()
         if self._entered:
             self._pool.cancel()
 
     @property
     def is_away(self) -> bool:
         """Whether the job's files belong into an object store."""
-        return self._address is not None
+        return self._hold.address is not None
 
     @property
     def place(self) -> str:
         """Where the job's files belong, as a person names it."""
-        return str(self.directory if self._address is None else self._address)
+        return self._hold.place
 
     @property
     def summary(self) -> Summary:
@@ -387,9 +378,8 @@ class Runner:
             raise
 
     @property
-    def _is_alone(self) -> bool:
-        """Whether nobody else may write in the directory at this moment."""
-        return isinstance(self._lock, OutputLock) or self._lock.is_alone
+    def _layout(self) -> Layout:
+        return self._hold.layout
 
     def _new_agenda(self, items: Iterable[Item] | None = None) -> Agenda:
         return Agenda(
@@ -420,7 +410,7 @@ class Runner:
 
         In a thread, so that a signal is heard meanwhile.
         """
-        self._make_root(stack)
+        self._hold.make(stack)
         draft = self._layout.own / f".items.{self.run_id}.tmp"
         stack.callback(_remove_if_there, draft)
         intake = Intake(
@@ -454,67 +444,6 @@ class Runner:
 
         return Fetcher(directory, tls=tls_context(self._options.get("ca_file")))
 
-    def _make_root(self, stack: AsyncExitStack) -> None:
-        """Make the directory; one that was made for nothing goes away again."""
-        own = self._layout.own
-        for directory in dict.fromkeys((self.directory, own.parent, own)):
-            if directory.is_relative_to(self.directory):
-                stack.callback(_remove_if_empty, directory)
-        refuse_links(self.directory, [own])
-        with store_errors(own):
-            own.mkdir(parents=True, exist_ok=True)
-
-    async def _hold(self, stack: AsyncExitStack) -> OutputLock | ShardLock:
-        """Take the directory, or the part of it that is this shard's."""
-        layout, run_id, at = self._layout, self.run_id, self._began_at
-        if layout.shard is None:
-            return stack.enter_context(OutputLock(layout.lock, run_id=run_id, at=at))
-        lock = ShardLock(layout, layout.shard, run_id=run_id, at=at)
-        await lock.hold(stack, self._wait_for_shards)
-        return lock
-
-    async def _open_store(
-        self, address: ObjectAddress, settings: Settings, stack: AsyncExitStack
-    ) -> None:
-        """Take the place in an object store that the directory mirrors, and bring what is there."""
-        if self._layout.shard is not None:
-            raise UsageError(
-                f"--shard writes to a directory, not to {address}: give each shard an address of "
-                "its own and split the job with --tag or --only"
-            )
-        bucket = Bucket.at(address)
-
-        def lose(why: str) -> None:
-            self._stop_for_disk(StoreError(why))
-
-        self._claim = await stack.enter_async_context(Claim(bucket, self.run_id, self._clock, lose))
-        contents = await asyncio.to_thread(bring, bucket, self._layout)
-        self._away = await stack.enter_async_context(
-            Away(
-                self._layout,
-                bucket,
-                self._claim,
-                contents,
-                clock=self._clock,
-                patience_s=settings.retries.patience,
-                warn=self._warn,
-            )
-        )
-        self._layout = replace(self._layout, away=self._away)
-
-    async def _wait_for_shards(self) -> None:
-        self._go_on()
-        self._n_waits += 1
-        if self._n_waits == _LOOKS_UNTOLD:
-            self._pass_on("waiting for another shard, which takes over what earlier runs left")
-        await self._clock.sleep(_BETWEEN_LOOKS_S)
-
-    def _make_directories(self) -> None:
-        refuse_links(self._layout.root, self._layout.folders)
-        for path in (self._layout.ledger, self._layout.parts, self._layout.runs):
-            with store_errors(path):
-                path.mkdir(exist_ok=True)
-
     def _start_emulator(self, provider: Provider, stack: AsyncExitStack) -> Provider:
         if provider.base_url:
             return provider
@@ -543,7 +472,7 @@ class Runner:
         warnings: list[str] = []
         experience = Experience()
         history = await asyncio.to_thread(
-            partial(read_past, is_alone=self._is_alone),
+            partial(read_past, is_alone=self._hold.is_alone),
             self._layout,
             warnings.append,
             since=since,
@@ -551,15 +480,15 @@ class Runner:
         )
         for warning in warnings:
             self._warn(warning)
-        if self._away is not None:
-            await self._away.catch_up(history)
+        if self._hold.away is not None:
+            await self._hold.away.catch_up(history)
         takeover = await Takeover.look(
             self._layout,
             history,
             self._selection,
             any_model="model" in self._options.get("ignore_change", ()),
             redo=self._redo,
-            is_alone=self._is_alone,
+            is_alone=self._hold.is_alone,
             groups=self._groups,
         )
         stack.callback(settler.blanks.remove)
@@ -579,10 +508,9 @@ class Runner:
         recovery = Recovery(self._layout, settler, settings.retries, self._rng)
         await takeover.settle(recovery, self._recorder, self.stop)
         await takeover.file(self._filer, self._tell)
-        if self._away is not None:
-            await self._away.begin(ledger.path, self._parents.values())
-        if isinstance(self._lock, ShardLock):
-            await self._lock.share(self._wait_for_shards)
+        if self._hold.away is not None:
+            await self._hold.away.begin(ledger.path, self._parents.values())
+        await self._hold.share()
         self._open_limits(settings.retries)
         room = await stack.enter_async_context(Room(self._layout.parts, writer, self._warn))
         sending = await stack.enter_async_context(transport)
@@ -635,7 +563,7 @@ class Runner:
             What is still to be told of it: models on their way out were told with the job.
         """
         told = self._forecast
-        disk = self.directory if self._away is None else None
+        disk = None if self.is_away else self.directory
         where = (told.figures, self._book, disk, self._began_at.date())
         self._ahead = tuple(map(self._secrets.redact, outlook(self._models, *where)))
         return tuple(warnings_ahead(told.todo_by_model, *where))
@@ -831,11 +759,6 @@ class Runner:
 def _without_names(settings: Settings) -> dict[str, Any]:
     """The head of a job for items in which each reference stands for itself."""
     return {name: value for name, value in settings.written.items() if name != "references"}
-
-
-def _remove_if_empty(directory: Path) -> None:
-    with suppress(OSError):
-        directory.rmdir()
 
 
 def _remove_if_there(file: Path) -> None:

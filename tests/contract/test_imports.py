@@ -67,7 +67,7 @@ PLAN = (
 HTTP = _names("aiohttp multidict yarl  email.message http.client urllib.request")
 RUN = (
     PLAN | HTTP
-    | _names("aftermath attempt breakers conclusion course executors filing journal metrics")
+    | _names("aftermath attempt breakers conclusion course executors filing hold journal metrics")
     | _names("notify pool progress recorder report runner search takeover tally transport watch")
 )  # fmt: skip
 SPENDING = LEDGER | JOB | _names("dependencies paper pricing report spending spreadsheet")
