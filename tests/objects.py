@@ -21,7 +21,7 @@ import boto3
 HOST = "127.0.0.1"
 SECRET = "a-secret-of-the-store-9f3c"
 ACCESS_KEY = "AKIATESTSOFBATCHGEN0"
-Fault: TypeAlias = Literal["slow down", "forbidden", "hang", "lost", "reset", "cut"]
+Fault: TypeAlias = Literal["slow down", "forbidden", "hang", "lost", "reset", "cut", "killed"]
 _LONG_S = 3600.0
 
 
@@ -180,8 +180,10 @@ class _Handler(BaseHTTPRequestHandler):
         asked.request(self.command, self.path, body, headers)
         answer = asked.getresponse()
         data = answer.read()
-        if fault == "lost":
+        if fault in {"lost", "killed"}:
             self.close_connection = True
+            if fault == "killed":
+                self.server.between.when_done()
             return
         self.send_response(answer.status)
         for name, value in answer.getheaders():
@@ -229,12 +231,14 @@ def _nothing(_request: Request) -> Fault | None:
 class Between:
     """Stands between a command and a store, while entered; `log` is what came, in order.
 
-    With `takes_all` no write depends on anything, as in stores that know no conditions.
+    With `takes_all` no write depends on anything, as in stores that know no conditions. What is to
+    be killed is, by `when_done`, when the store has done what it was asked for.
     """
 
     store: ObjectStore
     script: Script = _nothing
     takes_all: bool = False
+    when_done: Callable[[], object] = bool
     log: list[Request] = field(default_factory=list)
     released: threading.Event = field(default_factory=threading.Event)
 
