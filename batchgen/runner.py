@@ -33,6 +33,7 @@ from batchgen.ending import (
     EXIT_LEFT,
     EXIT_OVER_COST,
     EXIT_REFUSED,
+    highest,
 )
 from batchgen.errors import (
     Stopped,
@@ -284,8 +285,9 @@ class Runner:
             await away.end()
         except StoreError as failed:
             if self.written_summary is not None:
+                codes = {self.written_summary.exit_code or 0, failed.exit_code}
                 self.written_summary = msgspec.structs.replace(
-                    self.written_summary, exit_code=failed.exit_code, stop_reason=str(failed)
+                    self.written_summary, exit_code=highest(codes), stop_reason=str(failed)
                 )
             raise
 
@@ -351,6 +353,11 @@ class Runner:
     def is_away(self) -> bool:
         """Whether the job's files belong into an object store."""
         return self._hold.address is not None
+
+    @property
+    def is_stuck(self) -> bool:
+        """Whether a thread waits for an object store that nobody waits for any more."""
+        return self._hold.away is not None and self._hold.away.is_stuck
 
     @property
     def place(self) -> str:

@@ -9,8 +9,8 @@ import os
 import re
 import sys
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Final, Literal, TextIO, TypeAlias
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Any, Final, Literal, NoReturn, TextIO, TypeAlias
 
 import click
 
@@ -130,6 +130,15 @@ def _to_a_reader() -> Iterator[_Reader]:
 
         _lead_nowhere(sys.stdout)
         raise StoreError(f"standard output: {error.strerror}; nothing else is lost") from error
+
+
+def leave_at_once(code: int) -> NoReturn:
+    """End the process without waiting for its threads; what was said is said."""
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None:
+            with suppress(OSError):
+                stream.flush()
+    os._exit(code)
 
 
 def say(line: str, *, end: str = "\n") -> None:

@@ -11,11 +11,11 @@ machine sends the picture without asking for it again.
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
-from typing import Final, Self
+from typing import Any, Final, Self
 
 from batchgen.clock import Clock
 from batchgen.errors import StoreError, store_errors
@@ -35,6 +35,8 @@ _AT_ONCE: Final = 8
 _KEPT_BYTES: Final = 1 << 30
 _FIRST_WAIT_S: Final = 1.0
 _LONGEST_WAIT_S: Final = 30.0
+# Once nobody waits any more, what is under way has so long.
+_LAST_WAIT_S: Final = 5.0
 _FOLDERS: Final = ("images", "thoughts", "drafts", "text", "turns", "quarantine")
 
 
@@ -43,6 +45,7 @@ class Away(Remote):
 
     Attributes:
         patience_s: For how long a store that is away is waited for.
+        is_stuck: A thread still waits for an answer that nobody waits for any more.
     """
 
     def __init__(
@@ -62,6 +65,7 @@ class Away(Remote):
         self.patience_s = patience_s
         self._built_on: frozenset[str] = frozenset()
         self._is_given_up = asyncio.Event()
+        self.is_stuck = False
         self._is_told = False
         self._here: deque[tuple[Path, int]] = deque()
         self._here_bytes = 0
@@ -246,8 +250,22 @@ class Away(Remote):
                 self._is_told = False
                 return
 
-    def _in_thread(self, job: Callable[[], None]) -> Awaitable[None]:
-        return asyncio.get_running_loop().run_in_executor(self._threads, job)
+    async def _in_thread(self, job: Callable[[], None]) -> None:
+        """Do a job in a thread, which is left to itself when nobody waits for it any more."""
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[Any] = loop.run_in_executor(self._threads, job)
+        given_up: asyncio.Future[Any] = asyncio.ensure_future(self._is_given_up.wait())
+        try:
+            await asyncio.wait({future, given_up}, return_when=asyncio.FIRST_COMPLETED)
+            if not future.done():
+                await asyncio.wait({future}, timeout=_LAST_WAIT_S)
+        finally:
+            given_up.cancel()
+        if not future.done():
+            self.is_stuck = True
+            future.add_done_callback(_heard)
+            raise StoreAway(f"{self.address}: given up, while the store did not answer")
+        future.result()
 
     def _tell(self, away: StoreAway) -> None:
         if not self._is_told:
@@ -267,3 +285,9 @@ class Away(Remote):
 
     def _relative(self, path: Path) -> str:
         return self._layout.relative(path)
+
+
+def _heard(future: "asyncio.Future[Any]") -> None:
+    """What came of it does not matter any more."""
+    if not future.cancelled():
+        future.exception()

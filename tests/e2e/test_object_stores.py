@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import threading
+import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -534,6 +535,35 @@ def test_a_store_that_stays_away_ends_the_run_and_what_was_paid_is_sent_by_the_n
     there = there_is_all(bucket, tmp_path, IDS)
     recovered = {line["item"] for line in ledgers.attempts(there) if line["recovered"]}
     assert recovered == set(paid)
+
+
+def test_who_insists_does_not_wait_for_a_store_that_does_not_answer(
+    bucket: OneBucket, tmp_path: Path
+) -> None:
+    job = write_job(tmp_path / "job.jsonl", IDS)
+
+    def script(request: Request) -> Fault | None:
+        return "hang" if "/images/" in request.path else None
+
+    with FaultServer(servers.draws) as server, Between(bucket.store, script) as between:
+        to = ("-o", f"{bucket.address}/x", "--base-url", server.url, "--progress", "none")
+        env = {**environment_of(tmp_path / "one", between.url), "COMETAPI_KEY": KEY}
+        with started("run", job, *to, **env) as run:
+            until(lambda: between.asked("PUT", "/images/"), "a picture is sent")
+            run.signal(signal.SIGINT)
+            threading.Event().wait(0.5)
+            assert run.process.poll() is None
+            run.signal(signal.SIGINT)
+            began_s = time.monotonic()
+            ended = run.end()
+        assert time.monotonic() - began_s < 25
+        assert ended.code == 130, ended.err
+        assert "given up, while the store did not answer" in ended.err
+        paid = Counter(server.requests)
+        env |= environment_of(tmp_path / "one", bucket.store.url)
+        again = batchgen("run", job, *to, **env)
+        assert again.code == 0, again.err
+        assert server.requests == Counter(IDS), paid
 
 
 def test_a_store_that_lets_us_no_more_ends_the_run_at_once(
