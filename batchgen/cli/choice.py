@@ -56,7 +56,7 @@ def _tags(
 output = click.option(
     *("-o", "--output"),
     type=click.Path(path_type=Path, file_okay=False),
-    help="Parent of the job's directory; `output` unless told.",
+    help="Parent of the job's directory; `output` unless told. s3://, gs:// and az:// are stores.",
 )
 provider = click.option("--provider", help="cometapi, google or emulator, instead of the job's.")
 base_url = click.option("--base-url", help="Another address; key and auth stay the provider's.")
