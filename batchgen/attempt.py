@@ -161,6 +161,8 @@ class Caller:
         try:
             turn = await self._next_turn(item)
             files = await self._opened(turn.references(item))
+            # Now: nothing that may fail comes between a whole answer and its receipt.
+            await self.settler.layout.shelf.clear(item)
         except asyncio.CancelledError:
             return CallEnd(item, None, _given_up())
         if isinstance(files, MissingReference):
@@ -363,7 +365,6 @@ class Caller:
         known.update(note=_noted(call, answer), service_tier=answer.service_tier)
         for part in answer.parts:
             await part.caught_up()
-        await self.settler.layout.shelf.clear(call.item)
         threads = self.settling if stream.n_bytes <= _LARGE_BYTES else self.one_by_one
         settled = partial(self._settled, call, stream, answer.parts, known)
         return await asyncio.get_running_loop().run_in_executor(threads, settled)

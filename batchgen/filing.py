@@ -157,11 +157,39 @@ class _Shelf:
                 if old is not None and is_left:
                     (root / old).unlink(missing_ok=True)
             self._remove_what_was_said(moves)
+
+    def let_go(self, moves: Sequence[_Move]) -> None:
+        """Everything lies where it belongs: nothing is held any more."""
+        with store_errors(self.layout.root):
             # Without a note nobody looks for what is held.
             self.note.unlink(missing_ok=True)
             for move in moves:
                 self._held_content(move.sha256).unlink(missing_ok=True)
                 self._held(move.sha256).unlink(missing_ok=True)
+
+    async def send(self, moves: Sequence[_Move]) -> None:
+        """Have the same done in the place that the directory is but the mirror of."""
+        await self.layout.shelf.move(
+            [path for move in moves for path in self._placed(move)],
+            [path for move in moves for path in self._left(move)],
+        )
+
+    def _placed(self, move: _Move) -> Iterator[str]:
+        """What was put somewhere, as far as it is there."""
+        text = self.layout.relative(self.layout.text(move.item_id))
+        for path in (move.path, self._said(move.item_id, move.turn), text):
+            if (self.layout.root / path).is_file():
+                yield path
+
+    def _left(self, move: _Move) -> Iterator[str]:
+        """What may lie there no more."""
+        if move.moved_from is not None:
+            yield move.moved_from
+            yield self._said(move.source[0], move.turn)
+            yield self.layout.relative(self.layout.text(move.source[0]))
+
+    def _said(self, item_id: str, turn: int) -> str:
+        return self.layout.relative(self.layout.turn(item_id, turn, "json"))
 
     def _take_along(self, move: _Move) -> None:
         """What was said in a turn goes with its picture: the conversation goes on with it."""
@@ -234,8 +262,7 @@ class Filer:
     async def _file(self, filings: Sequence[Filing]) -> None:
         shelf = _Shelf(self.layout, self.history, self.find_made)
         vacated = {one.vacates for one in filings}
-        there = self.layout.shelf
-        await there.fetch(path for one in filings for path in self._needed(one))
+        await self.layout.shelf.fetch(path for one in filings for path in self._needed(one))
         await asyncio.to_thread(shelf.hold, map(self._line, filings), vacated)
         moves: list[_Move] = []
         noted = shelf.noted()
@@ -246,10 +273,8 @@ class Filer:
             await asyncio.to_thread(shelf.write_words, lines)
             moves += _moves(lines)
         await asyncio.to_thread(shelf.place, moves)
-        await there.move(
-            [path for move in moves for path in self._placed(move)],
-            [path for move in moves for path in self._left(move)],
-        )
+        await shelf.send(moves)
+        await asyncio.to_thread(shelf.let_go, moves)
 
     def _needed(self, filing: Filing) -> Iterator[str]:
         """What must be at hand: the picture, what was said with it, and what lies in its way."""
@@ -257,24 +282,8 @@ class Filer:
         yield filing.source_path
         yield filing.path
         if past is not None and past.made is not None:
-            yield self._said(filing.source[0], past.made.turn)
-
-    def _placed(self, move: _Move) -> Iterator[str]:
-        """What was put somewhere, as far as it is there."""
-        text = self.layout.relative(self.layout.text(move.item_id))
-        for path in (move.path, self._said(move.item_id, move.turn), text):
-            if (self.layout.root / path).is_file():
-                yield path
-
-    def _left(self, move: _Move) -> Iterator[str]:
-        """What may lie there no more."""
-        if move.moved_from is not None:
-            yield move.moved_from
-            yield self._said(move.source[0], move.turn)
-            yield self.layout.relative(self.layout.text(move.source[0]))
-
-    def _said(self, item_id: str, turn: int) -> str:
-        return self.layout.relative(self.layout.turn(item_id, turn, "json"))
+            said = self.layout.turn(filing.source[0], past.made.turn, "json")
+            yield self.layout.relative(said)
 
     def _line(self, filing: Filing) -> Filed:
         past = self.history.past(filing.source)
@@ -304,8 +313,11 @@ def _moves(lines: Iterable[Filed]) -> Iterator[_Move]:
     return (_Move.of(line) for line in lines if line.path != line.made.images[0].path)
 
 
-def finish_filings(layout: Layout, history: History) -> None:
+async def finish_filings(layout: Layout, history: History) -> None:
     """End what a killed run had noted; what it only held is let go of.
+
+    A run that came after it, on another machine that goes by the same store, has found its own way:
+    then the note tells nothing any more.
 
     Raises:
         StoreError: The disk failed.
@@ -313,17 +325,26 @@ def finish_filings(layout: Layout, history: History) -> None:
     shelf = _Shelf(layout, history, history.made_at)
     if not shelf.note.is_file():
         return
+    moves = await asyncio.to_thread(_finish_here, shelf)
+    await shelf.send(moves)
+    await asyncio.to_thread(shelf.let_go, moves)
+
+
+def _finish_here(shelf: _Shelf) -> list[_Move]:
+    layout, history = shelf.layout, shelf.history
     run_ids = {line.run_id for line in shelf.noted()}
     killed = next((path for path in segments(layout.ledger) if run_id_of(path) in run_ids), None)
-    if killed is None:
-        return  # it noted nothing, or never had a ledger
+    if killed is None or (layout.away is not None and max(history.runs) > max(run_ids)):
+        return []
     written = {_name(line) for _, line in read_lines(killed) if isinstance(line, Filed)}
     unwritten = [line for line in shelf.noted() if _name(line) not in written]
     for line, place in zip(unwritten, append_late(killed, unwritten), strict=True):
         history.apply(line, history.place_in(killed, place))
     with store_errors(layout.root):
         shelf.write_words(shelf.noted())
-    shelf.place(list(_moves(shelf.noted())))
+    moves = list(_moves(shelf.noted()))
+    shelf.place(moves)
+    return moves
 
 
 def _name(line: Filed) -> tuple[str, ...]:

@@ -7,12 +7,13 @@ share     the other shards may begin
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 from batchgen.clock import Clock
 from batchgen.errors import StoreError, UsageError, store_errors
@@ -27,6 +28,7 @@ from batchgen.store.lock import OutputLock, ShardLock
 
 _BETWEEN_LOOKS_S: Final = 0.2
 _LOOKS_UNTOLD: Final = 10
+_T = TypeVar("_T")
 
 
 @dataclass
@@ -127,8 +129,9 @@ class Hold:
         def lose(why: str) -> None:
             on_lost(StoreError(why))
 
-        claim = await stack.enter_async_context(Claim(bucket, self.run_id, self.clock, lose))
-        contents = await asyncio.to_thread(bring, bucket, self.layout)
+        claim = Claim(bucket, self.run_id, self.clock, lose)
+        await self._heeding(stack.enter_async_context(claim))
+        contents = await self._heeding(_in_thread(lambda: bring(bucket, self.layout)))
         self.away = await stack.enter_async_context(
             Away(
                 self.layout,
@@ -142,6 +145,19 @@ class Hold:
         )
         self._claim = claim
         self.layout = replace(self.layout, away=self.away)
+
+    async def _heeding(self, work: Awaitable[_T]) -> _T:
+        """Wait for a store, unless somebody asks to stop."""
+        task = asyncio.ensure_future(work)
+        try:
+            while not task.done():
+                await asyncio.wait({task}, timeout=_BETWEEN_LOOKS_S)
+                self.go_on()
+            return task.result()
+        finally:
+            task.cancel()
+            with suppress(asyncio.CancelledError, StoreError):
+                await asyncio.wait({task}, timeout=_BETWEEN_LOOKS_S)
 
     def follow(self) -> str:
         """The run's name, or the next one that comes after all that were here.
@@ -167,6 +183,14 @@ class Hold:
         if self._n_waits == _LOOKS_UNTOLD:
             self.tell("waiting for another shard, which takes over what earlier runs left")
         await self.clock.sleep(_BETWEEN_LOOKS_S)
+
+
+async def _in_thread(job: Callable[[], _T]) -> _T:
+    """Do a job in a thread that the loop does not wait for at its end."""
+    threads = ThreadPoolExecutor(1, "batchgen-bringing")
+    future = asyncio.get_running_loop().run_in_executor(threads, job)
+    threads.shutdown(wait=False)
+    return await future
 
 
 def _remove_if_empty(directory: Path) -> None:

@@ -2,6 +2,7 @@
 
 import math
 import os
+import re
 from collections.abc import Callable, Collection
 from dataclasses import replace
 from decimal import Decimal
@@ -27,6 +28,8 @@ from batchgen.store.layout import Layout
 from batchgen.wording import read_duration
 
 FAILED: Final = "failed.jsonl"
+# Windows has drives of one letter.
+_SCHEME: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/")
 IGNORABLE: Final = frozenset({"model"})
 
 
@@ -101,6 +104,11 @@ def choose_place(
     except AddressError as error:
         raise UsageError(f"-o {option} {error}") from None
     if address is None:
+        if option is not None and (scheme := _SCHEME.match(str(option))) is not None:
+            raise UsageError(
+                f"-o {option}: {scheme[1]} is no store; expected a directory, s3://, gs:// or "
+                f"az://; a directory of that name is ./{option}"
+            )
         return choose_output(option, job, name) / name, None
     return mirror_of(address / name), address / name
 

@@ -22,6 +22,11 @@ from batchgen.store.ledger import (
 from batchgen.store.receipts import answered, load_receipt, part_name
 
 _MAX_TOLD = 10
+_KILLED = "the run was killed before the answer was whole; it may be billed"
+_LATE = (
+    "the run was killed before its answer was recorded, and another has made the picture since; it "
+    "may be billed, and what came is kept in quarantine/"
+)
 
 
 def read_past(
@@ -118,7 +123,9 @@ class Recovery:
         for sent in (history.unfinished | {sent.call: sent for sent in found}).values():
             receipt = load_receipt(self.layout.parts, sent)
             if receipt is None:
-                yield self._interrupted(sent), "retry"
+                yield self._interrupted(sent, _KILLED), "retry"
+            elif _is_made_since(history, sent):
+                yield self._interrupted(sent, _LATE), "retry"
             else:
                 end = self.settler.settle(receipt, recovered=True)
                 yield end, self._decision(end.error)
@@ -133,8 +140,8 @@ class Recovery:
             for left in self.layout.parts.iterdir():
                 left.unlink(missing_ok=True)  # what was just recorded goes by itself
 
-    def _interrupted(self, sent: Sent) -> CallEnd:
-        lost = Interrupted("the run was killed before the answer was whole; it may be billed")
+    def _interrupted(self, sent: Sent, why: str) -> CallEnd:
+        lost = Interrupted(why)
         item = Item(id=sent.item, model=sent.model, prompt="", key=sent.key)
         end = self.settler.failed(sent, item, lost, {})
         # What had come of its pictures: here, or already set aside by a run that was killed again.
@@ -154,3 +161,12 @@ class Recovery:
                 return "failed"
             case StopRun():
                 return "stop"
+
+
+def _is_made_since(history: History, sent: Sent) -> bool:
+    """Whether a later run has made what a call of a killed one was for, without knowing of it.
+
+    Only another machine that goes by the same store can have.
+    """
+    past = history.past((sent.item, sent.key))
+    return past is not None and past.made is not None and past.made.run_id > sent.run_id

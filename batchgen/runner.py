@@ -355,11 +355,6 @@ class Runner:
         return self._hold.address is not None
 
     @property
-    def is_stuck(self) -> bool:
-        """Whether a thread waits for an object store that nobody waits for any more."""
-        return self._hold.away is not None and self._hold.away.is_stuck
-
-    @property
     def place(self) -> str:
         """Where the job's files belong, as a person names it."""
         return self._hold.place
@@ -516,7 +511,7 @@ class Runner:
         await takeover.settle(recovery, self._recorder, self.stop)
         await takeover.file(self._filer, self._tell)
         if self._hold.away is not None:
-            await self._hold.away.begin(ledger.path, self._parents.values())
+            await self._hold.away.begin(ledger.path)
         await self._hold.share()
         self._open_limits(settings.retries)
         room = await stack.enter_async_context(Room(self._layout.parts, writer, self._warn))

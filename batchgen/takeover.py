@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from decimal import ROUND_UP, Decimal
+from pathlib import Path
 from typing import Final, Self
 
 from batchgen.budget import Budget, day_of
@@ -74,9 +75,9 @@ class Takeover:
             UsageError: A picture would take the place of another item's.
             StoreError: The disk failed.
         """
-        await asyncio.to_thread(finish_filings, layout, history)
+        await finish_filings(layout, history)
         if is_alone:
-            await asyncio.to_thread(_adopt_parts, layout, history)
+            await _adopt_parts(layout, history)
 
         def marked_items() -> Iterator[tuple[Item, bool]]:
             lineage = read_lineage(layout, history)
@@ -178,7 +179,7 @@ class Takeover:
             await asyncio.to_thread(rebuild, self.layout)
 
 
-def _adopt_parts(layout: Layout, history: History) -> None:
+async def _adopt_parts(layout: Layout, history: History) -> None:
     """Take what killed runs of other parts of the job were receiving for one's own.
 
     Only for a run that is alone in the directory.
@@ -188,10 +189,14 @@ def _adopt_parts(layout: Layout, history: History) -> None:
     """
     for other in layout.others:
         if other.parts.is_dir():
-            finish_filings(other, history)
-            with store_errors(other.parts):
-                for left in other.parts.iterdir():
-                    left.replace(layout.parts / left.name)
+            await finish_filings(other, history)
+            await asyncio.to_thread(_adopt, other.parts, layout.parts)
+
+
+def _adopt(theirs: Path, ours: Path) -> None:
+    with store_errors(theirs):
+        for left in theirs.iterdir():
+            left.replace(ours / left.name)
 
 
 def _forget_other_parts(layout: Layout) -> None:

@@ -105,6 +105,13 @@ class OneBucket:
         return into
 
 
+def mirror_on(machine: Path, bucket: "OneBucket", place: str) -> Path:
+    """The mirror of a place in a bucket, whatever way leads there; there is one on a machine."""
+    found = list(machine.glob(f"batchgen/mirror/s3-*/{bucket.name}/{place}"))
+    assert len(found) <= 1
+    return found[0] if found else machine / "no-mirror"
+
+
 def environment_of(machine: Path, url: str) -> dict[str, str]:
     """What a command needs to speak to a store, on a machine whose disk is this directory.
 
@@ -216,14 +223,14 @@ class _Server(ThreadingHTTPServer):
     daemon_threads = True
 
     def __init__(self, between: "Between") -> None:
-        super().__init__((HOST, 0), _Handler)
+        super().__init__((HOST, between.port), _Handler)
         self.between = between
 
     def handle_error(self, *_: object) -> None:
         """A client was killed."""
 
 
-def _nothing(_request: Request) -> Fault | None:
+def nothing(_request: Request) -> Fault | None:
     return None
 
 
@@ -236,14 +243,16 @@ class Between:
     """
 
     store: ObjectStore
-    script: Script = _nothing
+    script: Script = nothing
     takes_all: bool = False
     when_done: Callable[[], object] = bool
     log: list[Request] = field(default_factory=list)
     released: threading.Event = field(default_factory=threading.Event)
+    port: int = 0
 
     def __enter__(self) -> Self:
         self._server = _Server(self)
+        self.port = self._server.server_port
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
         return self
 
@@ -254,7 +263,7 @@ class Between:
 
     @property
     def url(self) -> str:
-        return f"http://{HOST}:{self._server.server_port}"
+        return f"http://{HOST}:{self.port}"
 
     def asked(self, method: str, part: str) -> list[Request]:
         """The requests of a method whose path holds a word."""

@@ -22,5 +22,10 @@ def main() -> None:
     except KeyboardInterrupt:  # while modules are imported; a run has a way of its own to end
         sys.stderr.write("stopped by sigint\n")
         code = 130
+    bucket = sys.modules.get("batchgen.objects.bucket")
+    if bucket is not None and bucket.are_calls_under_way():
+        from batchgen.cli.streams import leave_at_once
+
+        leave_at_once(code)  # its threads would hold the process for minutes
     gc.freeze()  # the process ends: to look once more for cycles in all of it takes a while
     sys.exit(code)

@@ -11,7 +11,7 @@ import click
 from batchgen.cli import choice
 from batchgen.cli.log import LOG_FILE, LOG_FORMAT, Log
 from batchgen.cli.plan import show_plan
-from batchgen.cli.streams import Colour, leave_at_once, paint, paper, print_json, say
+from batchgen.cli.streams import Colour, paint, paper, print_json, say
 from batchgen.sanitize import printable
 from batchgen.wording import bill, counted, duration, read_duration, usd
 
@@ -215,10 +215,7 @@ def run(
     log.ended(summary, runner.planned_usd)
     if not log.owns_stderr:
         _print_end(summary, runner, is_quiet=quiet, is_part=flags["shard"] is not None)
-    code = summary.exit_code or 0
-    if runner.is_stuck:  # its threads would hold the process for minutes
-        leave_at_once(code)
-    return code
+    return summary.exit_code or 0
 
 
 def _print_end(summary: "Summary", runner: "Runner", *, is_quiet: bool, is_part: bool) -> None:

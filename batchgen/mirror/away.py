@@ -30,7 +30,7 @@ from batchgen.store.images import sha256_of
 from batchgen.store.layout import EXTENSIONS, Layout
 from batchgen.store.ledger import segments
 
-_AT_ONCE: Final = 8
+_AT_ONCE: Final = 4
 # The last pictures stay until the end of a run, so that those of a small job have thumbnails.
 _KEPT_BYTES: Final = 1 << 30
 _FIRST_WAIT_S: Final = 1.0
@@ -45,7 +45,6 @@ class Away(Remote):
 
     Attributes:
         patience_s: For how long a store that is away is waited for.
-        is_stuck: A thread still waits for an answer that nobody waits for any more.
     """
 
     def __init__(
@@ -63,9 +62,7 @@ class Away(Remote):
         super().__init__(layout.root, bucket, contents)
         self._layout, self._claim, self._clock, self._warn = layout, claim, clock, warn
         self.patience_s = patience_s
-        self._built_on: frozenset[str] = frozenset()
         self._is_given_up = asyncio.Event()
-        self.is_stuck = False
         self._is_told = False
         self._here: deque[tuple[Path, int]] = deque()
         self._here_bytes = 0
@@ -74,6 +71,8 @@ class Away(Remote):
     async def __aenter__(self) -> Self:
         """Start the threads."""
         self._threads = ThreadPoolExecutor(_AT_ONCE, "batchgen-uploads")
+        # Pictures on their way hold the ledger up no more than the claim.
+        self._ledger_thread = ThreadPoolExecutor(1, "batchgen-slices")
         return self
 
     async def __aexit__(self, *exc: object) -> None:
@@ -83,6 +82,7 @@ class Away(Remote):
             with suppress(asyncio.CancelledError):
                 await self._shipping
         self._threads.shutdown(wait=False, cancel_futures=True)
+        self._ledger_thread.shutdown(wait=False, cancel_futures=True)
 
     def give_up(self) -> None:
         """Wait for a store that is away no more: the next run sends what is left."""
@@ -119,6 +119,8 @@ class Away(Remote):
         if line.decision != "done":
             gone = []
         await self.move(there, (path for path in gone if path not in there))
+        for path in aside:
+            (self._root / path).unlink(missing_ok=True)
 
     async def move(self, paths: Iterable[str], vacated: Iterable[str]) -> None:
         """Send files, and delete objects that have no file here; raises what `keep` does."""
@@ -128,10 +130,8 @@ class Away(Remote):
             if not (self._root / path).exists():
                 await self._send(path)
 
-    def recorded(self, item: Item, line: Attempt) -> None:
-        """Let the oldest files go where there are too many, but for those that are needed again."""
-        if item.id in self._built_on or item.turns:
-            return
+    def recorded(self, item: Item, line: Attempt) -> None:  # noqa: ARG002 - as a shelf is told
+        """Let the oldest files go where there are too many; who needs one again fetches it."""
         for path in self._made(line):
             file = self._root / path
             with suppress(OSError):
@@ -165,23 +165,29 @@ class Away(Remote):
             if made is not None and made == await asyncio.to_thread(self._digest, path):
                 await self._send(path)
 
-    async def begin(self, segment: Path, built_on: Iterable[str]) -> None:
-        """Empty the mirror of what the store has, send closed segments, and begin with this one's.
+    async def begin(self, segment: Path) -> None:
+        """Send closed segments, empty the mirror, and begin with the segment of this run.
 
-        Args:
-            segment: Of the run that begins.
-            built_on: Items whose pictures are needed again.
+        What was recorded was sent by `catch_up`, and what was found by its recovery. What else lies
+        here is of a time that another machine knows more of; only quarantine is sent.
 
         Raises:
             StoreError: The store or the disk failed.
         """
-        self._built_on = frozenset(built_on)
         await self._send_ledgers(but=segment)
+        await self._send("items.jsonl")
         for path in await asyncio.to_thread(lambda: list(self._files())):
-            if path not in self._contents:
+            if path.startswith("quarantine/") and path not in self._contents:
                 await self._send(path)
             (self._root / path).unlink(missing_ok=True)
+        await asyncio.to_thread(self._remove_left)
         self._shipping = asyncio.create_task(self._ship(Shipper(self._bucket, segment)))
+
+    def _remove_left(self) -> None:
+        """Remove what killed runs were fetching."""
+        with store_errors(self._root):
+            for left in self._root.rglob(".*.fetched"):
+                left.unlink(missing_ok=True)
 
     async def end(self) -> None:
         """Send the ledger as a whole, what is left, and what was made of it; the summary last.
@@ -194,6 +200,7 @@ class Away(Remote):
             with suppress(asyncio.CancelledError):
                 await self._shipping
             self._shipping = None
+        await self._claim.confirm()
         for path in await asyncio.to_thread(lambda: list(self._files())):
             if path not in self._contents:
                 await self._send(path)
@@ -216,7 +223,7 @@ class Away(Remote):
         while True:
             await self._clock.sleep(SLICE_S)
             with suppress(StoreError):
-                await self._in_thread(self._held(shipper.ship))
+                await self._in_thread(self._held(shipper.ship), self._ledger_thread)
 
     # --- one object -------------------------------------------------------------------------------
 
@@ -250,10 +257,12 @@ class Away(Remote):
                 self._is_told = False
                 return
 
-    async def _in_thread(self, job: Callable[[], None]) -> None:
+    async def _in_thread(
+        self, job: Callable[[], None], threads: ThreadPoolExecutor | None = None
+    ) -> None:
         """Do a job in a thread, which is left to itself when nobody waits for it any more."""
         loop = asyncio.get_running_loop()
-        future: asyncio.Future[Any] = loop.run_in_executor(self._threads, job)
+        future: asyncio.Future[Any] = loop.run_in_executor(threads or self._threads, job)
         given_up: asyncio.Future[Any] = asyncio.ensure_future(self._is_given_up.wait())
         try:
             await asyncio.wait({future, given_up}, return_when=asyncio.FIRST_COMPLETED)
@@ -262,7 +271,6 @@ class Away(Remote):
         finally:
             given_up.cancel()
         if not future.done():
-            self.is_stuck = True
             future.add_done_callback(_heard)
             raise StoreAway(f"{self.address}: given up, while the store did not answer")
         future.result()

@@ -5,15 +5,17 @@ has not. Two that tell different things are never made one by guess.
 """
 
 from collections import defaultdict
+from collections.abc import Container
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
 from batchgen.errors import StoreError, store_errors
 from batchgen.mirror.contents import Contents
-from batchgen.mirror.shipping import SEGMENT, joined, slice_of
+from batchgen.mirror.shipping import SEGMENT, joined, shipped_mark, slice_of
 from batchgen.objects.bucket import Bucket, StoreAway
 from batchgen.store.layout import Layout
+from batchgen.store.ledger import segments
 
 # Top files that tell something to a run, besides the ledger; the last one only to those who read.
 _FILES: Final = ("review.jsonl", "broken.jsonl")
@@ -92,12 +94,22 @@ def _brought_once(bucket: Bucket, layout: Layout, names: tuple[str, ...]) -> Con
                 bucket.fetch(name, layout.root / name)
             else:
                 (layout.root / name).unlink(missing_ok=True)
+        _drop_taken_away(layout, whole)
         for path, size_bytes in whole.items():
             _bring_whole(bucket, path, size_bytes, layout.root / path)
         for path, numbers in slices.items():
             if path not in whole:
                 _bring_slices(bucket, path, numbers, layout.root / path)
     return contents
+
+
+def _drop_taken_away(layout: Layout, whole: Container[str]) -> None:
+    """Remove segments that were sent and are gone: somebody emptied the place, and meant it."""
+    for segment in segments(layout.ledger):
+        mark = shipped_mark(segment)
+        if mark.exists() and f"ledger/{segment.name}" not in whole:
+            segment.unlink()
+            mark.unlink()
 
 
 def _bring_whole(bucket: Bucket, path: str, size_bytes: int, into: Path) -> None:

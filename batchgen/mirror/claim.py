@@ -71,10 +71,15 @@ class Claim:
             UsageError: The store does not keep anybody out.
             StoreError: It did not answer, or does not let us.
         """
+        is_taken = False
         try:
             await self._take()
+            is_taken = True
             await self._make_sure()
         except BaseException:
+            if is_taken:
+                with suppress(StoreError, asyncio.CancelledError):
+                    await self._call(lambda: self._bucket.delete(NAME))
             self._thread.shutdown(wait=False)
             raise
         self._task = asyncio.create_task(self._renew())
@@ -90,6 +95,21 @@ class Claim:
                 await self._put()  # so that nothing but our own is deleted
                 await self._call(lambda: self._bucket.delete(NAME))
         self._thread.shutdown(wait=False)
+
+    async def confirm(self) -> None:
+        """Renew it now, to know that it is ours.
+
+        Raises:
+            StoreError: It is not, or nobody knows.
+        """
+        self.check()
+        try:
+            await self._put()
+        except Refused:
+            self._lose(f"{self._where} was taken by another run")
+            self.check()
+        except StoreAway:
+            self.check()  # it may be: what was renewed lately is ours
 
     def rename(self, run_id: str) -> None:
         """Say another name of the run from the next renewal on."""

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from batchgen.errors import UsageError
+from batchgen.errors import StoreError, UsageError
 from batchgen.mirror.bringing import bring_ledgers, bring_to_read
 from batchgen.mirror.remote import Remote
 from batchgen.objects import AddressError, address_of, is_address, read_address
@@ -59,4 +59,8 @@ def open_place(place: Path) -> Iterator[Layout]:
     with TemporaryDirectory(prefix="batchgen-") as directory:
         layout = Layout(Path(directory).resolve())
         contents = bring_to_read(bucket, layout)
-        yield replace(layout, away=Remote(layout.root, bucket, contents))
+        try:
+            yield replace(layout, away=Remote(layout.root, bucket, contents))
+        except (UsageError, StoreError) as error:
+            said = str(error).replace(str(layout.root), str(address))
+            raise type(error)(said) from error

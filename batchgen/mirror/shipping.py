@@ -70,9 +70,15 @@ def ship_whole(bucket: Bucket, segment: Path, contents: Contents) -> None:
     path = f"ledger/{segment.name}"
     bucket.put_file(path, segment, _MIME)
     contents.put(path, segment.stat().st_size)
+    shipped_mark(segment).touch()
     for one in bucket.listed("ledger"):
         if (of := slice_of(one.path)) is not None and of[0] == path:
             bucket.delete(one.path)
+
+
+def shipped_mark(segment: Path) -> Path:
+    """What says that a segment was sent as a whole: if it is not there, somebody took it away."""
+    return segment.with_name(f".{segment.name}.shipped")
 
 
 def joined(bucket: Bucket, path: str, numbers: Iterable[int], into: Path) -> None:

@@ -22,20 +22,19 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Final, Self
+from urllib.parse import quote
 
 from batchgen.errors import StoreError, UsageError
 from batchgen.objects.address import ObjectAddress
-from batchgen.objects.credentials import aws_chain, aws_provider
+from batchgen.objects.credentials import aws_chain, aws_provider, endpoint_of
 
 QUICK_S: Final = 20
 LARGE_S: Final = 300
 # A picture of so much is one request, and leaves nothing behind when it is cut; more is in parts.
-PART_BYTES: Final = 16 << 20
-_N_PARTS: Final = 2
+PART_BYTES: Final = 8 << 20
 _READ_BYTES: Final = 1 << 20
 _LISTED: Final = 1000
 _ALLOWS: Final = ("AWS_ALLOW_HTTP", "AZURE_ALLOW_HTTP")
-_ENDPOINTS: Final = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AZURE_STORAGE_ENDPOINT")
 _LOOPBACK: Final = ("http://127.", "http://localhost", "http://[::1]")
 
 
@@ -108,7 +107,7 @@ class Bucket:
                 attributes=attributes,
                 use_multipart=size_bytes > PART_BYTES,
                 chunk_size=PART_BYTES,
-                max_concurrency=_N_PARTS,
+                max_concurrency=1,
             )
 
     def put(self, path: str, data: bytes, mime: str | None = None) -> None:
@@ -214,6 +213,7 @@ class Bucket:
         from obstore import exceptions as theirs  # noqa: PLC0415 - the extra
 
         where = f"{self.address}/{path}".rstrip("/")
+        _under_way.append(where)
         try:
             yield
         except (FileNotFoundError, theirs.NotFoundError) as error:
@@ -230,6 +230,17 @@ class Bucket:
             raise kind(f"{where}: {said}") from error
         except (theirs.BaseError, ValueError, NotImplementedError) as error:
             raise StoreError(f"{where}: {_first(error)}") from error
+        finally:
+            _under_way.remove(where)
+
+
+# What threads wait for at this moment; appending and removing are one step each.
+_under_way: Final[list[str]] = []
+
+
+def are_calls_under_way() -> bool:
+    """Whether a thread waits for a store, which would hold a process that is about to end."""
+    return bool(_under_way)
 
 
 _NO_BUCKET: Final = ("NoSuchBucket", "ContainerNotFound")
@@ -242,12 +253,14 @@ _FOR_GOOD: Final = (
 
 _CODE: Final = re.compile(r"<Code>([A-Za-z0-9]{1,60})</Code>")
 _WORDS: Final = re.compile(r"<Message>([^<\n]{1,200})")
+# An endpoint may have a password in it.
+_USER: Final = re.compile(r"://[^/@\s]+@")
 _MAX_CHARS: Final = 400
 
 
 def _first(error: BaseException) -> str:
     """What is fit to be shown of a fault: the store's own code and words, or the first line."""
-    text = str(error)
+    text = _USER.sub("://…@", str(error))
     found = _CODE.search(text)
     if found is not None:
         words = _WORDS.search(text)
@@ -279,7 +292,7 @@ def _open(address: ObjectAddress, timeout_s: int, n_retries: int) -> Any:
             more["credential_provider"] = provider
         if chain == "metadata":
             client["connect_timeout"], n_retries = "2s", min(n_retries, 1)
-    if _may_use_http(os.environ):
+    if _may_use_http(address.scheme, os.environ):
         client["allow_http"] = True
     backoff = {"init_backoff": timedelta(milliseconds=200), "max_backoff": timedelta(seconds=5)}
     retry = {
@@ -287,15 +300,15 @@ def _open(address: ObjectAddress, timeout_s: int, n_retries: int) -> Any:
         "retry_timeout": timedelta(seconds=3 * timeout_s),
         "backoff": {**backoff, "base": 2},
     }
-    return _built(lambda: from_url(str(address), client_options=client, retry_config=retry, **more))
+    url = f"{address.scheme}://{address.bucket}/{quote(address.key)}"
+    return _built(lambda: from_url(url, client_options=client, retry_config=retry, **more))
 
 
-def _may_use_http(environment: Mapping[str, str]) -> bool:
+def _may_use_http(scheme: str, environment: Mapping[str, str]) -> bool:
     """Whether nothing is encrypted on the way: on this machine, or as somebody asked for."""
     if any(environment.get(name, "").lower() in {"1", "true"} for name in _ALLOWS):
         return True
-    endpoint = next(filter(None, (environment.get(name) for name in _ENDPOINTS)), "")
-    return endpoint.startswith(_LOOPBACK)
+    return (endpoint_of(scheme, environment) or "").startswith(_LOOPBACK)
 
 
 def _built(build: Callable[[], Any]) -> Any:

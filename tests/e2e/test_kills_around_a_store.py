@@ -15,7 +15,7 @@ import pytest
 
 from tests import crashes, ledgers, servers
 from tests.commands import batchgen, started
-from tests.objects import Between, Fault, ObjectStore, OneBucket, Request, environment_of
+from tests.objects import Between, Fault, ObjectStore, OneBucket, Request, environment_of, mirror_on
 from tests.objects import object_store as running_store
 from tests.runs import KEY, write_job
 from tests.servers import FaultServer
@@ -67,7 +67,6 @@ def lived(folder: Path, bucket: OneBucket, killer: Killer) -> list[str]:
     """Run until it is killed, then to the end on the same machine; hold what must hold."""
     job = write_job(folder / "job.jsonl", ITEMS, limits={"concurrency": 3})
     machine = folder / "machine"
-    mirror = machine / f"batchgen/mirror/s3/{bucket.name}/x/job"
     with (
         FaultServer(servers.draws) as server,
         Between(bucket.store, killer, when_done=killer.kill) as between,
@@ -79,6 +78,7 @@ def lived(folder: Path, bucket: OneBucket, killer: Killer) -> list[str]:
             first.end()
         killer.pid = 0
         before = Counter(server.requests)
+        mirror = mirror_on(machine, bucket, "x/job")
         kept = crashes.kept(mirror) if mirror.exists() else set()
         bucket.delete("x/job/.lock")  # or the next run would watch it for a while
         again = batchgen("run", job, *to, **env)

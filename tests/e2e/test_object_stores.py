@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import threading
 import time
@@ -14,7 +15,17 @@ import pytest
 
 from tests import crashes, ledgers, servers
 from tests.commands import Done, EmulatorProcess, batchgen, started, until
-from tests.objects import SECRET, Between, Fault, ObjectStore, OneBucket, Request, environment_of
+from tests.objects import (
+    SECRET,
+    Between,
+    Fault,
+    ObjectStore,
+    OneBucket,
+    Request,
+    environment_of,
+    mirror_on,
+    nothing,
+)
 from tests.objects import object_store as running_store
 from tests.runs import KEY, write_job
 from tests.servers import Answer, Asked, FaultServer
@@ -346,8 +357,9 @@ def test_a_unit_for_a_run_into_a_store_may_write_its_mirror(
     flags = ("--", "--provider", "emulator", "-o", f"{bucket.address}/x")
     unit = batchgen("schedule", job, "--at", "02:00", *flags, **env)
     assert unit.code == 0, unit.err
-    mirror = tmp_path / f"one/batchgen/mirror/s3/{bucket.name}/x/shop"
-    assert f"ReadWritePaths={mirror}\n" in unit.out
+    [writes] = re.findall(r"ReadWritePaths=(.*)\n", unit.out)
+    assert writes.startswith(f"{tmp_path}/one/batchgen/mirror/s3-")
+    assert writes.endswith(f"/{bucket.name}/x/shop")
     assert f"-o {bucket.address}/x\n" in unit.out
     pod = batchgen("schedule", job, "--at", "02:00", "--format", "k8s", *flags, **env)
     assert (pod.code, "XDG_STATE_HOME" in pod.err) == (2, True)
@@ -424,7 +436,7 @@ def test_a_kill_between_an_upload_and_its_record_costs_nothing(
             process.append(first.process)
             first.end()
         assert killed
-        kept = crashes.kept(tmp_path / f"one/batchgen/mirror/s3/{bucket.name}/x/job")
+        kept = crashes.kept(mirror_on(tmp_path / "one", bucket, "x/job"))
         before = Counter(server.requests)
         bucket.delete("x/job/.lock")  # or the next run would watch it for a while
         again = batchgen("run", job, *to, **env)
@@ -464,6 +476,126 @@ def test_a_machine_that_is_lost_with_its_disk_costs_what_was_not_sent_yet(
         assert done.code == 0, done.err
         assert not {item for item in known if server.requests[item] != 1}
     there_is_all(bucket, tmp_path, IDS)
+
+
+def test_what_cannot_be_fetched_is_found_out_before_anything_is_paid(
+    bucket: OneBucket, tmp_path: Path
+) -> None:
+    job = write_job(tmp_path / "job.jsonl", IDS)
+    with FaultServer(servers.draws) as server, Between(bucket.store) as between:
+        to = ("-o", f"{bucket.address}/x", "--base-url", server.url, "--progress", "none")
+        env = {**environment_of(tmp_path / "one", between.url), "COMETAPI_KEY": KEY}
+        assert batchgen("run", job, *to, **env).code == 0
+
+        def script(request: Request) -> Fault | None:
+            is_old = "/images/" in request.path and request.method == "GET"
+            return "forbidden" if is_old else None
+
+        between.script = script
+        before = server.n_requests
+        refused = batchgen("run", job, *to, "--force", **env)
+        assert (refused.code, server.n_requests) == (12, before), refused.err
+        between.script = nothing
+        assert batchgen("run", job, *to, "--force", **env).code == 0
+        assert server.n_requests == before + len(IDS)
+    there_is_all(bucket, tmp_path, IDS)
+
+
+@pytest.mark.parametrize("n_sent", [1, 2, 3, 4])
+def test_a_kill_while_pictures_change_places_costs_none(
+    bucket: OneBucket, tmp_path: Path, n_sent: int
+) -> None:
+    """A row is inserted on top: each item has the picture of the one before it."""
+    names = ["one", "two", "three"]
+    job = write_job(
+        tmp_path / "job.jsonl", [{"id": f"s{n}", "prompt": p} for n, p in enumerate(names)]
+    )
+    process: list[Any] = []
+
+    def script(request: Request) -> Fault | None:
+        is_picture = "/images/" in request.path and request.method == "PUT"
+        if process and is_picture and len(between.asked("PUT", "/images/")) == 3 + n_sent:
+            os.kill(process.pop().pid, signal.SIGKILL)
+            return "lost"
+        return None
+
+    with FaultServer(servers.draws) as server, Between(bucket.store, script) as between:
+        to = ("-o", f"{bucket.address}/x", "--base-url", server.url, "--progress", "none")
+        env = {**environment_of(tmp_path / "one", between.url), "COMETAPI_KEY": KEY}
+        assert batchgen("run", job, *to, **env).code == 0
+        moved = ["zero", *names]
+        write_job(job, [{"id": f"s{n}", "prompt": p} for n, p in enumerate(moved)])
+        with started("run", job, *to, **env) as run:
+            process.append(run.process)
+            run.end()
+        bucket.delete("x/job/.lock")
+        again = batchgen("run", job, *to, **env)
+        assert again.code == 0, again.err
+        assert {name: server.requests[name] for name in names} == dict.fromkeys(names, 1)
+    there = there_is_all(bucket, tmp_path, [f"s{n}" for n in range(4)])
+    for n, name in enumerate(moved):
+        assert (there / f"images/s{n}.png").read_bytes() == servers.png(f"{name} 1")
+
+
+def test_what_another_machine_has_made_since_is_not_written_over_by_one_that_was_killed(
+    bucket: OneBucket, tmp_path: Path
+) -> None:
+    job = write_job(tmp_path / "job.jsonl", ["a"])
+    process: list[Any] = []
+
+    def script(request: Request) -> Fault | None:
+        if process and "/images/" in request.path and request.method == "PUT":
+            os.kill(process.pop().pid, signal.SIGKILL)
+            return "reset"
+        return None
+
+    with FaultServer(servers.draws) as server, Between(bucket.store, script) as between:
+        to = ("-o", f"{bucket.address}/x", "--base-url", server.url, "--progress", "none")
+        one = {**environment_of(tmp_path / "one", between.url), "COMETAPI_KEY": KEY}
+        two = {**environment_of(tmp_path / "two", between.url), "COMETAPI_KEY": KEY}
+        with started("run", job, *to, **one) as run:
+            process.append(run.process)
+            run.end()
+        bucket.delete("x/job/.lock")
+        assert batchgen("run", job, *to, **two).code == 0
+        assert bucket.read("x/job/images/a.png") == servers.png("a 2")
+        late = batchgen("run", job, *to, **one)
+        assert (late.code, server.requests["a"]) == (0, 2), late.err
+        assert bucket.read("x/job/images/a.png") == servers.png("a 2")
+    there = there_is_all(bucket, tmp_path, ["a"])
+    told = [(one["outcome"], one["billed"]) for one in ledgers.attempts(there)]
+    assert told.count(("interrupted", "maybe")) == 1
+
+
+def test_a_place_that_somebody_emptied_begins_anew(bucket: OneBucket, tmp_path: Path) -> None:
+    job = write_job(tmp_path / "job.jsonl", ["a", "b"])
+    env = {**environment_of(tmp_path / "one", bucket.store.url), "COMETAPI_KEY": KEY}
+    with FaultServer(servers.draws) as server:
+        to = ("-o", f"{bucket.address}/x", "--base-url", server.url, "--progress", "none")
+        assert batchgen("run", job, *to, **env).code == 0
+        for name in bucket.names():
+            bucket.delete(name)
+        again = batchgen("run", job, *to, "--json", **env)
+        assert (again.code, again.json["attempts"]["total"], server.n_requests) == (0, 2, 4)
+    assert len(bucket.names("x/job/ledger/")) == 1
+    there_is_all(bucket, tmp_path, ["a", "b"])
+
+
+def test_a_claim_that_another_one_takes_ends_the_run_and_nothing_more_is_stored(
+    bucket: OneBucket, tmp_path: Path
+) -> None:
+    job, held = write_job(tmp_path / "job.jsonl", ["a", "b"]), Held()
+    env = {**environment_of(tmp_path / "one", bucket.store.url), "COMETAPI_KEY": KEY}
+    with FaultServer(held) as server:
+        to = ("-o", f"{bucket.address}/x", "--base-url", server.url, "--progress", "none")
+        with started("run", job, *to, **env) as run:
+            until(lambda: server.n_requests, "it sends")
+            bucket.put("x/job/.lock", b'{"run_id": "another"}')
+            held.released.set()
+            ended = run.end()
+    assert (ended.code, "was taken by another run" in ended.err) == (12, True), ended.err
+    assert not bucket.names("x/job/results.jsonl")
+    assert bucket.read("x/job/.lock") == b'{"run_id": "another"}'
 
 
 # --- a store that fails ---------------------------------------------------------------------------
@@ -526,8 +658,9 @@ def test_a_store_that_stays_away_ends_the_run_and_what_was_paid_is_sent_by_the_n
     assert 0 < paid.total() < len(IDS)
     assert len(between.asked("PUT", "/images/")) > paid.total()
     assert not bucket.names("x/job/images/")
-    job, env = tmp_path / "job.jsonl", environment_of(tmp_path / "one", bucket.store.url)
-    with FaultServer(servers.draws) as later:
+    job = tmp_path / "job.jsonl"
+    with FaultServer(servers.draws) as later, Between(bucket.store, port=between.port) as well:
+        env = environment_of(tmp_path / "one", well.url)
         to = ("-o", f"{bucket.address}/x", "--base-url", later.url, "--progress", "none")
         again = batchgen("run", job, *to, **env, COMETAPI_KEY=KEY)
         assert again.code == 0, again.err
@@ -560,7 +693,7 @@ def test_who_insists_does_not_wait_for_a_store_that_does_not_answer(
         assert ended.code == 130, ended.err
         assert "given up, while the store did not answer" in ended.err
         paid = Counter(server.requests)
-        env |= environment_of(tmp_path / "one", bucket.store.url)
+        between.script = nothing
         again = batchgen("run", job, *to, **env)
         assert again.code == 0, again.err
         assert server.requests == Counter(IDS), paid
@@ -578,13 +711,7 @@ def test_a_store_that_lets_us_no_more_ends_the_run_at_once(
     assert not [
         line
         for line in ledgers.lines(
-            next(
-                iter(
-                    (tmp_path / f"one/batchgen/mirror/s3/{bucket.name}/x/job/ledger").glob(
-                        "*.jsonl"
-                    )
-                )
-            )
+            next(iter((mirror_on(tmp_path / "one", bucket, "x/job") / "ledger").glob("*.jsonl")))
         )
         if line["event"] == "attempt"
     ]
@@ -612,6 +739,8 @@ def test_a_store_that_does_not_answer_at_all_sends_nothing(
         ("s3://user:word@bucket/x", "has a user or a port in it"),
         ("s3://bucket/a?versionId=1", "has a query"),
         ("s3://bucket/../x", "has an empty part, a '.' or a '..'"),
+        ("S3://bucket/x", "S3 is no store"),
+        ("http://host/x", "http is no store"),
     ],
 )
 def test_an_address_that_is_none_is_refused_before_anything(

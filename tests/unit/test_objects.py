@@ -77,8 +77,13 @@ def test_the_mirror_of_a_place_is_the_same_each_time_and_on_no_other_place(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    monkeypatch.delenv("AWS_ENDPOINT_URL", raising=False)
     one, other = ObjectAddress("s3", "bucket", "a/b"), ObjectAddress("gs", "bucket", "a/b")
     assert mirror_of(one) == tmp_path / "batchgen/mirror/s3/bucket/a/b" != mirror_of(other)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "https://minio.example.com")
+    assert mirror_of(one) != tmp_path / "batchgen/mirror/s3/bucket/a/b"
+    assert mirror_of(other) == tmp_path / "batchgen/mirror/gs/bucket/a/b"
+    monkeypatch.delenv("AWS_ENDPOINT_URL")
     monkeypatch.setenv("XDG_STATE_HOME", "relative")
     monkeypatch.setenv("HOME", str(tmp_path))
     assert mirror_of(one) == tmp_path / ".local/state/batchgen/mirror/s3/bucket/a/b"
@@ -95,7 +100,11 @@ def test_which_chain_has_a_key_is_told_without_asking_anybody(tmp_path: Path) ->
     (tmp_path / ".aws/credentials").touch()
     assert aws_chain({}, tmp_path) == "profile"
     assert aws_chain(key, tmp_path) == "environment"
-    assert aws_chain({**key, "AWS_PROFILE": "shop"}, tmp_path) == "profile"
+    assert aws_chain({**key, "AWS_PROFILE": "shop"}, tmp_path) == "environment"
+    (tmp_path / ".aws/credentials").unlink()
+    (tmp_path / ".aws/config").touch()
+    assert aws_chain({}, tmp_path) == "metadata"
+    assert aws_chain({"AWS_PROFILE": "shop"}, tmp_path) == "profile"
 
 
 def memory() -> Bucket:
