@@ -30,7 +30,7 @@ from batchgen.store.images import sha256_of
 from batchgen.store.layout import EXTENSIONS, Layout
 from batchgen.store.ledger import segments
 
-_AT_ONCE: Final = 4
+_AT_ONCE: Final = 3
 # The last pictures stay until the end of a run, so that those of a small job have thumbnails.
 _KEPT_BYTES: Final = 1 << 30
 _FIRST_WAIT_S: Final = 1.0

@@ -37,7 +37,7 @@ def replaced(path: Path, *, drafts: Path | None = None) -> Iterator[BinaryIO]:
 def remove_left_drafts(directory: Path) -> None:
     """Remove the drafts that killed writers left here; those being written are let be."""
     for draft in directory.glob(".*.draft"):
-        if not draft.is_file():
+        if draft.is_symlink() or not draft.is_file():
             continue  # none of ours
         with (
             suppress(FileNotFoundError, BlockingIOError),

@@ -99,6 +99,7 @@ def lived(folder: Path, bucket: OneBucket, killer: Killer) -> list[str]:
     return killer.seen
 
 
+@pytest.mark.timeout(300)
 def test_wherever_a_run_is_killed_nothing_is_lost_and_nothing_is_paid_twice_in_silence(
     store: ObjectStore, tmp_path: Path
 ) -> None:
