@@ -110,7 +110,7 @@ class Findings:
                 if one.is_judged
             ],
         )
-        layout.shelf.send(layout.relative(layout.broken))
+        layout.shelf.replace(layout.relative(layout.broken))
 
 
 @dataclass(frozen=True, slots=True)

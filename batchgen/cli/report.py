@@ -80,7 +80,7 @@ def report(
         summary = rebuild(layout, warn=_warn, thumbnails=thumbnails)
         if isinstance(layout.away, Remote):
             for path in list(layout.away.results()):
-                layout.away.send(path)
+                layout.away.replace(path)
     if as_json:
         print_json(summary)
     say(summary.items.in_words)

@@ -25,10 +25,11 @@ from batchgen.mirror.remote import Remote
 from batchgen.mirror.shipping import SLICE_S, Shipper, ship_whole
 from batchgen.model import Attempt, Item
 from batchgen.objects.bucket import Bucket, StoreAway
-from batchgen.store.history import History
+from batchgen.store.history import History, final_image
 from batchgen.store.images import sha256_of
 from batchgen.store.layout import EXTENSIONS, Layout
 from batchgen.store.ledger import segments
+from batchgen.store.receipts import RECEIPT
 
 _AT_ONCE: Final = 3
 # The last pictures stay until the end of a run, so that those of a small job have thumbnails.
@@ -64,6 +65,7 @@ class Away(Remote):
         self.patience_s = patience_s
         self._is_given_up = asyncio.Event()
         self._is_told = False
+        self._displacing = asyncio.Lock()
         self._here: deque[tuple[Path, int]] = deque()
         self._here_bytes = 0
         self._shipping: asyncio.Task[None] | None = None
@@ -105,30 +107,35 @@ class Away(Remote):
         await self.fetch(self._layout.image_name(item, one) for one in EXTENSIONS)
 
     async def keep(self, item: Item, line: Attempt) -> None:
-        """Send all that a call made, and take away what it replaced.
+        """Send all that a call made, and take away what its picture replaced.
 
         Raises:
             StoreError: The store does not take it, or is away for longer than we wait.
         """
-        displaced = (self._root / "quarantine/images").rglob("*")
-        aside = [self._relative(path) for path in displaced if path.is_file()]
-        there = [path for path in aside if path not in self._contents]
-        there += [path for path in self._made(line) if (self._root / path).is_file()]
-        names = [self._layout.image_name(item, one) for one in EXTENSIONS]
-        gone = [*names, self._relative(self._layout.text(item.id))]
-        if line.decision != "done":
-            gone = []
-        await self.move(there, (path for path in gone if path not in there))
-        for path in aside:
-            (self._root / path).unlink(missing_ok=True)
+        async with self._displacing:  # one at a time: whose they are, nobody can tell
+            for path in await asyncio.to_thread(lambda: list(self._displaced())):
+                await self._send(path)
+                (self._root / path).unlink(missing_ok=True)
+        made = [path for path in self._made(line) if (self._root / path).is_file()]
+        replaced: list[str] = []
+        if final_image(line.images) is not None:
+            names = [self._layout.image_name(item, one) for one in EXTENSIONS]
+            replaced = [*names, self._relative(self._layout.text(item.id))]
+        await self.move(made, (path for path in replaced if path not in made))
+
+    def _displaced(self) -> Iterator[str]:
+        """What lay where a picture is now, and is kept."""
+        for path in (self._root / "quarantine/images").rglob("*"):
+            if path.is_file():
+                yield self._relative(path)
 
     async def move(self, paths: Iterable[str], vacated: Iterable[str]) -> None:
         """Send files, and delete objects that have no file here; raises what `keep` does."""
         for path in paths:
             await self._send(path)
         for path in vacated:
-            if not (self._root / path).exists():
-                await self._send(path)
+            if path in self._contents and not (self._root / path).exists():
+                await self._patiently(self._held(lambda: self.drop(path)))  # noqa: B023
 
     def recorded(self, item: Item, line: Attempt) -> None:  # noqa: ARG002 - as a shelf is told
         """Let the oldest files go where there are too many; who needs one again fetches it."""
@@ -206,9 +213,10 @@ class Away(Remote):
                 await self._send(path)
         await self._send_ledgers()
         for path in list(self.results()):
-            await self._send(path)
-        for path in await asyncio.to_thread(lambda: list(self._files())):
-            (self._root / path).unlink(missing_ok=True)
+            await self._patiently(self._held(lambda: self.replace(path)))  # noqa: B023
+        if not any(self._layout.parts.glob(f"*{RECEIPT}")):  # else an answer is not recorded yet
+            for path in await asyncio.to_thread(lambda: list(self._files())):
+                (self._root / path).unlink(missing_ok=True)
 
     async def _send_ledgers(self, but: Path | None = None) -> None:
         """Send segments that the store does not have as they are."""

@@ -59,6 +59,7 @@ class Claim:
         self._version = Version(None, None)
         # One of its own, so that pictures on their way hold no renewal up.
         self._thread = ThreadPoolExecutor(1, "batchgen-claim")
+        self._one_by_one = asyncio.Lock()
         self._is_lost = False
         self._renewed_s = 0.0
         self._renewed_at = clock.now()
@@ -176,6 +177,10 @@ class Claim:
             Refused: Another one lies there.
             StoreAway: Nobody knows.
         """
+        async with self._one_by_one:  # two at once would take each other for strangers
+            await self._write(is_new=is_new)
+
+    async def _write(self, *, is_new: bool) -> None:
         says = self._written()
         for n_left in reversed(range(_N_TRIES)):
             try:

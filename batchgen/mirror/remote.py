@@ -77,17 +77,25 @@ class Remote:
             self._bucket.fetch(path, into)
 
     def send(self, path: str) -> None:
-        """Send a file, or take the object away where there is no file; raises what `bring` does."""
+        """Send a file that is there; raises what `bring` does."""
         file = self._root / path
         with store_errors(file):
-            if not file.is_file():
-                if path in self._contents:
-                    self._bucket.delete(path)
-                    self._contents.drop(path)
-                return
             size_bytes = file.stat().st_size
             self._bucket.put_file(path, file, _mime(path))
         self._contents.put(path, size_bytes)
+
+    def drop(self, path: str) -> None:
+        """Take an object away, if there is one; raises what `bring` does."""
+        if path in self._contents:
+            self._bucket.delete(path)
+            self._contents.drop(path)
+
+    def replace(self, path: str) -> None:
+        """Have there what is here of a file that nobody else writes: none, if there is none."""
+        if (self._root / path).is_file():
+            self.send(path)
+        else:
+            self.drop(path)
 
     def results(self) -> Iterator[str]:
         """What a report writes, in the order in which it is to be sent."""

@@ -25,8 +25,8 @@ class Shelf(Protocol):
     def borrowed(self, path: str) -> AbstractContextManager[None]:
         """Have a file at hand in the directory for a moment; there may be none."""
 
-    def send(self, path: str) -> None:
-        """Put a file where it belongs, or take it away there where there is none."""
+    def replace(self, path: str) -> None:
+        """Have a file where it belongs as it is in the directory; none, if there is none."""
 
     async def fetch(self, paths: Iterable[str]) -> None:
         """Have files at hand in the directory, as far as they are there."""
@@ -73,7 +73,7 @@ class Here:
         """It is at hand."""
         return nullcontext()
 
-    def send(self, path: str) -> None:
+    def replace(self, path: str) -> None:
         """It lies where it belongs."""
 
     async def fetch(self, paths: Iterable[str]) -> None:

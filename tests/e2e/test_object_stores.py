@@ -501,6 +501,43 @@ def test_what_cannot_be_fetched_is_found_out_before_anything_is_paid(
     there_is_all(bucket, tmp_path, IDS)
 
 
+def test_what_somebody_put_where_pictures_come_is_kept_there(
+    bucket: OneBucket, tmp_path: Path
+) -> None:
+    job = write_job(tmp_path / "job.jsonl", IDS, limits={"concurrency": 12})
+    env = {**environment_of(tmp_path / "one", bucket.store.url), "COMETAPI_KEY": KEY}
+    with FaultServer(servers.draws) as server:
+        to = ("-o", f"{bucket.address}/x", "--base-url", server.url, "--progress", "none")
+        assert batchgen("run", job, *to, **env).code == 0
+        own = {name: servers.png(f"by hand: {name}") for name in IDS}
+        for name, data in own.items():
+            bucket.put(f"x/job/images/{name}.png", data)
+        done = batchgen("run", job, *to, "--force", **env)
+        assert done.code == 0, done.err
+    kept = bucket.objects("x/job/quarantine/")
+    assert sorted(kept.values()) == sorted(own.values())
+    there_is_all(bucket, tmp_path, IDS)
+
+
+def test_a_picture_stays_until_the_whole_conversation_has_another_one(
+    bucket: OneBucket, tmp_path: Path
+) -> None:
+    turns = [{"prompt": "one"}, {"prompt": "two"}]
+    job = write_job(tmp_path / "job.jsonl", [{"id": "talk", "turns": turns}])
+    env = {**environment_of(tmp_path / "one", bucket.store.url), "COMETAPI_KEY": KEY}
+
+    def script(asked: Asked) -> Answer:
+        is_refused = asked.prompt == "two" and server.requests["two"] > 1
+        return servers.refuses(400) if is_refused else servers.draws(asked)
+
+    with FaultServer(script) as server:
+        to = ("-o", f"{bucket.address}/x", "--base-url", server.url, "--progress", "none")
+        assert batchgen("run", job, *to, **env).code == 0
+        first = bucket.read("x/job/images/talk.png")
+        assert batchgen("run", job, *to, "--force", **env).code == 4
+    assert bucket.read("x/job/images/talk.png") == first
+
+
 @pytest.mark.parametrize("n_sent", [1, 2, 3, 4])
 def test_a_kill_while_pictures_change_places_costs_none(
     bucket: OneBucket, tmp_path: Path, n_sent: int
@@ -697,6 +734,28 @@ def test_who_insists_does_not_wait_for_a_store_that_does_not_answer(
         again = batchgen("run", job, *to, **env)
         assert again.code == 0, again.err
         assert server.requests == Counter(IDS), paid
+
+
+def test_a_picture_that_was_not_recorded_stays_on_the_machine(
+    bucket: OneBucket, tmp_path: Path
+) -> None:
+    """The store is away for as long as anybody waits, and back when the run ends."""
+    job = write_job(tmp_path / "job.jsonl", ["a"], retries={"patience": "2s"})
+    tries: list[Request] = []
+
+    def script(request: Request) -> Fault | None:
+        if "/images/" not in request.path or len(tries) >= 7:
+            return None
+        tries.append(request)
+        return "slow down"
+
+    with FaultServer(servers.draws) as server, Between(bucket.store, script) as between:
+        to = ("-o", f"{bucket.address}/x", "--base-url", server.url, "--progress", "none")
+        env = {**environment_of(tmp_path / "one", between.url), "COMETAPI_KEY": KEY}
+        codes = [batchgen("run", job, *to, **env).code for _ in range(2)]
+        assert codes[1] == 0
+        assert server.n_requests == 1, "it was paid for twice"
+    there_is_all(bucket, tmp_path, ["a"])
 
 
 def test_a_store_that_lets_us_no_more_ends_the_run_at_once(

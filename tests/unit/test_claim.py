@@ -203,3 +203,12 @@ async def test_what_another_one_took_is_lost_at_the_next_renewal() -> None:
                 break
         assert held.lost == ["s3://bucket/x was taken by another run"]  # type: ignore[attr-defined]
     assert bytes(store.get(NAME).bytes()) == b"{}", "what is another's is not deleted"
+
+
+async def test_renewals_at_the_same_moment_are_no_strangers_to_each_other() -> None:
+    store, time = MemoryStore(), Time()
+    async with claim(store, time) as held:
+        await asyncio.gather(*(held.confirm() for _ in range(20)))
+        held.check()
+        assert says(store)["n"] == 22  # and one that made sure that others are kept out
+        assert held.lost == []  # type: ignore[attr-defined]
