@@ -130,6 +130,20 @@ def test_what_others_read_of_a_job_is_that_of_all_its_shards(
     assert (history.code, "3 runs" in history.out, "–/" in history.out) == (0, True, False)
 
 
+def test_a_page_follows_shards_of_a_job_that_has_grown(
+    emulated: EmulatorProcess, job: Path
+) -> None:
+    to = ("--provider", "emulator", "--base-url", emulated.url)
+    directory = job.parent / "output/parts"
+    job.write_text(JOB.replace("12, 13, 14, 15]", "12]"))
+    assert [part.code for part in all_at_once(job, 2, *to)] == [0, 0]
+    with served(directory) as page:
+        assert len(page.cards()) == N_ITEMS - 3
+        job.write_text(JOB)
+        assert [part.code for part in all_at_once(job, 2, *to)] == [0, 0]
+        until(lambda: len(page.cards()) == N_ITEMS, "the page has the new items")
+
+
 def test_a_plan_of_a_shard_is_about_its_items_and_its_share(job: Path) -> None:
     plans = [batchgen("plan", job, "--shard", f"{n}/3", "--json").json for n in (1, 2, 3)]
     assert sum(plan["n_items"] for plan in plans) == N_ITEMS
