@@ -8,8 +8,8 @@ give_up_model     nothing goes to a model any more: its items fail, or stay to b
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Protocol
 
-from batchgen.attempt import Caller
 from batchgen.budget import Allowance
 from batchgen.ending import EXIT_SOME_FAILED
 from batchgen.errors import AttemptError, Cancelled, ModelUnavailable, SkippedDependency
@@ -29,6 +29,17 @@ from batchgen.store.ledger import Sent
 from batchgen.wording import counted
 
 
+class Calls(Protocol):
+    """Makes calls: here, or on other machines."""
+
+    async def attempt(self, item: Item, n: int) -> CallEnd:
+        """Make call number n of an item's next turn; a failed call is a value.
+
+        Raises:
+            StoreError: The disk failed.
+        """
+
+
 @dataclass(slots=True)
 class Course:
     """What the pool asks for, over the agenda, the caller and the recorder of one run.
@@ -41,7 +52,7 @@ class Course:
     """
 
     agenda: Agenda
-    caller: Caller
+    caller: Calls
     recorder: Recorder
     filer: Filer
     stop: Stop
@@ -183,17 +194,16 @@ class Course:
         return self._unsent(item, error)
 
     def _unsent(self, item: Item, error: AttemptError) -> CallEnd:
-        caller = self.caller
         never_sent = Sent(
-            run_id=caller.run_id,
+            run_id=self.filer.run_id,
             item=item.id,
             key=item.key,
             turn=1,
             attempt=0,
-            at=caller.clock.stamp(),
+            at=self.filer.clock.stamp(),
             model=item.model,
         )
-        return caller.settler.failed(never_sent, item, error, {})
+        return self.recorder.settler.failed(never_sent, item, error, {})
 
     async def _share(self, item: Item, leader: str) -> None:
         """Give an item the picture that was made for another one that asks for the same.

@@ -9,25 +9,24 @@ Runner(job)
 import asyncio
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, contextmanager, suppress
 from dataclasses import replace
 from decimal import Decimal
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Self, Unpack
+from typing import TYPE_CHECKING, Any, Self, Unpack
 
 import msgspec
 
 from batchgen._version import __version__
 from batchgen.access import as_written, choose_provider, find_key, find_proxy, secret_values
 from batchgen.aftermath import Aftermath
-from batchgen.attempt import Caller
 from batchgen.budget import Purse
+from batchgen.caller import Caller
 from batchgen.clock import Clock, stamp
 from batchgen.conclusion import Conclusion
 from batchgen.conversation import Conversations
-from batchgen.course import Course
+from batchgen.course import Calls, Course
 from batchgen.ending import (
     EXIT_BY_SIGNAL,
     EXIT_LEFT,
@@ -46,6 +45,7 @@ from batchgen.forecast import Work, forecast
 from batchgen.forecast.experience import Experience
 from batchgen.forecast.turns import Grounds
 from batchgen.foresight import outlook, warnings_ahead
+from batchgen.governor import Governor
 from batchgen.hold import Hold
 from batchgen.hook import Hook
 from batchgen.intake import Intake
@@ -69,6 +69,7 @@ from batchgen.options import (
 )
 from batchgen.plan import Agenda, Redo
 from batchgen.pool import Journey, Pool
+from batchgen.preparation import Preparer
 from batchgen.pricing import choose_book
 from batchgen.provider import Provider
 from batchgen.recorder import Recorder
@@ -81,7 +82,7 @@ from batchgen.review import read_kept
 from batchgen.sanitize import Hidden, Secrets
 from batchgen.search import Search
 from batchgen.selection import NO_GROUPS, Selection
-from batchgen.settle import CallEnd, Settler
+from batchgen.settle import CallEnd
 from batchgen.stop import Stop
 from batchgen.store.broken import Broken
 from batchgen.store.expanded import place_items, read_groups, read_items, read_parents
@@ -89,17 +90,14 @@ from batchgen.store.history import Name
 from batchgen.store.layout import Layout, new_run_id
 from batchgen.store.ledger import Ledger, Run
 from batchgen.store.parts import Writer
-from batchgen.store.room import Room
 from batchgen.store.shards import refuse_other_job
 from batchgen.takeover import Takeover, counts_since, recall
-from batchgen.timeouts import Timeouts
-from batchgen.transport import Transport, tls_context
+from batchgen.transport import tls_context
 from batchgen.watch import Watch
+from batchgen.workshop import Brief
 
 if TYPE_CHECKING:
     from batchgen.references.fetch import Fetcher
-
-_N_SETTLING: Final = 8
 
 
 class Runner:
@@ -240,7 +238,7 @@ class Runner:
             await asyncio.to_thread(place_items, intake.draft, self._layout)
             self._groups = await asyncio.to_thread(self._find_groups)
             provider = self._start_emulator(provider, stack)
-            await self._open(manifest, provider, key, stack)
+            await self._open(manifest, self._brief(provider, key, manifest.settings), stack)
             self._stack = stack.pop_all()
         self._entered = True
 
@@ -456,20 +454,10 @@ class Runner:
         emulator = stack.enter_context(Emulator(Settings(take=take)))
         return replace(provider, base_url=emulator.base_url)
 
-    async def _open(
-        self, manifest: Manifest, provider: Provider, key: Hidden, stack: AsyncExitStack
-    ) -> None:
+    async def _open(self, manifest: Manifest, brief: Brief, stack: AsyncExitStack) -> None:
         """Open the services of the run, from the ledger to the session."""
         settings = manifest.settings
-        transport = self._transport(provider, key, settings.timeouts)
-        settler = Settler(
-            self._layout,
-            self._book,
-            provider.name,
-            self._secrets,
-            settings.acceptance,
-            self._made,
-        )
+        settler = brief.settler(self._layout, self._made)
         since = counts_since(self._limits, self._budget, self._began_at)
         warnings: list[str] = []
         experience = Experience()
@@ -505,7 +493,7 @@ class Runner:
         self.planned_usd = self._forecast.planned_usd
         soon = self._look_further_ahead()
         is_taken_over = takeover.is_needed
-        self._run = self._run_line(manifest, provider)
+        self._run = self._run_line(manifest, brief.provider)
         await ledger.append(self._run)
         recovery = Recovery(self._layout, settler, settings.retries, self._rng)
         await takeover.settle(recovery, self._recorder, self.stop)
@@ -514,9 +502,8 @@ class Runner:
             await self._hold.away.begin(ledger.path)
         await self._hold.share()
         self._open_limits(settings.retries)
-        room = await stack.enter_async_context(Room(self._layout.parts, writer, self._warn))
-        sending = await stack.enter_async_context(transport)
-        caller = self._caller(settings, sending, settler, writer, room, stack)
+        sender = await brief.open_sender(settler, writer, self._clock, self._warn, stack)
+        caller = Caller(self._preparer(settings), self._governor(), sender)
         history.observe = None
         if is_taken_over:
             self._look_ahead(experience, takeover.search)
@@ -524,38 +511,30 @@ class Runner:
             self._warn(warning)
         self._start(caller, settings.retries)
         await self._hear_yes()
-        self._announce(manifest, provider)
+        self._announce(manifest, brief.provider)
 
-    def _caller(
-        self,
-        settings: Settings,
-        transport: Transport,
-        settler: Settler,
-        writer: Writer,
-        room: Room,
-        stack: AsyncExitStack,
-    ) -> Caller:
-        """What makes one call, from the reservation of its cost to what came of it."""
-        return Caller(
+    def _preparer(self, settings: Settings) -> Preparer:
+        return Preparer(
             run_id=self.run_id,
-            transport=transport,
-            limiter=self._limiter,
-            purse=self._purse,
-            stop=self.stop,
-            ledger=self._recorder.ledger,
-            writer=writer,
-            room=room,
-            settler=settler,
-            settling=stack.enter_context(ThreadPoolExecutor(_N_SETTLING, "batchgen-settler")),
-            one_by_one=stack.enter_context(ThreadPoolExecutor(1, "batchgen-settler-of-large")),
             references=self._references,
             conversations=Conversations(
                 self._layout, self._recorder.history, self.run_id, afresh=self._redo.done
             ),
+            settler=self._recorder.settler,
+            clock=self._clock,
+            max_body_bytes=settings.max_body_bytes,
+        )
+
+    def _governor(self) -> Governor:
+        return Governor(
+            run_id=self.run_id,
+            limiter=self._limiter,
+            purse=self._purse,
+            stop=self.stop,
+            ledger=self._recorder.ledger,
             book=self._book,
             clock=self._clock,
             tell=self._tell,
-            max_body_bytes=settings.max_body_bytes,
         )
 
     def _look_further_ahead(self) -> tuple[str, ...]:
@@ -600,7 +579,7 @@ class Runner:
             n_in_place=0 if is_open is None else is_open.count(0),
         )
 
-    def _start(self, caller: Caller, retries: Retries) -> None:
+    def _start(self, caller: Calls, retries: Retries) -> None:
         """Put the parts together that see the plan through."""
         told = self._forecast
         # With a limit, what failed for good is left alone like what lies beyond it.
@@ -666,14 +645,16 @@ class Runner:
         sha256 = self._recorder.history.made_at(path)
         return None if sha256 in self._kept else sha256
 
-    def _transport(self, provider: Provider, key: Hidden, timeouts: Timeouts) -> Transport:
-        return Transport(
-            provider,
-            key,
-            timeouts,
-            ca_file=self._options.get("ca_file"),
+    def _brief(self, provider: Provider, key: Hidden, settings: Settings) -> Brief:
+        return Brief(
+            provider=provider,
+            key=key,
             proxy=self._proxy,
-            user_agent=f"batchgen/{__version__}",
+            secrets=self._secrets,
+            ca_file=self._options.get("ca_file"),
+            timeouts=settings.timeouts,
+            acceptance=settings.acceptance,
+            book=self._book,
         )
 
     def _run_line(self, manifest: Manifest, provider: Provider) -> Run:

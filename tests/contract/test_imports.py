@@ -67,8 +67,9 @@ PLAN = (
 HTTP = _names("aiohttp multidict yarl  email.message http.client urllib.request")
 RUN = (
     PLAN | HTTP
-    | _names("aftermath attempt breakers conclusion course executors filing hold journal metrics")
-    | _names("notify pool progress recorder report runner search takeover tally transport watch")
+    | _names("aftermath attempt breakers caller conclusion course executors filing governor hold")
+    | _names("journal metrics notify pool preparation progress recorder report runner search")
+    | _names("takeover tally transport watch workshop")
 )  # fmt: skip
 SPENDING = LEDGER | JOB | _names("dependencies paper pricing report spending spreadsheet")
 

@@ -538,7 +538,7 @@ async def test_no_local_variable_shows_the_key_before_anything_is_sent(
     def trips(*_: object, **__: object) -> None:
         raise RuntimeError("no")
 
-    monkeypatch.setattr("batchgen.runner.Settler", trips)
+    monkeypatch.setattr("batchgen.workshop.Settler", trips)
     monkeypatch.setenv("COMETAPI_KEY", one.canary.key)
     job = write_job(one.directory.with_suffix(".jsonl"), ["cat"])
     proxy = f"http://me:{one.canary.key[-15:]}@127.0.0.1:9"

@@ -41,7 +41,7 @@ def short_patience(monkeypatch: pytest.MonkeyPatch) -> None:
         def __init__(self, provider: Provider, key: str, timeouts: Timeouts, **kept: Any) -> None:
             super().__init__(provider, key, replace(timeouts, min_rate_over_s=OVER_S), **kept)
 
-    monkeypatch.setattr("batchgen.runner.Transport", Hurried)
+    monkeypatch.setattr("batchgen.workshop.Transport", Hurried)
 
 
 @pytest.fixture

@@ -409,7 +409,7 @@ def hurried(script: Script, _: Path, monkeypatch: pytest.MonkeyPatch) -> Iterato
         def __init__(self, provider: Provider, key: str, timeouts: Timeouts, **kept: Any) -> None:
             super().__init__(provider, key, replace(timeouts, min_rate_over_s=0.3), **kept)
 
-    monkeypatch.setattr("batchgen.runner.Transport", Hurried)
+    monkeypatch.setattr("batchgen.workshop.Transport", Hurried)
     with FaultServer(script) as server:
         yield Place(server=server)
 
