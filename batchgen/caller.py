@@ -28,3 +28,6 @@ class Caller:
         if isinstance(request, CallEnd):
             return request
         return await self.sender.send(request, partial(self.governor.leave, request))
+
+    def ended(self, item: Item) -> None:
+        """No more calls are made for an item in this run: nothing is kept of it here."""

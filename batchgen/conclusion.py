@@ -82,7 +82,7 @@ class Conclusion:
             # The reports read a history of their own; both would be held at once.
             self.recorder.history = History()
             self._are_too_many = await asyncio.to_thread(self._fails_by, statuses)
-            await self.recorder.ledger.append(self._end(self._exit_code(statuses, error)))
+            await self.recorder.segments.own.append(self._end(self._exit_code(statuses, error)))
             self.summary = await asyncio.to_thread(self._report)
         except StoreError as failed:
             first = error if isinstance(error, StoreError) else failed

@@ -39,6 +39,9 @@ class Calls(Protocol):
             StoreError: The disk failed.
         """
 
+    def ended(self, item: Item) -> None:
+        """No more calls are made for an item in this run."""
+
 
 @dataclass(slots=True)
 class Course:
@@ -120,6 +123,7 @@ class Course:
             self.tell(Warned(f"warning: {end.item.id}: not made again, its picture stays: {why}"))
         if has_ended and not (end.line is None and isinstance(end.error, Cancelled)):
             self.agenda.ended(result)
+            self.caller.ended(end.item)
             self.tell(ItemEnded(result))
             if not self._is_gone(end.item):
                 self._count_failure(result)

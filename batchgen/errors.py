@@ -9,6 +9,7 @@ which budget a retry would come from. Messages say what happened, to what, and w
     ├── Stopped               before anything was sent                          exit 130, 143
     ├── OutputHeld            another run holds the output directory            exit 11
     ├── StoreError            the disk failed                                   exit 12
+    ├── ClusterError          the machines that work for a run failed           exit 5
     └── AttemptError          one call failed
         ├── Unreachable       never connected                     no     transport
         │   ├── UnknownHost   its name does not exist
@@ -40,6 +41,8 @@ which budget a retry would come from. Messages say what happened, to what, and w
         ├── SkippedDependency an item that it builds on failed    no     never
         ├── Cancelled         given up by us while under way      maybe  never (stays to be done)
         ├── Interrupted       sent by a run that was killed       maybe  never (stays to be done)
+        ├── WorkerLost        sent by a worker that is gone       maybe  unsure
+        │   └── NeverLeft     it was gone before that             no     transport
         └── Bug               our own fault                       maybe  stops the run
 
 The classes survive pickling, so that an executor may carry them from another process.
@@ -148,6 +151,12 @@ class StoreError(BatchgenError):
     def of(cls, error: OSError, where: Path) -> "StoreError":
         """Name an error of the system: which file, and what is wrong with it."""
         return cls(f"{error.filename or where}: {error.strerror or error}")
+
+
+class ClusterError(BatchgenError):
+    """The cluster that works for a run is gone, or has no place for it; a later run goes on."""
+
+    exit_code = 5
 
 
 @contextmanager
@@ -429,6 +438,21 @@ class Interrupted(AttemptError):
 
     outcome = Outcome.INTERRUPTED
     billed: Billed = "maybe"
+
+
+class WorkerLost(AttemptError):
+    """The process that made the call, or its machine, is gone; may be billed."""
+
+    outcome = Outcome.INTERRUPTED
+    family: ClassVar[RetryFamily] = "unsure"
+    billed: Billed = "maybe"
+
+
+class NeverLeft(WorkerLost):
+    """The process that was to make the call was gone before it could."""
+
+    family = "transport"
+    billed: Billed = "no"
 
 
 class Bug(AttemptError):

@@ -25,7 +25,8 @@ from batchgen.limits import Call, Demand, Limiter
 from batchgen.preparation import Request, announcement
 from batchgen.settle import CallEnd
 from batchgen.stop import Stop
-from batchgen.store.ledger import Ledger, Sent
+from batchgen.store.ledger import Sent
+from batchgen.store.segments import Segments
 
 _NOTHING: Final = Decimal(0)
 
@@ -74,7 +75,7 @@ class Governor:
     """Gives the leases of one run.
 
     Attributes:
-        ledger: Takes the `sent` lines.
+        segments: Take the `sent` lines.
         tell: Told of each request when it may leave.
     """
 
@@ -82,7 +83,7 @@ class Governor:
     limiter: Limiter
     purse: Purse
     stop: Stop
-    ledger: Ledger
+    segments: Segments
     book: PriceBook
     clock: Clock
     tell: Callable[[Event], None]
@@ -125,7 +126,7 @@ class Governor:
         sent = announcement(request.item, request.turn, request.n, self.run_id, self.clock, demand)
         lease = Lease(sent, lambda: self.limiter.sent(call), lambda end: self._heard(call, end))
         try:
-            await self.ledger.append(sent)
+            await self.segments.of(sent.item).append(sent)
         except asyncio.CancelledError:
             lease.is_given_up = True  # its line will be there all the same, and needs an end
             return lease

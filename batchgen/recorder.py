@@ -13,14 +13,14 @@ from batchgen.model import Decision, Outcome
 from batchgen.settle import CallEnd, Settler, decided
 from batchgen.store.history import History
 from batchgen.store.layout import Layout
-from batchgen.store.ledger import Ledger
 from batchgen.store.parts import Writer
 from batchgen.store.receipts import RECEIPT
+from batchgen.store.segments import Segments
 
 
 @dataclass(slots=True)
 class Recorder:
-    """The ledger and the history of one run, always at the same line.
+    """The segments and the history of one run, always at the same line.
 
     Attributes:
         writer: Clears away what nobody waits for.
@@ -28,7 +28,7 @@ class Recorder:
     """
 
     layout: Layout
-    ledger: Ledger
+    segments: Segments
     history: History
     settler: Settler
     writer: Writer
@@ -56,11 +56,12 @@ class Recorder:
             line = await asyncio.to_thread(keep, end, line)
         shelf = self.layout.shelf
         await shelf.keep(end.item, line)
-        (begins,) = await self.ledger.append(line)
+        ledger = self.segments.of(line.item)
+        (begins,) = await ledger.append(line)
         shelf.recorded(end.item, line)
         if end.leftovers:
             self.writer.hand_over(partial(self._clear, end.leftovers), 0)
-        self.history.apply(line, self.history.place_in(self.ledger.path, begins))
+        self.history.apply(line, self.history.place_in(ledger.path, begins))
         self.tell(AttemptEnded(line))
         for told in end.displaced:
             self.tell(Warned(f"warning: {line.item}: {told}"))
@@ -86,10 +87,12 @@ class Recorder:
     def _clear(self, leftovers: Iterable[Path]) -> None:
         try:
             for path in leftovers:
-                if path.suffix == RECEIPT:
+                if path.suffix == RECEIPT and path.parent == self.layout.parts:
                     self.settler.blanks.leave(path)
                 else:
                     path.unlink(missing_ok=True)
+                    # Where it lies if it was taken from a worker since.
+                    (self.layout.parts / path.name).unlink(missing_ok=True)
         except OSError as error:
             self._unclear = StoreError.of(error, self.layout.parts)
             self.writer.fail(self._unclear)

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from batchgen.errors import AttemptError, Interrupted, store_errors
+from batchgen.errors import AttemptError, Interrupted, WorkerLost, store_errors
 from batchgen.model import Decision, Item
 from batchgen.retry import Again, GiveUp, Later, Retries, StopRun, Tries, decide
 from batchgen.settle import CallEnd, Settler
@@ -23,6 +23,7 @@ from batchgen.store.receipts import answered, load_receipt, part_name
 
 _MAX_TOLD = 10
 _KILLED = "the run was killed before the answer was whole; it may be billed"
+_LOST = "the worker that made the call was lost before the answer was whole; it may be billed"
 _LATE = (
     "the run was killed before its answer was recorded, and another has made the picture since; it "
     "may be billed, and what came is kept in quarantine/"
@@ -65,19 +66,16 @@ def read_past(
 
 
 def _killed_last(paths: Sequence[Path], history: History) -> Iterator[Path]:
-    """The segment of the last run, if that did not end; of shards, those of the last of each."""
-    seen: set[str | None] = set()
+    """The segments of the last run, if that did not end; of shards, those of the last of each."""
+    last: dict[str | None, str] = {}
     for path in reversed(paths):
         run_id = run_id_of(path)
+        if last.get(None, run_id) != run_id:
+            return
         run = history.runs.get(run_id)
         shard = None if run is None else run.shard
-        if shard in seen:
-            continue
-        seen.add(shard)
-        if run_id not in history.ends:
+        if last.setdefault(shard, run_id) == run_id and run_id not in history.ends:
             yield path
-        if shard is None:
-            return
 
 
 def look_at_past(
@@ -123,9 +121,9 @@ class Recovery:
         for sent in (history.unfinished | {sent.call: sent for sent in found}).values():
             receipt = load_receipt(self.layout.parts, sent)
             if receipt is None:
-                yield self._interrupted(sent, _KILLED), "retry"
+                yield self._interrupted(sent, Interrupted(_KILLED)), "retry"
             elif _is_made_since(history, sent):
-                yield self._interrupted(sent, _LATE), "retry"
+                yield self._interrupted(sent, Interrupted(_LATE)), "retry"
             else:
                 end = self.settler.settle(receipt, recovered=True)
                 yield end, self._decision(end.error)
@@ -140,9 +138,21 @@ class Recovery:
             for left in self.layout.parts.iterdir():
                 left.unlink(missing_ok=True)  # what was just recorded goes by itself
 
-    def _interrupted(self, sent: Sent, why: str) -> CallEnd:
-        lost = Interrupted(why)
-        item = Item(id=sent.item, model=sent.model, prompt="", key=sent.key)
+    def end_of(self, sent: Sent, item: Item) -> CallEnd:
+        """The end of a call of this run whose worker is gone; its parts are among ours by now.
+
+        A whole answer is finished from disk, and costs nothing more.
+
+        Raises:
+            StoreError: The disk failed.
+        """
+        receipt = load_receipt(self.layout.parts, sent)
+        if receipt is None:
+            return self._interrupted(sent, WorkerLost(_LOST), item)
+        return self.settler.settle(receipt, recovered=True)
+
+    def _interrupted(self, sent: Sent, lost: AttemptError, item: Item | None = None) -> CallEnd:
+        item = item or Item(id=sent.item, model=sent.model, prompt="", key=sent.key)
         end = self.settler.failed(sent, item, lost, {})
         # What had come of its pictures: here, or already set aside by a run that was killed again.
         stem = part_name(sent)

@@ -27,6 +27,7 @@ from batchgen.clock import Clock, stamp
 from batchgen.conclusion import Conclusion
 from batchgen.conversation import Conversations
 from batchgen.course import Calls, Course
+from batchgen.crew import Crew, Hands
 from batchgen.ending import (
     EXIT_BY_SIGNAL,
     EXIT_LEFT,
@@ -35,6 +36,7 @@ from batchgen.ending import (
     highest,
 )
 from batchgen.errors import (
+    BatchgenError,
     Stopped,
     StoreError,
     UsageError,
@@ -90,6 +92,7 @@ from batchgen.store.history import Name
 from batchgen.store.layout import Layout, new_run_id
 from batchgen.store.ledger import Ledger, Run
 from batchgen.store.parts import Writer
+from batchgen.store.segments import Segments
 from batchgen.store.shards import refuse_other_job
 from batchgen.takeover import Takeover, counts_since, recall
 from batchgen.transport import tls_context
@@ -137,6 +140,7 @@ class Runner:
         confirm: Callable[[str], Awaitable[bool]] | None = None,
         clock: Clock | None = None,
         rng: random.Random | None = None,
+        hands: Hands | None = None,
         **options: Unpack[RunOptions],
     ) -> None:
         """Set what to run; nothing is read before the runner is entered.
@@ -148,6 +152,8 @@ class Runner:
                 run that should cost more is refused, unless the option `yes` is set.
             clock: Tells the time, and waits.
             rng: Spreads waits.
+            hands: Get workers on other machines, which make the calls; without it they are made
+                in this process.
             **options: As in `RunOptions`; what is left out is the job's to say.
 
         Raises:
@@ -169,6 +175,7 @@ class Runner:
         self._confirm = confirm
         self._clock = clock or Clock()
         self._rng = rng or random.Random()
+        self._hands = hands
         self.stop = Stop(self._tell_stopping)
         self.written_summary: Summary | None = None
         self._entered = False
@@ -486,7 +493,8 @@ class Runner:
         ledger = await stack.enter_async_context(
             Ledger(self._layout.segment(self.run_id), self._secrets)
         )
-        self._recorder = Recorder(self._layout, ledger, history, settler, writer, self._tell)
+        segments = Segments(self._layout, ledger, stack, self._secrets)
+        self._recorder = Recorder(self._layout, segments, history, settler, writer, self._tell)
         self._filer = Filer(self._layout, history, ledger, self.run_id, self._clock, self._made)
         self._broken = Broken.read(self._layout.broken)
         self._look_ahead(experience, takeover.search, takeover.foregone)
@@ -494,7 +502,7 @@ class Runner:
         soon = self._look_further_ahead()
         is_taken_over = takeover.is_needed
         self._run = self._run_line(manifest, brief.provider)
-        await ledger.append(self._run)
+        await segments.begin(self._run)
         recovery = Recovery(self._layout, settler, settings.retries, self._rng)
         await takeover.settle(recovery, self._recorder, self.stop)
         await takeover.file(self._filer, self._tell)
@@ -502,8 +510,7 @@ class Runner:
             await self._hold.away.begin(ledger.path)
         await self._hold.share()
         self._open_limits(settings.retries)
-        sender = await brief.open_sender(settler, writer, self._clock, self._warn, stack)
-        caller = Caller(self._preparer(settings), self._governor(), sender)
+        caller = await self._caller(brief, settings, recovery, stack)
         history.observe = None
         if is_taken_over:
             self._look_ahead(experience, takeover.search)
@@ -511,7 +518,46 @@ class Runner:
             self._warn(warning)
         self._start(caller, settings.retries)
         await self._hear_yes()
+        if self._hands is not None and isinstance(caller, Crew) and not self._forecast.is_idle:
+            await self._take_on(self._hands, brief, caller, stack)
         self._announce(manifest, brief.provider)
+
+    async def _caller(
+        self, brief: Brief, settings: Settings, recovery: Recovery, stack: AsyncExitStack
+    ) -> Caller | Crew:
+        """What makes calls: this process, or workers elsewhere."""
+        recorder, preparer, governor = self._recorder, self._preparer(settings), self._governor()
+        if self._hands is not None:
+            return Crew(
+                layout=self._layout,
+                preparer=preparer,
+                governor=governor,
+                recovery=recovery,
+                segments=recorder.segments,
+                writer=recorder.writer,
+                find_made=self._made,
+                warn=self._warn,
+                on_disk_failure=self._stop_for_disk,
+            )
+        sender = await brief.open_sender(
+            recorder.settler, recorder.writer, self._clock, self._warn, stack
+        )
+        return Caller(preparer, governor, sender)
+
+    async def _take_on(self, hands: Hands, brief: Brief, crew: Crew, stack: AsyncExitStack) -> None:
+        """Get workers, before anything is sent.
+
+        Raises:
+            UsageError, ClusterError: There are none. Nothing was sent, and the run has ended.
+        """
+        try:
+            await stack.enter_async_context(
+                hands.at_work(self.run_id, self.directory.resolve(), brief, crew)
+            )
+        except BatchgenError as failed:
+            self.stop.ask(str(failed), failed, exit_code=failed.exit_code, quietly=True)
+            await self._conclude(failed)
+            raise
 
     def _preparer(self, settings: Settings) -> Preparer:
         return Preparer(
@@ -531,7 +577,7 @@ class Runner:
             limiter=self._limiter,
             purse=self._purse,
             stop=self.stop,
-            ledger=self._recorder.ledger,
+            segments=self._recorder.segments,
             book=self._book,
             clock=self._clock,
             tell=self._tell,

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from weakref import WeakSet
 
 from batchgen.errors import AttemptError, BatchgenError
 
@@ -19,6 +20,7 @@ class Stop:
         """Start with no reason to stop; whoever listens hears the first one."""
         self._asked = asyncio.Event()
         self._on_ask = on_ask
+        self._children: WeakSet[Stop] = WeakSet()
         self.reason: str | None = None
         self.cause: BaseException | None = None
         self.exit_code: int | None = None
@@ -43,8 +45,18 @@ class Stop:
             return
         self.reason, self.cause, self.exit_code = reason, cause, exit_code
         self._asked.set()
+        for child in self._children:
+            child.ask(reason, cause, exit_code=exit_code)
         if self._on_ask is not None and not quietly:
             self._on_ask(reason)
+
+    def child(self) -> "Stop":
+        """One for a single wait: it is asked with this one, or alone."""
+        child = Stop()
+        self._children.add(child)
+        if self.asked:
+            child.ask(self.reason or "stopped")
+        return child
 
     @property
     def asked(self) -> bool:

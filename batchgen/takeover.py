@@ -32,7 +32,7 @@ from batchgen.store.broken import Broken
 from batchgen.store.expanded import read_items
 from batchgen.store.history import Departed, History, Name
 from batchgen.store.layout import Layout
-from batchgen.store.receipts import answered, received
+from batchgen.store.receipts import adopt_parts, answered, received, take_from_worker
 from batchgen.wording import counted
 
 _MICRO_USD: Final = Decimal("0.000001")
@@ -190,13 +190,15 @@ async def _adopt_parts(layout: Layout, history: History) -> None:
     for other in layout.others:
         if other.parts.is_dir():
             await finish_filings(other, history)
-            await asyncio.to_thread(_adopt, other.parts, layout.parts)
+            await asyncio.to_thread(adopt_parts, other.parts, layout.parts)
+    await asyncio.to_thread(_adopt_of_workers, layout.parts)
 
 
-def _adopt(theirs: Path, ours: Path) -> None:
-    with store_errors(theirs):
-        for left in theirs.iterdir():
-            left.replace(ours / left.name)
+def _adopt_of_workers(parts: Path) -> None:
+    """What the workers of a killed run were receiving."""
+    with store_errors(parts):
+        for theirs in [path for path in parts.iterdir() if path.is_dir() and not path.is_symlink()]:
+            take_from_worker(theirs, parts)
 
 
 def _forget_other_parts(layout: Layout) -> None:

@@ -12,6 +12,7 @@ from PIL import Image
 
 Json: TypeAlias = dict[str, Any]
 
+_OF_A_WORKER = re.compile(r"\.w[0-9a-f]+\.jsonl\Z")
 RUN_ID = re.compile(r"[0-9]{8}T[0-9]{6}Z-[0-9a-f]{8}")
 STAMP = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{3}Z")
 MONEY = re.compile(r"[0-9]+\.[0-9]{6}")
@@ -78,8 +79,20 @@ def lines(path: Path) -> list[Json]:
 
 
 def segments(directory: Path) -> list[list[Json]]:
-    """The ledger, a list of lines for each run, oldest first."""
-    return [lines(path) for path in sorted((directory / "ledger").glob("*.jsonl"))]
+    """The ledger, a list of lines for each run or shard of one, oldest first.
+
+    The lines of its workers stand before its last one.
+    """
+    found: list[list[Json]] = []
+    for path in sorted((directory / "ledger").glob("*.jsonl")):
+        read = lines(path)
+        if _OF_A_WORKER.search(path.name) is None:
+            found.append(read)
+            continue
+        assert read[0] == found[-1][0], f"{path} is of another run"
+        n_before = len(found[-1]) - (found[-1][-1]["event"] == "end")
+        found[-1][n_before:n_before] = read[1:]
+    return found
 
 
 def attempts(directory: Path) -> list[Json]:

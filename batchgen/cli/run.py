@@ -16,6 +16,7 @@ from batchgen.sanitize import printable
 from batchgen.wording import bill, counted, duration, read_duration, usd
 
 if TYPE_CHECKING:
+    from batchgen.executors.choice import Executor
     from batchgen.paper import Paper
     from batchgen.progress import Style
     from batchgen.report.summary import Summary
@@ -134,6 +135,23 @@ def _fail_on(_context: click.Context, _option: click.Parameter, value: str | Non
 @choice.shard
 @choice.only
 @choice.tag
+@click.option(
+    "--executor",
+    type=click.Choice(["local", "ray"]),
+    default="local",
+    show_default=True,
+    help="Who makes the calls: this process, or workers on a Ray cluster.",
+)
+@click.option(
+    "--ray-address",
+    metavar="auto|HOST:PORT",
+    help="The cluster to use; without it one is started on this machine.",
+)
+@click.option(
+    "--ray-workers",
+    type=click.IntRange(min=1),
+    help="How many workers; one for each node unless told.",
+)
 @choice.api_key_file
 @choice.ca_file
 @choice.proxy
@@ -167,6 +185,9 @@ def run(
     quiet: bool,
     verbose: bool,
     no_thumbnails: bool,
+    executor: "Executor",
+    ray_address: str | None,
+    ray_workers: int | None,
     **flags: Any,
 ) -> int:
     """Make what JOB asks for and is not done yet.
@@ -191,15 +212,19 @@ def run(
     130 and 143 stopped by a signal with items left.
     """
     from batchgen.cli.question import asker
+    from batchgen.executors.choice import ExecutorOptions, choose_hands
     from batchgen.executors.local import run_local
     from batchgen.runner import Runner
 
     options = choice.chosen(thumbnails=not no_thumbnails, **flags)
     if dry_run:
         return show_plan(job, options, as_json=as_json)
+    chosen = ExecutorOptions(executor=executor, ray_address=ray_address, ray_workers=ray_workers)
+    hands = choose_hands(chosen, options)
     log: Log = click.get_current_context().obj
     watch = log.begin(progress, is_quiet=quiet, is_verbose=verbose)
-    runner = Runner(job, on_event=watch, confirm=None if log.owns_stderr else asker(), **options)
+    confirm = None if log.owns_stderr else asker()
+    runner = Runner(job, on_event=watch, confirm=confirm, hands=hands, **options)
     log.is_of(runner)
     try:
         summary = run_local(runner, grace_s=grace, ends_process=True)

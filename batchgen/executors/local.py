@@ -9,8 +9,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final, Unpack
 
-from batchgen.errors import StoreError
+from batchgen.errors import ClusterError, StoreError
 from batchgen.events import Event
+from batchgen.executors.choice import Executor, ExecutorOptions, choose_hands
 from batchgen.options import RunOptions
 from batchgen.report.summary import Summary
 from batchgen.runner import Runner
@@ -49,8 +50,8 @@ async def _run(runner: Runner, grace_s: float, *, ends_process: bool) -> Summary
             async with runner:
                 async for _ in runner.results():
                     pass
-        except StoreError:
-            # What was sent before the disk failed has its figures all the same.
+        except (StoreError, ClusterError):
+            # What was sent before the disk or the cluster failed has its figures all the same.
             if runner.written_summary is None:
                 raise
     return runner.summary
@@ -93,6 +94,9 @@ def run(
     job: str | Path,
     *,
     on_event: Callable[[Event], None] | None = None,
+    executor: Executor | None = None,
+    ray_address: str | None = None,
+    ray_workers: int | None = None,
     **options: Unpack[RunOptions],
 ) -> Summary:
     """Make what a job asks for and is not done yet; block until it is.
@@ -100,6 +104,9 @@ def run(
     Args:
         job: The job file.
         on_event: Told of everything that happens, on the event loop; must not block.
+        executor: Who makes the calls: this process (`local`), or workers on a cluster (`ray`).
+        ray_address: `auto`, or `HOST:PORT` of a cluster; without it one is started here.
+        ray_workers: How many of them; one for each node unless told.
         **options: As in `RunOptions`; what is left out is the job's to say.
 
     Returns:
@@ -111,5 +118,8 @@ def run(
         OutputHeld: Another run writes to the same directory. Nothing was sent.
         StoreError: The disk failed before anything was sent. Afterwards it is told by the
             summary's `exit_code` 12 and `stop_reason`.
+        ClusterError: There is no cluster. Nothing was sent. Afterwards it is told as above, with 5.
     """
-    return run_local(Runner(job, on_event=on_event, **options))
+    chosen = ExecutorOptions(executor=executor, ray_address=ray_address, ray_workers=ray_workers)
+    hands = choose_hands(chosen, options)
+    return run_local(Runner(job, on_event=on_event, hands=hands, **options))

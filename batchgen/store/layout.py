@@ -30,11 +30,13 @@ class Layout:
         shard: The part of the job whose run has these files, where several write at once: its own
             expanded job, parts, lock and segments; all else they have in common.
         away: Where the files belong, if this is but the mirror of another place.
+        worker: Who receives answers for the run, in a directory of its own.
     """
 
     root: Path
     shard: Shard | None = None
     away: Shelf | None = field(default=None, compare=False, repr=False)
+    worker: str | None = None
 
     @classmethod
     def at(cls, place: "Path | Layout") -> "Layout":
@@ -90,7 +92,8 @@ class Layout:
     @cached_property  # each call needs it, several times
     def parts(self) -> Path:
         """Answers that are being received."""
-        return self.own / (".parts" if self.shard is None else "parts")
+        parts = self.own / (".parts" if self.shard is None else "parts")
+        return parts if self.worker is None else parts / self.worker
 
     @property
     def references(self) -> Path:

@@ -14,15 +14,16 @@ from typing import Final
 
 import msgspec
 
-from batchgen.errors import StoreError
+from batchgen.errors import StoreError, store_errors
 from batchgen.model import Item
 from batchgen.sanitize import Secrets
 from batchgen.store.inside import open_inside
 from batchgen.store.ledger import Sent
 from batchgen.store.replace import replaced
 
-# What a receipt's name ends in.
+# What a receipt's name ends in, and that of a directory which was taken from its worker.
 RECEIPT: Final = ".json"
+_TAKEN: Final = ".taken"
 
 
 class ReceivedImage(msgspec.Struct, frozen=True, kw_only=True):
@@ -151,6 +152,39 @@ def answered(directory: Path) -> Iterator[Sent]:
     """Yield the requests whose whole answers lie here, whatever the ledger has of them."""
     for receipt in _read_receipts(directory, f"*{RECEIPT}"):
         yield receipt.sent
+
+
+def adopt_parts(theirs: Path, ours: Path) -> None:
+    """Take what others were receiving for one's own; also what their workers were.
+
+    Raises:
+        StoreError: The disk failed.
+    """
+    with store_errors(theirs):
+        for left in list(theirs.iterdir()):
+            if left.is_dir() and not left.is_symlink():
+                take_from_worker(left, ours)
+            else:
+                left.replace(ours / left.name)
+
+
+def take_from_worker(theirs: Path, ours: Path) -> None:
+    """Take what a worker was receiving, so that it can do nothing with it any more.
+
+    It may not be quite dead. Once its directory has another name it can begin no answer, put no
+    picture in its place, and write no receipt: whatever is found here is all there will be.
+
+    Raises:
+        StoreError: The disk failed.
+    """
+    taken = theirs if theirs.suffix == _TAKEN else theirs.with_name(f"{theirs.name}{_TAKEN}")
+    with store_errors(theirs):
+        try:
+            theirs.rename(taken)
+        except FileNotFoundError:  # it never began
+            return
+        adopt_parts(taken, ours)
+        taken.rmdir()
 
 
 def received(directory: Path) -> Iterator[Item]:

@@ -10,8 +10,9 @@ after it the model's own content, byte for byte from disk, with the signatures t
 """
 
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import zip_longest
+from pathlib import Path
 from typing import Any, Final, TypeAlias
 from urllib.parse import quote
 
@@ -79,6 +80,10 @@ class RequestBody:
         """The exact Content-Length."""
         return sum(map(_length_bytes, self.pieces))
 
+    def anywhere(self) -> "RequestBody":
+        """The same for a process that works in another directory."""
+        return RequestBody(tuple(map(_anywhere, self.pieces)))
+
     async def chunks(self, read: ReadFile) -> AsyncIterator[bytes]:
         """Encode the body for one attempt; a new iteration is needed for each.
 
@@ -97,6 +102,20 @@ class RequestBody:
                 case ReferenceFile():
                     async for raw in read(piece, READ_BYTES):
                         yield pybase64.b64encode(raw)
+
+
+def _anywhere(piece: Piece) -> Piece:
+    match piece:
+        case bytes():
+            return piece
+        case Verbatim(file):
+            return replace(piece, file=_absolute(file))
+        case ReferenceFile():
+            return _absolute(piece)
+
+
+def _absolute(file: ReferenceFile) -> ReferenceFile:
+    return msgspec.structs.replace(file, path=str(Path(file.path).absolute()))
 
 
 def _length_bytes(piece: Piece) -> int:

@@ -1,0 +1,341 @@
+"""The run's side: each call is prepared and given leave here, and made by a worker.
+
+attempt(item, n)          a value in every case, as if it were made here
+  ├── prepare             the turn, the files, the body
+  └── _try                a ticket at the desk; once more if its worker is lost before it leaves
+        ├── _leave        the worker asks; few of each wait at a time, for those are lost with it
+        └── _end_of       the worker tells; if it is lost, the end is found on disk, or is not known
+"""
+
+import asyncio
+import itertools
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from typing import Final, Protocol
+
+from batchgen.crew.desk import RunSide
+from batchgen.crew.messages import (
+    Asked,
+    Broke,
+    CalledOff,
+    Ended,
+    Going,
+    Gone,
+    Granted,
+    Left,
+    Message,
+    News,
+    Order,
+    Taken,
+    Ticket,
+    Told,
+)
+from batchgen.errors import AttemptError, ClusterError, NeverLeft, StoreError
+from batchgen.governor import Governor, Lease
+from batchgen.model import Item
+from batchgen.preparation import Preparer, Request, given_up
+from batchgen.recovery import Recovery
+from batchgen.settle import CallEnd
+from batchgen.stop import Stop
+from batchgen.store.layout import EXTENSIONS, Layout
+from batchgen.store.parts import Writer
+from batchgen.store.pictures import FindMade
+from batchgen.store.receipts import take_from_worker
+from batchgen.store.segments import Segments
+from batchgen.workshop import Brief
+
+# So many calls of a worker wait for leave, or have it and do not know: a paced slot that a lost
+# worker had does not come back.
+_AT_THE_DOOR: Final = 2
+
+
+@dataclass(slots=True, eq=False)
+class _Case:
+    """A call on its way.
+
+    Attributes:
+        stop: Ends its waits: the run stops, or its worker is lost.
+        asked: Done when its worker asks for leave, or has ended it without.
+        ended: Its end.
+        worker: Who has it.
+        lease: Once it has leave.
+        door: Held while it waits for leave.
+    """
+
+    request: Request
+    stop: Stop
+    asked: asyncio.Event = field(default_factory=asyncio.Event)
+    ended: asyncio.Future[CallEnd] = field(
+        default_factory=lambda: asyncio.get_running_loop().create_future()
+    )
+    worker: str | None = None
+    lease: Lease | None = None
+    door: asyncio.Semaphore | None = None
+    is_lost: bool = False
+
+    def end(self, end: CallEnd | Exception) -> None:
+        self.asked.set()
+        if self.ended.done():
+            return
+        if isinstance(end, CallEnd):
+            self.ended.set_result(end)
+        else:
+            self.ended.set_exception(end)
+            self.ended.exception()  # seen, should nobody be waiting any more
+
+    async def come_to(self, door: asyncio.Semaphore) -> None:
+        await door.acquire()
+        self.door = door
+
+    def leave_door(self) -> None:
+        if self.door is not None:
+            self.door.release()
+            self.door = None
+
+
+class Hands(Protocol):
+    """Gets workers for a run, wherever they are."""
+
+    def at_work(
+        self, run_id: str, root: Path, brief: Brief, crew: "Crew"
+    ) -> AbstractAsyncContextManager[None]:
+        """Have workers at the desk of a run, until the context is left.
+
+        Args:
+            run_id: Names the run.
+            root: The job's directory.
+            brief: What each worker is told.
+            crew: What they work for; it hears of each that is lost.
+
+        Raises:
+            UsageError: They cannot be had in the way that was asked for.
+            ClusterError: There are none to be had.
+        """
+
+
+@dataclass(slots=True)
+class Crew:
+    """Makes the calls of a run by workers; used from one event loop.
+
+    Attributes:
+        find_made: Says what was made last under a path.
+        warn: Told of what a person should read.
+    """
+
+    layout: Layout
+    preparer: Preparer
+    governor: Governor
+    recovery: Recovery
+    segments: Segments
+    writer: Writer
+    find_made: FindMade
+    warn: Callable[[str], None]
+    on_disk_failure: Callable[[StoreError], None]
+    _cases: dict[int, _Case] = field(default_factory=dict)
+    _numbers: "itertools.count[int]" = field(default_factory=itertools.count)
+    _doors: dict[str, asyncio.Semaphore] = field(default_factory=dict)
+    _had: dict[str, str] = field(default_factory=dict)  # who has an item, by its id
+    _outbox: list[Order] = field(default_factory=list)
+    _filled: asyncio.Event = field(default_factory=asyncio.Event)
+    _failed: Exception | None = None
+
+    async def attempt(self, item: Item, n: int) -> CallEnd:
+        """Make call number n of an item's next turn.
+
+        Raises:
+            StoreError: A disk failed, here or where a worker is.
+            ClusterError: Nobody is there to make it any more.
+        """
+        while True:
+            request = await self.preparer.prepare(item, n)
+            if isinstance(request, CallEnd):
+                return request
+            end = await self._try(request)
+            if end is not None:
+                return end
+
+    def ended(self, item: Item) -> None:
+        """An item has ended: nobody has it in hand any more."""
+        self._had.pop(item.id, None)
+        self.segments.let_go(item.id)
+
+    async def _try(self, request: Request) -> CallEnd | None:
+        """Have a worker make the call; None if that was lost before the call could leave."""
+        if self._failed is not None:
+            raise self._failed
+        number, item = next(self._numbers), request.item
+        case = self._cases[number] = _Case(request, self.governor.stop.child())
+        names = (self.layout.image_name(item, extension) for extension in EXTENSIONS)
+        made = {name: self.find_made(name) for name in names}
+        sent_from = replace(request, body=request.body.anywhere())
+        self._order(Ticket(number, sent_from, made, self._had.get(item.id)))
+        try:
+            is_stopped = await case.stop.cuts_short(_event(case.asked))
+            if case.ended.done():
+                return await case.ended
+            return self._call_off(number, case) if is_stopped else await self._leave(number, case)
+        except asyncio.CancelledError:
+            return self._call_off(number, case)
+        finally:
+            case.leave_door()
+            del self._cases[number]
+
+    def _call_off(self, number: int, case: _Case) -> CallEnd | None:
+        """End a call that has no leave: it is made by nobody, or by another worker."""
+        if case.is_lost and not self.governor.stop.asked:
+            return None
+        self._order(CalledOff(number))
+        return CallEnd(case.request.item, None, given_up())
+
+    async def _leave(self, number: int, case: _Case) -> CallEnd | None:
+        if await case.stop.cuts_short(case.come_to(self._doors[case.worker or ""])):
+            return self._call_off(number, case)
+        async with self.governor.leave(case.request, case.stop) as lease:
+            if lease is None:
+                return self._call_off(number, case)
+            case.lease = lease
+            if lease.is_given_up:
+                self._order(CalledOff(number))
+                return lease.heard(self._failed_end(lease, case, given_up()))
+            if case.is_lost:
+                lost = NeverLeft("the worker that was to make the call was lost; nothing was sent")
+                return lease.heard(self._failed_end(lease, case, lost))
+            self._order(Granted(number, lease.sent))
+            end = await self._end_of(number, case)
+            if end.line is None:  # called off before the worker could use its leave
+                end = self._failed_end(lease, case, end.error or given_up())
+            return lease.heard(end)
+
+    def _failed_end(self, lease: Lease, case: _Case, error: AttemptError) -> CallEnd:
+        return self.preparer.settler.failed(lease.sent, case.request.item, error, {})
+
+    async def _end_of(self, number: int, case: _Case) -> CallEnd:
+        """Wait for the end of a call that has left; given up, it still has one."""
+        while True:
+            try:
+                return await asyncio.shield(case.ended)
+            except asyncio.CancelledError:
+                if case.ended.cancelled():
+                    raise
+                self._order(CalledOff(number))
+
+    # --- the desk -----------------------------------------------------------------------------
+
+    @asynccontextmanager
+    async def at(self, desk: RunSide) -> AsyncIterator[None]:
+        """Work by way of a desk; what fails there fails every call."""
+        sides = [asyncio.create_task(self._send(desk)), asyncio.create_task(self._hear(desk))]
+        for side in sides:
+            side.add_done_callback(self._side_ended)
+        try:
+            yield
+        finally:
+            for side in sides:
+                side.cancel()
+            for side in sides:
+                with suppress(asyncio.CancelledError, Exception):
+                    await side
+
+    def fail(self, failure: Exception) -> None:
+        """Let every call fail: there is nobody to make it any more."""
+        if self._failed is None:
+            self._failed = failure
+            self.governor.stop.ask(str(failure), failure)
+            for case in self._cases.values():
+                case.end(failure)
+
+    def _side_ended(self, side: asyncio.Task[None]) -> None:
+        """Nothing is heard any more: who waits for the end of a call would wait for ever."""
+        if side.cancelled():
+            for case in self._cases.values():
+                case.end(ClusterError("the run was left before its workers had told their ends"))
+            return
+        failure = side.exception()
+        if isinstance(failure, ClusterError | StoreError):
+            self.fail(failure)
+        elif failure is not None:
+            what = "the desk between the run and its workers failed"
+            self.fail(ClusterError(f"{what}: {failure!r}; run again for what is left"))
+
+    def _order(self, order: Order) -> None:
+        self._outbox.append(order)
+        self._filled.set()
+
+    async def _send(self, desk: RunSide) -> None:
+        while True:
+            await self._filled.wait()
+            self._filled.clear()
+            orders, self._outbox = self._outbox, []
+            await desk.order(orders)
+
+    async def _hear(self, desk: RunSide) -> None:
+        while True:
+            for news in await desk.news():
+                await self._take(news)
+
+    async def _take(self, news: News) -> None:
+        worker, message = news.worker, news.message
+        match message:
+            case Gone():
+                await self._lose(worker)
+            case Told(warning):
+                self.warn(warning)
+            case Broke(StoreError() as failure):
+                self.on_disk_failure(failure)
+            case Broke(failure):
+                self.fail(failure)
+            case _ if (case := self._cases.get(message.number)) is not None:
+                await self._of_case(worker, case, message)
+            case _:
+                pass  # it was called off
+
+    async def _of_case(self, worker: str, case: _Case, message: Message) -> None:
+        match message:
+            case Taken():
+                item_id = case.request.item.id
+                case.worker = self._had[item_id] = worker
+                self._doors.setdefault(worker, asyncio.Semaphore(_AT_THE_DOOR))
+                await self.segments.hand_over(item_id, worker)
+            case Asked():
+                case.asked.set()
+            case Going():
+                case.leave_door()
+            case Left() if case.lease is not None:
+                case.lease.leaves()
+            case Ended(_, end):
+                case.end(end)
+            case _:
+                pass
+
+    async def _lose(self, worker: str) -> None:
+        """A worker is gone: what it had not sent is for others, what it had is settled here.
+
+        Raises:
+            StoreError: The disk failed.
+        """
+        self.segments.lost()
+        self._doors.pop(worker, None)
+        self._had = {item: name for item, name in self._had.items() if name != worker}
+        cases = [case for case in self._cases.values() if case.worker == worker]
+        for case in cases:
+            case.is_lost = True
+            case.stop.ask("its worker is lost")
+        under_way = [case for case in cases if case.lease is not None]
+        parts = self.layout.parts
+        # In the thread that clears away what was recorded, or it would look for it in vain.
+        await self.writer.call(partial(take_from_worker, parts / worker, parts))
+        await self._settle(under_way)
+
+    async def _settle(self, cases: Iterable[_Case]) -> None:
+        for case in cases:
+            lease = case.lease
+            if lease is not None and not case.ended.done():
+                end_of = self.recovery.end_of
+                case.end(await asyncio.to_thread(end_of, lease.sent, case.request.item))
+
+
+async def _event(event: asyncio.Event) -> None:
+    await event.wait()

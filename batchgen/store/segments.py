@@ -1,0 +1,73 @@
+"""The segments that one run writes: its own, and one for each worker that makes calls for it.
+
+All of them are written here, by the run: a machine that dies takes no line with it. The ledger is
+read in the order of its segments' names, and of an item the last line counts. So the lines of an
+item stay in one segment while it stays with one worker, and go on in one that sorts behind it when
+another worker takes it: after each loss, what is handed out goes into segments of a new generation.
+"""
+
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+
+from batchgen.sanitize import Secrets
+from batchgen.store.layout import Layout
+from batchgen.store.ledger import Ledger, Run
+
+
+@dataclass(slots=True)
+class Segments:
+    """Finds the segment for a line; used from one event loop.
+
+    Attributes:
+        own: The run's own.
+        stack: Closes the others.
+        generation: Counts the losses.
+
+    Memory: a reference for each item that is in a worker's hands.
+    """
+
+    layout: Layout
+    own: Ledger
+    stack: AsyncExitStack
+    secrets: Secrets
+    generation: int = 0
+    _run: Run | None = None
+    _of_worker: dict[str, Ledger] = field(default_factory=dict)  # of this generation
+    _of_item: dict[str, Ledger] = field(default_factory=dict)
+
+    async def begin(self, run: Run) -> None:
+        """Write the first line of the run, which will be that of each segment.
+
+        Raises:
+            StoreError: The disk failed.
+        """
+        self._run = run
+        await self.own.append(run)
+
+    def of(self, item_id: str) -> Ledger:
+        """Where the lines of an item go."""
+        return self._of_item.get(item_id, self.own)
+
+    async def hand_over(self, item_id: str, worker: str) -> None:
+        """An item goes to a worker: its lines follow, into the segment of that one.
+
+        Raises:
+            StoreError: The disk failed.
+        """
+        if worker not in self._of_worker:
+            name = f"w{self.generation:04x}{worker}"
+            path = self.layout.segment(f"{self.own.path.stem}.{name}")
+            ledger = await self.stack.enter_async_context(Ledger(path, self.secrets))
+            if self._run is not None:
+                await ledger.append(self._run)
+            self._of_worker[worker] = ledger
+        self._of_item[item_id] = self._of_worker[worker]
+
+    def let_go(self, item_id: str) -> None:
+        """An item has ended: nobody has it in hand any more."""
+        self._of_item.pop(item_id, None)
+
+    def lost(self) -> None:
+        """A worker is gone, and what it had goes to others: into segments behind all there are."""
+        self.generation += 1
+        self._of_worker.clear()

@@ -1,0 +1,318 @@
+"""A run whose calls are made by workers: real sockets, real files, messages through bytes."""
+
+import asyncio
+import threading
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from batchgen import Runner
+from batchgen.crew.messages import Asked, Ended, Going, Left, Message, Taken
+from batchgen.errors import ClusterError, StoreError
+from batchgen.store.layout import Layout
+from tests import ledgers
+from tests.commands import until
+from tests.hands import Carrying, InProcess
+from tests.runs import KEY, Ran, run_job, write_job
+from tests.servers import FaultServer, draws, once, refuses, waits_for
+
+
+@pytest.fixture(autouse=True)
+def _key(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COMETAPI_KEY", KEY)
+
+
+def items(n: int) -> list[str]:
+    return [f"item-{number}" for number in range(n)]
+
+
+def segments_of_workers(ran: Ran) -> list[Path]:
+    return sorted((ran.directory / "ledger").glob("*.w*.jsonl"))
+
+
+async def test_workers_make_what_one_process_would_make(tmp_path: Path) -> None:
+    job = write_job(tmp_path / "job.jsonl", items(40))
+
+    with FaultServer(draws) as server:
+        ran = await run_job(job, server, hands=InProcess(3))
+
+        assert ran.exit_code == 0
+        assert server.n_requests == 40
+    assert len(list((ran.directory / "images").iterdir())) == 40
+    assert len(segments_of_workers(ran)) == 3
+    assert {len(ledgers.lines(path)) for path in segments_of_workers(ran)} != {1}
+
+
+async def test_what_a_worker_meets_is_decided_on_by_the_run(tmp_path: Path) -> None:
+    job = write_job(tmp_path / "job.jsonl", items(12))
+    hands = InProcess(3)
+
+    with FaultServer(once(refuses(503))) as server:
+        ran = await run_job(job, server, hands=hands)
+
+        assert ran.exit_code == 0
+        assert set(server.requests.values()) == {2}
+    takers: dict[int, str] = {}
+    for news in hands.desk.said:
+        if isinstance(news.message, Taken):
+            takers[news.message.number] = news.worker
+    assert len(takers) == 24
+    by_item = Counter(
+        (line["item"], segment.name)
+        for segment in segments_of_workers(ran)
+        for line in ledgers.lines(segment)
+        if line["event"] == "attempt"
+    )
+    assert set(by_item.values()) == {2}, "an item stays with its worker"
+
+
+async def test_a_budget_holds_over_all_workers(tmp_path: Path) -> None:
+    job = write_job(tmp_path / "job.jsonl", items(12))
+
+    with FaultServer(draws) as server:
+        ran = await run_job(job, server, hands=InProcess(3), max_cost_usd=0.5)
+
+        assert server.n_requests == 3
+    assert ran.exit_code == 8
+
+
+async def test_a_conversation_goes_on_from_worker_to_worker(tmp_path: Path) -> None:
+    talk = {"id": "talk", "turns": [{"prompt": "one"}, {"prompt": "two"}, {"prompt": "three"}]}
+    job = write_job(tmp_path / "job.jsonl", [talk, *items(6)])
+    hands = InProcess(2)
+
+    async def lose_once(worker: str, message: Message) -> None:
+        is_talk = isinstance(message, Going) and hands.desk.items[message.number] == "talk"
+        is_second = sum(one == "talk" for one in hands.desk.items.values()) == 2
+        if is_talk and is_second and len(hands.names) == 2:
+            await hands.lose(worker)
+
+    hands.desk.hears = lose_once
+    with FaultServer(draws) as server:
+        ran = await run_job(job, server, hands=hands)
+
+        assert ran.exit_code == 0
+    assert len(hands.names) == 3
+    turns = [one["turn"] for one in ran.attempts if one["item"] == "talk"]
+    assert turns == [1, 2, 2, 3]
+
+
+async def test_what_a_worker_had_not_sent_when_it_was_lost_is_sent_once(tmp_path: Path) -> None:
+    job = write_job(tmp_path / "job.jsonl", items(12))
+    hands = InProcess(2)
+
+    async def lose_the_first(worker: str, message: Message) -> None:
+        if isinstance(message, Asked) and len(hands.names) == 2:
+            await hands.lose(worker)
+
+    hands.desk.hears = lose_the_first
+    with FaultServer(draws) as server:
+        ran = await run_job(job, server, hands=hands)
+
+        assert ran.exit_code == 0
+        assert set(server.requests.values()) == {1}
+    assert {told[0] for told in ran.told} == {"image"}
+
+
+@pytest.mark.parametrize("is_dead", [True, False])
+async def test_what_was_under_way_at_a_lost_worker_is_told_and_sent_again(
+    tmp_path: Path, *, is_dead: bool
+) -> None:
+    job = write_job(tmp_path / "job.jsonl", items(20))
+    hands, released = InProcess(2), threading.Event()
+
+    async def lose_in_the_middle(worker: str, message: Message) -> None:
+        if isinstance(message, Left) and len(hands.names) == 2:
+            item = hands.desk.items[message.number]
+            if item != "item-0":
+                await asyncio.to_thread(until, lambda: server.requests[item] == 1, item)
+                await hands.lose(worker, is_dead=is_dead)
+                asyncio.get_running_loop().call_later(0.5, released.set)
+
+    def script(asked: Any) -> Any:
+        is_held = asked.nth == 1 and asked.prompt != "item-0"
+        return waits_for(released, draws(asked)) if is_held else draws(asked)
+
+    hands.desk.hears = lose_in_the_middle
+    with FaultServer(script) as server:
+        ran = await run_job(job, server, hands=hands, concurrency=8)
+
+        assert ran.exit_code == 0
+        again = {prompt for prompt, n in server.requests.items() if n == 2}
+    lost = [line for line in ran.attempts if line["outcome"] == "interrupted"]
+    assert again
+    # Some had leave, and had not left yet: nobody can know that of a machine that is gone.
+    assert again <= {line["item"] for line in lost if line["billed"] == "maybe"}
+    assert len(list((ran.directory / "images").iterdir())) == 20
+
+
+async def test_an_answer_that_was_whole_when_its_worker_was_lost_is_not_paid_again(
+    tmp_path: Path,
+) -> None:
+    job = write_job(tmp_path / "job.jsonl", items(12))
+    hands = InProcess(2)
+
+    async def lose_before_it_tells(worker: str, message: Message) -> None:
+        if isinstance(message, Ended) and len(hands.names) == 2:
+            await hands.lose(worker)
+
+    hands.desk.hears = lose_before_it_tells
+    with FaultServer(draws) as server:
+        ran = await run_job(job, server, hands=hands)
+
+        assert ran.exit_code == 0
+    recovered = [line for line in ran.attempts if line["recovered"]]
+    assert recovered
+    assert {line["outcome"] for line in recovered} == {"image"}
+    for line in recovered:
+        assert server.requests[line["item"]] == 1
+
+
+async def test_many_workers_may_be_lost_one_after_the_other(tmp_path: Path) -> None:
+    job = write_job(tmp_path / "job.jsonl", items(60), retries={"unsure": 10})
+    hands = InProcess(3)
+    n_going = 0
+
+    async def lose_every_seventh(worker: str, message: Message) -> None:
+        nonlocal n_going
+        n_going += isinstance(message, Going)
+        if isinstance(message, Going) and n_going % 7 == 0:
+            await hands.lose(worker)
+
+    hands.desk.hears = lose_every_seventh
+    with FaultServer(draws) as server:
+        ran = await run_job(job, server, hands=hands)
+
+        assert ran.exit_code == 0
+        assert server.n_requests <= sum(1 for one in ran.attempts if one["billed"] != "no")
+    names = [path.name.split(".")[1] for path in segments_of_workers(ran)]
+    assert len(names) == len(set(names))
+
+
+async def test_an_item_that_is_lost_with_each_worker_is_not_paid_for_ever(tmp_path: Path) -> None:
+    job = write_job(tmp_path / "job.jsonl", items(3))
+    hands = InProcess(2)
+    lost: list[str] = []
+
+    async def lose_whoever_makes_it(worker: str, message: Message) -> None:
+        if isinstance(message, Going) and hands.desk.items[message.number] == "item-1":
+            lost.append(worker)
+            await hands.lose(worker)
+
+    hands.desk.hears = lose_whoever_makes_it
+    with FaultServer(draws) as server:
+        ran = await run_job(job, server, hands=hands, concurrency=1)
+
+    assert ran.exit_code == 4
+    assert len(lost) == 2
+    assert [one["decision"] for one in ran.attempts if one["item"] == "item-1"] == [
+        "retry",
+        "failed",
+    ]
+    assert ran.summary.maybe_billed.count == 2
+
+
+async def test_a_run_that_is_stopped_sends_nothing_more_and_ends(tmp_path: Path) -> None:
+    job = write_job(tmp_path / "job.jsonl", items(40), limits={"rpm": 60})
+    hands = InProcess(3)
+
+    with FaultServer(draws) as server:
+        async with Runner(
+            job, base_url=server.url, output=tmp_path / "output", hands=hands
+        ) as runner:
+            async for _ in runner.results():
+                runner.request_stop("sigint")
+        assert server.n_requests < 5
+    assert runner.summary.exit_code == 130
+    ledgers.check_directory(runner.directory)
+
+
+async def test_a_run_that_is_given_up_has_an_end_for_each_call(tmp_path: Path) -> None:
+    job = write_job(tmp_path / "job.jsonl", items(10))
+    hands, released = InProcess(2), threading.Event()
+
+    with FaultServer(
+        lambda asked: (
+            draws(asked) if asked.prompt == "item-0" else waits_for(released, draws(asked))
+        )
+    ) as server:
+        async with Runner(
+            job, base_url=server.url, output=tmp_path / "output", hands=hands, concurrency=4
+        ) as runner:
+
+            async def give_up() -> None:
+                await asyncio.to_thread(until, lambda: server.n_requests >= 4, "four under way")
+                runner.cancel()
+
+            giving_up = asyncio.create_task(give_up())
+            async for _ in runner.results():
+                pass
+            await giving_up
+        released.set()
+    ledgers.check_directory(runner.directory)
+    cancelled = [one for one in ledgers.attempts(runner.directory) if one["outcome"] == "cancelled"]
+    assert len(cancelled) >= 3
+    assert {one["billed"] for one in cancelled} <= {"maybe", "no"}
+
+
+async def test_a_desk_that_fails_ends_the_run_and_the_next_goes_on(tmp_path: Path) -> None:
+    job = write_job(tmp_path / "job.jsonl", items(12))
+
+    class Failing(Carrying):
+        async def news(self) -> Any:
+            found = await super().news()
+            if len(self.said) > 12:
+                raise OSError("gone")
+            return found
+
+    with FaultServer(draws) as server:
+        hands = InProcess(2, Failing())
+        with pytest.raises(ClusterError, match="the desk between the run and its workers"):
+            await run_job(job, server, hands=hands, whole=False)
+        assert ledgers.summary(tmp_path / "output/job")["exit_code"] == 5
+        again = await run_job(job, server, hands=InProcess(2), whole=False)
+
+        assert again.exit_code == 0
+        ledgers.check_directory(again.directory, ended=False)
+        assert not [n for n in server.requests.values() if n > 2]
+
+
+async def test_a_disk_that_fails_a_worker_ends_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = write_job(tmp_path / "job.jsonl", items(12))
+
+    def fails(_self: Any, *_: Any, **__: Any) -> Any:
+        raise StoreError("/there: no space left on device")
+
+    with FaultServer(draws) as server:
+        monkeypatch.setattr("batchgen.settle.Settler.settle", fails)
+        with pytest.raises(StoreError, match="no space left"):
+            await run_job(job, server, hands=InProcess(2), whole=False)
+
+    assert ledgers.summary(tmp_path / "output/job")["exit_code"] == 12
+
+
+async def test_a_bug_in_a_worker_is_told_with_its_place_and_without_the_key(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = write_job(tmp_path / "job.jsonl", items(3))
+
+    def trips(_self: Any, *_: Any, **__: Any) -> Any:
+        raise LookupError(f"the key is {KEY}")
+
+    monkeypatch.setattr("batchgen.attempt.Sender._exchange", trips)
+    with FaultServer(draws) as server, pytest.raises(RuntimeError, match="in a worker") as caught:
+        await run_job(job, server, hands=InProcess(2), whole=False)
+
+    assert KEY not in str(caught.value)
+    assert "LookupError" in str(caught.value)
+
+
+def test_what_a_worker_receives_lies_in_a_place_of_its_own(tmp_path: Path) -> None:
+    whole, worker = Layout(tmp_path), Layout(tmp_path, worker="00")
+
+    assert worker.parts.parent == whole.parts
+    assert worker.images == whole.images
