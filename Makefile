@@ -20,7 +20,7 @@ export PIP_NO_INPUT := 1
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help venv demo picture docs test test-docs test-browser test-reliability tried lint format types arch lock-check bench bench-full soak wheel-smoke ci lock clean
+.PHONY: help venv demo picture docs test test-docs test-browser test-ray test-reliability tried lint format types arch lock-check bench bench-full soak wheel-smoke ci lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -59,8 +59,8 @@ picture: demo ## renew the picture of the readme: the report of the demo in Chro
 docs: $(STAMP) ## write the pages that come from --help and from the schema of the job file
 	@$(PY) -m tests.reference
 
-test: $(STAMP) ## run the tests, except docs, browser, reliability and soak
-	@$(PY) -m pytest -q -n $(JOBS) --maxprocesses 8 --dist worksteal -m "not browser and not reliability and not docs and not soak" $(ARGS)
+test: $(STAMP) ## run the tests, except docs, browser, reliability, ray and soak
+	@$(PY) -m pytest -q -n $(JOBS) --maxprocesses 8 --dist worksteal -m "not browser and not reliability and not docs and not soak and not ray" $(ARGS)
 
 test-docs: $(STAMP) ## run every command and every job of the pages, as they stand
 	@$(PY) -m pytest -q -n $(JOBS) --maxprocesses 8 --dist worksteal -m docs $(ARGS)
@@ -70,7 +70,11 @@ test-reliability: $(STAMP) ## kill, starve and attack it: what docs/reliability.
 
 # Soak figures stay as they were written; `make soak ARGS=--write-tried` renews those.
 tried: $(STAMP) ## run both, and write what was tried into docs/reliability.md
-	@$(PY) -m pytest -q -n $(JOBS) --maxprocesses 8 --dist worksteal -m "not browser and not soak" --write-tried $(ARGS)
+	@$(PY) -m pytest -q -n $(JOBS) --maxprocesses 8 --dist worksteal -m "not browser and not soak and not ray" --write-tried $(ARGS)
+
+# One after the other: paces are measured, and two clusters at once would wait for the processor.
+test-ray: $(STAMP) ## runs on a Ray cluster of several nodes on this machine
+	@$(PY) -m pytest -q -m ray $(ARGS)
 
 test-browser: $(STAMP) ## look at the report in a real Chromium
 	@$(PY) -m pytest -q -m browser --require-browser $(ARGS)

@@ -2,15 +2,16 @@
 
     job file ──> plan ──> pool ──> transport ──> wire ──> store ──> ledger ──> report and cost
     manifest/    plan     pool     transport/    wire/    answer    store/     report/    cost/
-    intake       depend-  limits/  references/   attempt  settle    ledger     spending/  pricing
-    selection    encies   retry    conversation           store/    recorder   reconcile/ known_
-                 forecast/ budget                                              export       models
-                 takeover breakers                                             verify     preview/
+    intake       depend-  limits/  preparation   attempt  settle    ledger     spending/  pricing
+    selection    encies   retry    governor      workshop store/    recorder   reconcile/ known_
+                 forecast/ budget  caller        references/                   export       models
+                 takeover breakers crew/         conversation                  verify     preview/
                  filing, search
                  course, foresight                                             live/     doctor/
                                                                    conclusion  notify/   metrics
     beside it: schedule/ starts it at night, journal/ and progress tell how it goes; objects/ and
-    mirror/ have its files in a bucket, shards (selection, store/lock) many of it in one directory.
+    mirror/ have its files in a bucket, shards (selection, store/lock) many of it in one directory,
+    and executors/ run it: in this process, or with a crew on a Ray cluster.
 
 Everything that a program may rely on is in `__all__`:
 

@@ -16,7 +16,6 @@ from batchgen.sanitize import printable
 from batchgen.wording import bill, counted, duration, read_duration, usd
 
 if TYPE_CHECKING:
-    from batchgen.executors.choice import Executor
     from batchgen.paper import Paper
     from batchgen.progress import Style
     from batchgen.report.summary import Summary
@@ -185,9 +184,6 @@ def run(
     quiet: bool,
     verbose: bool,
     no_thumbnails: bool,
-    executor: "Executor",
-    ray_address: str | None,
-    ray_workers: int | None,
     **flags: Any,
 ) -> int:
     """Make what JOB asks for and is not done yet.
@@ -216,11 +212,15 @@ def run(
     from batchgen.executors.local import run_local
     from batchgen.runner import Runner
 
+    who = ExecutorOptions(
+        executor=flags.pop("executor"),
+        ray_address=flags.pop("ray_address"),
+        ray_workers=flags.pop("ray_workers"),
+    )
     options = choice.chosen(thumbnails=not no_thumbnails, **flags)
     if dry_run:
         return show_plan(job, options, as_json=as_json)
-    chosen = ExecutorOptions(executor=executor, ray_address=ray_address, ray_workers=ray_workers)
-    hands = choose_hands(chosen, options)
+    hands = choose_hands(who, options)
     log: Log = click.get_current_context().obj
     watch = log.begin(progress, is_quiet=quiet, is_verbose=verbose)
     confirm = None if log.owns_stderr else asker()

@@ -42,6 +42,8 @@ _UNTOLD_S: Final = 15.0
 _FAREWELL_S: Final = 15.0
 _MAX_WAITING: Final = 100_000
 _OBJECT_STORE_BYTES: Final = 80 << 20
+# Sockets lie below, in folders with long names, and no system takes more than 107 for all of it.
+_MAX_PATH_CHARS: Final = 30
 # Read when Ray is imported. It asks the cloud where it is, and reports that it does not report,
 # unless it can reach neither; and on any system but these it binds to loopback by itself.
 _QUIET: Final = {
@@ -130,8 +132,9 @@ class _Cluster:
         for name, value in {**_QUIET, **(_LOCAL if self.address is None else {})}.items():
             os.environ.setdefault(name, value)
         if self.address is None:
-            # Short: its sockets lie in there.
-            self._directory = tempfile.mkdtemp(prefix="bg-")
+            usual = tempfile.gettempdir()
+            parent = usual if len(usual) <= _MAX_PATH_CHARS else "/tmp"  # noqa: S108 - it is made anew
+            self._directory = tempfile.mkdtemp(prefix="bg-", dir=parent)
             # Else it puts one of its own into the home directory.
             token = Path(self._directory) / "token"
             token.touch(0o600)
@@ -176,7 +179,9 @@ class _Cluster:
         except Exception as failed:  # noqa: BLE001 - Ray raises what it likes
             words = brief.secrets.redact(str(failed).partition("\n")[0])
             what = "Ray could not be started on this machine"
-            if self.address is not None:
+            if self.address == "auto":
+                what = "no Ray cluster was found on this machine"
+            elif self.address is not None:
                 what = f"the Ray cluster at {self.address} could not be joined"
             raise ClusterError(f"{what}: {words}; nothing was sent") from None
         self.ray = ray

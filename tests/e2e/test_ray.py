@@ -1,0 +1,260 @@
+"""Runs on Ray: several nodes on this machine, killed as machines die; the server counts."""
+
+import signal
+import socket
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from tests import ledgers
+from tests.canary import Canary
+from tests.commands import Done, EmulatorProcess, batchgen, emulator, started, until
+from tests.e2e.test_shards import JOB, N_ITEMS, all_at_once, came_to
+from tests.ray_cluster import RayCluster, ray_cluster
+from tests.runs import KEY, write_job
+
+pytestmark = [pytest.mark.ray, pytest.mark.timeout(240)]
+
+N_PACED, RPM = 600, 600
+WINDOW_S = 60.0
+LOOPBACK = {"0100007F", "0" * 24 + "01000000", "0000000000000000FFFF00000100007F"}
+ANY = {"0" * 8, "0" * 32}
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[RayCluster]:
+    pytest.importorskip("ray")
+    with ray_cluster(3) as running:
+        yield running
+
+
+def on(cluster: RayCluster, service: EmulatorProcess) -> tuple[str | Path, ...]:
+    """The flags of a run on a cluster, against an emulator as if it were a gateway."""
+    return ("--base-url", service.url, "--executor", "ray", "--ray-address", cluster.address)
+
+
+def fullest_window(at_s: list[float]) -> int:
+    """The most requests in any window, at the server."""
+    first, most = 0, 0
+    for last, moment in enumerate(at_s):
+        while moment - at_s[first] >= WINDOW_S:
+            first += 1
+        most = max(most, last - first + 1)
+    return most
+
+
+def twice(service: EmulatorProcess) -> set[str]:
+    return {prompt for prompt, n in service.by_prompt.items() if n > 1}
+
+
+def may_be_billed(directory: Path) -> set[str]:
+    """The items of which a call was lost with its worker."""
+    lost = (one for one in ledgers.attempts(directory) if one["outcome"] == "interrupted")
+    return {one["item"] for one in lost if one["billed"] == "maybe"}
+
+
+def test_two_of_three_nodes_are_killed_and_every_item_has_its_one_picture_at_the_pace_that_was_set(
+    cluster: RayCluster, tmp_path: Path
+) -> None:
+    canary = Canary()
+    job = write_job(tmp_path / "job.jsonl", [f"item-{n}" for n in range(N_PACED)])
+    directory = tmp_path / "output/job"
+    with emulator("--rpm", str(RPM), "--latency", "0.5") as service:
+        flags = [*on(cluster, service), "--rpm", str(RPM), "-o", tmp_path / "output", "--json"]
+        with started("run", job, *flags, COMETAPI_KEY=canary.key, **cluster.env) as run:
+            for share in (0.3, 0.65):
+                n_sent = int(share * N_PACED)
+                until(lambda n=n_sent: service.n_requests >= n, f"{n_sent} requests")  # type: ignore[misc]
+                cluster.replace_a_node()
+            out, err = run.process.communicate(timeout=120)
+        done = Done(run.process.returncode, out.decode(), err.decode())
+        assert (done.code, done.json["items"]["done"]) == (0, N_PACED), done.err
+        counted = service.counts()
+        at_s = sorted(counted["started_at"])
+
+        assert fullest_window(at_s) <= RPM
+        assert set(counted["by_status"]) <= {"200", "none"}, "the pace was never passed"
+        assert (len(at_s) - 1) / (at_s[-1] - at_s[0]) * 60 >= 0.95 * RPM
+        assert twice(service) <= may_be_billed(directory)
+        assert len(service.by_prompt) == N_PACED
+    sent = [one for run in ledgers.segments(directory) for one in run if one["event"] == "sent"]
+    # What had leave and was lost before its first byte is in the ledger, and reached nobody.
+    assert counted["requests"] <= len(sent) <= counted["requests"] + 12
+    assert len(list((directory / "images").iterdir())) == N_PACED
+    assert len(list((directory / "ledger").glob("*.w*.jsonl"))) >= 5
+    ledgers.check_directory(directory)
+    assert batchgen("verify", directory).code == 0
+    places = [directory, cluster.directory]
+    files = [path for place in places for path in place.rglob("*") if path.is_file()]
+    assert not [path for path in files if canary.found_in(path.read_bytes())]
+
+
+def test_the_same_job_comes_to_the_same_here_in_shards_and_on_ray(
+    cluster: RayCluster, emulated: EmulatorProcess, tmp_path: Path
+) -> None:
+    job = tmp_path / "parts.yaml"
+    job.write_text(JOB, "utf-8")
+    to = ("--base-url", emulated.url)
+    key = {"COMETAPI_KEY": KEY}
+    whole = batchgen("run", job, "-o", tmp_path / "whole", *to, **key)
+    assert whole.code == 0, whole.err
+    n_of_one_run = emulated.n_requests
+    shards = all_at_once(job, 4, *to, **key)
+    assert [shard.code for shard in shards] == [0] * 4
+    assert batchgen("report", tmp_path / "output/parts").code == 0
+    flags = ["-o", tmp_path / "ray", *on(cluster, emulated)]
+    on_ray = batchgen("run", job, *flags, **key, **cluster.env)
+    assert on_ray.code == 0, on_ray.err
+    assert emulated.n_requests == 3 * n_of_one_run == 3 * (N_ITEMS - 1)
+
+    here, parted = came_to(tmp_path / "whole/parts"), came_to(tmp_path / "output/parts")
+    assert here == parted == came_to(tmp_path / "ray/parts")
+    assert list(here) == list(came_to(tmp_path / "ray/parts"))
+    ledgers.check_directory(tmp_path / "ray/parts")
+    again = batchgen("run", job, *flags, **key, **cluster.env)
+    assert (again.code, emulated.n_requests) == (0, 3 * n_of_one_run), again.err
+
+
+def test_a_run_that_is_killed_goes_on_when_it_is_started_again(
+    cluster: RayCluster, tmp_path: Path
+) -> None:
+    job = write_job(tmp_path / "job.jsonl", [f"item-{n}" for n in range(60)])
+    directory = tmp_path / "output/job"
+    with emulator("--latency", "0.4") as service:
+        flags = [*on(cluster, service), "-o", tmp_path / "output"]
+        for n_sent in (12, 30):
+            with started("run", job, *flags, COMETAPI_KEY=KEY, **cluster.env) as run:
+                until(lambda n=n_sent: service.n_requests >= n, f"{n_sent} requests")  # type: ignore[misc]
+                run.signal(signal.SIGKILL)
+                run.process.wait(10)
+        done = batchgen("run", job, *flags, COMETAPI_KEY=KEY, **cluster.env)
+
+        assert done.code == 0, done.err
+        assert twice(service) <= may_be_billed(directory)
+    ledgers.check_directory(directory, ended=False)
+    assert batchgen("verify", directory).code == 0
+
+
+def test_ctrl_c_ends_a_run_on_ray_as_it_ends_any_and_twice_at_once(
+    cluster: RayCluster, tmp_path: Path
+) -> None:
+    job = write_job(tmp_path / "job.jsonl", [f"item-{n}" for n in range(60)])
+    directory = tmp_path / "output/job"
+    with emulator("--latency", "1") as service:
+        flags = [*on(cluster, service), "-o", tmp_path / "output"]
+        with started("run", job, *flags, COMETAPI_KEY=KEY, **cluster.env) as run:
+            until(lambda: service.n_requests >= 5, "5 requests")
+            run.signal(signal.SIGINT)
+            done = run.end()
+        n_of_first = service.n_requests
+        assert (done.code, "stopped early: sigint" in done.err) == (130, True), done.err
+        assert {one["outcome"] for one in ledgers.attempts(directory)} == {"image"}
+        ledgers.check_directory(directory)
+        with started("run", job, *flags, COMETAPI_KEY=KEY, **cluster.env) as run:
+            until(lambda: service.n_requests >= n_of_first + 3, "3 more requests")
+            run.signal(signal.SIGTERM)
+            run.signal(signal.SIGINT)
+            done = run.end()
+        assert done.code == 143, done.err
+    outcomes = {one["outcome"] for one in ledgers.attempts(directory)}
+    assert outcomes == {"image", "cancelled"}
+    ledgers.check_directory(directory)
+
+
+def test_a_cluster_of_its_own_listens_and_speaks_to_this_machine_alone_and_leaves_nothing(
+    emulated: EmulatorProcess, tmp_path: Path
+) -> None:
+    pytest.importorskip("ray")
+    canary, home = Canary(), tmp_path / "home"
+    home.mkdir()
+    short = Path(tempfile.mkdtemp(prefix="t", dir="/tmp"))
+    job = write_job(tmp_path / "job.jsonl", [f"item-{n}" for n in range(40)], limits={"rpm": 600})
+    flags = ("--base-url", emulated.url, "--executor", "ray", "--ray-workers", "2")
+    env = {"COMETAPI_KEY": canary.key, "HOME": str(home), "TMPDIR": str(short)}
+    seen: set[str] = set()
+    most = 0
+    with started("run", job, *flags, "-o", tmp_path / "output", **env) as run:
+        while run.process.poll() is None:
+            pids = family(run.process.pid)
+            most = max(most, len(pids))
+            seen |= sockets_elsewhere(pids)
+            assert not [pid for pid in pids - {run.process.pid} if holds_key(pid, canary)]
+            time.sleep(0.2)
+        done = run.end()
+    assert done.code == 0, done.err
+    assert most > 4, "the cluster was looked at"
+    assert not seen
+    assert not family(run.process.pid)
+    short.rmdir()  # which takes an empty one alone
+    assert not list(home.rglob("*"))
+
+
+def family(pid: int) -> set[int]:
+    """A process and all that come from it."""
+    children: dict[int, list[int]] = {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                stat = (entry / "stat").read_text()
+            except OSError:
+                continue
+            parent = int(stat.rpartition(")")[2].split()[1])
+            children.setdefault(parent, []).append(int(entry.name))
+    found, waiting = set(), [pid] if Path(f"/proc/{pid}").exists() else []
+    while waiting:
+        one = waiting.pop()
+        found.add(one)
+        waiting += children.get(one, [])
+    return found
+
+
+def sockets_elsewhere(pids: set[int]) -> set[str]:
+    """What is open to, or listened for from, another machine: as the system tells it."""
+    inodes = set()
+    for pid in pids:
+        with suppress(OSError):
+            names = [str(path.readlink()) for path in Path(f"/proc/{pid}/fd").iterdir()]
+            inodes |= {name[8:-1] for name in names if name.startswith("socket:[")}
+    found = set()
+    for table in ("tcp", "tcp6", "udp", "udp6"):
+        for line in Path(f"/proc/net/{table}").read_text().splitlines()[1:]:
+            words = line.split()
+            local, remote = (word.partition(":")[0] for word in words[1:3])
+            is_elsewhere = local not in LOOPBACK or remote not in LOOPBACK | ANY
+            if words[9] in inodes and is_elsewhere:
+                found.add(f"{table} {words[1]} {words[2]}")
+    return found
+
+
+def holds_key(pid: int, canary: Canary) -> bool:
+    """Whether a process shows the key in what others can see of it."""
+    try:
+        shown = (
+            Path(f"/proc/{pid}/environ").read_bytes() + Path(f"/proc/{pid}/cmdline").read_bytes()
+        )
+    except OSError:
+        return False
+    return bool(list(canary.found_in(shown)))
+
+
+def test_a_cluster_that_is_not_there_is_told_at_once_and_nothing_is_sent(
+    emulated: EmulatorProcess, tmp_path: Path
+) -> None:
+    pytest.importorskip("ray")
+    job = write_job(tmp_path / "job.jsonl", ["one"])
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{bound.getsockname()[1]}"
+        flags = ("--base-url", emulated.url, "--executor", "ray", "--ray-address", address)
+        began_s = time.monotonic()
+        done = batchgen("run", job, *flags, "-o", tmp_path / "output", COMETAPI_KEY=KEY)
+
+    assert done.code == 5
+    assert f"no Ray cluster answers at {address}" in " ".join(done.err.split())
+    assert time.monotonic() - began_s < 20
+    assert emulated.n_requests == 0
+    assert ledgers.summary(tmp_path / "output/job")["exit_code"] == 5
