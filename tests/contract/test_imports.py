@@ -67,8 +67,8 @@ PLAN = (
 HTTP = _names("aiohttp multidict yarl  email.message http.client urllib.request")
 RUN = (
     PLAN | HTTP
-    | _names("aftermath attempt breakers caller conclusion course executors filing governor hold")
-    | _names("journal metrics notify pool preparation progress recorder report runner search")
+    | _names("aftermath attempt breakers caller conclusion course crew executors filing governor")
+    | _names("hold journal metrics notify pool preparation progress recorder report runner search")
     | _names("takeover tally transport watch workshop")
 )  # fmt: skip
 SPENDING = LEDGER | JOB | _names("dependencies paper pricing report spending spreadsheet")

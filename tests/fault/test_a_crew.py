@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+import time
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,8 @@ from tests import ledgers
 from tests.commands import until
 from tests.hands import Carrying, InProcess
 from tests.runs import KEY, Ran, run_job, write_job
-from tests.servers import FaultServer, draws, once, refuses, waits_for
+from tests.servers import Answer, FaultServer, draws, once, refuses, waits_for
+from tests.servers import Asked as ServerAsked
 
 
 @pytest.fixture(autouse=True)
@@ -316,3 +318,27 @@ def test_what_a_worker_receives_lies_in_a_place_of_its_own(tmp_path: Path) -> No
 
     assert worker.parts.parent == whole.parts
     assert worker.images == whole.images
+
+
+async def test_a_429_at_one_worker_holds_all_of_them_back(tmp_path: Path) -> None:
+    job = write_job(tmp_path / "job.jsonl", items(30))
+    at_s: list[float] = []
+    refused_s: list[float] = []
+
+    def script(asked: ServerAsked) -> Answer:
+        now_s = time.monotonic()
+        if len(at_s) == 9:
+            refused_s.append(now_s)
+            at_s.append(now_s)
+            return refuses(429, **{"Retry-After": "2"})
+        at_s.append(now_s)
+        return draws(asked)
+
+    with FaultServer(script) as server:
+        ran = await run_job(job, server, hands=InProcess(3), patient=True)
+
+    assert ran.exit_code == 0
+    # What had leave before the answer was heard may arrive after it.
+    late = [moment for moment in at_s if refused_s[0] + 0.3 < moment < refused_s[0] + 2]
+    assert not late
+    assert len(at_s) == 31
