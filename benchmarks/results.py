@@ -34,6 +34,10 @@ _LABELS: Final = {
     "pillow_thumbnails": "`Image.open`, `thumbnail`, `save`, in one process",
     "batchgen_told": "batchgen, the limit set in the job",
     "batchgen_auto": "batchgen, the limit found out (`concurrency: auto`)",
+    "batchgen_steady": "batchgen in one process",
+    "ray_1": "a worker on Ray",
+    "ray_2": "two workers on Ray",
+    "ray_4": "four workers on Ray",
     "patient_script": "usual script, 64 at once, with the usual retries",
 }
 _FINE: Final = 100

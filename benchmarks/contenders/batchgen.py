@@ -4,6 +4,7 @@ import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from batchgen import run as run_job
 from benchmarks.work import API_KEY, MODEL, Work
@@ -14,8 +15,8 @@ def run(work: Work) -> None:
     make(work, {"concurrency": work.concurrency})
 
 
-def make(work: Work, limits: Mapping[str, object]) -> None:
-    """Run a job that sets these limits."""
+def make(work: Work, limits: Mapping[str, object], **how: Any) -> None:
+    """Run a job that sets these limits, in this process unless it is told how else."""
     os.environ["BENCH_API_KEY"] = API_KEY
     directory = Path(work.directory)
     job = directory / "bench.jsonl"
@@ -25,7 +26,7 @@ def make(work: Work, limits: Mapping[str, object]) -> None:
             lines.write(json.dumps(_item(work, number)) + "\n")
     # Small pictures, which no script makes, are measured by themselves; and where viewers fetch
     # them, they would have been made already.
-    summary = run_job(job, output=directory / "output", thumbnails=False)
+    summary = run_job(job, output=directory / "output", thumbnails=False, **how)
     if summary.items.done != work.n:
         raise SystemExit(f"{summary.items.done} of {work.n} done: {summary.failures}")
 

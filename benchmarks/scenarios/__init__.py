@@ -8,6 +8,7 @@ from typing import Final
 from benchmarks.goals import Goal
 from benchmarks.kinds import Scenario
 from benchmarks.scenarios import (
+    crews,
     growth,
     large,
     limits,
@@ -20,7 +21,7 @@ from benchmarks.scenarios import (
     start,
 )
 
-_FIRST: Final = (replies, memory, small, references, large, start, loop, growth)
+_FIRST: Final = (replies, memory, small, references, large, start, loop, crews, growth)
 _REST: Final = (others, limits)
 
 # What `make bench` runs: all that the goals at the head of the page need.
