@@ -5,6 +5,7 @@ then it has been given up for lost, and can put nothing in its place any more.
 """
 
 import asyncio
+import platform
 import traceback
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
@@ -28,7 +29,7 @@ from batchgen.crew.messages import (
     Ticket,
     Told,
 )
-from batchgen.errors import BatchgenError, StoreError, store_errors
+from batchgen.errors import BatchgenError, StoreError
 from batchgen.governor import Lease
 from batchgen.store.layout import Layout
 from batchgen.store.ledger import Sent
@@ -63,8 +64,15 @@ class Worker:
             StoreError: The job's directory is not here, or cannot be written.
         """
         layout = Layout(self.root, worker=self.name)
-        with store_errors(layout.parts):
+        try:
             layout.parts.mkdir()
+        except FileNotFoundError:
+            raise StoreError(
+                f"{self.root} is not on {platform.node()}, where a worker is: every machine needs "
+                "the job's directory under the same path, also the mirror of a store"
+            ) from None
+        except OSError as error:
+            raise StoreError.of(error, layout.parts) from error
         async with AsyncExitStack() as stack:
             writer = await stack.enter_async_context(Writer(self._fail))
             settler = self.brief.settler(layout, self._made.get)

@@ -14,6 +14,7 @@ from tests import ledgers
 from tests.canary import Canary
 from tests.commands import Done, EmulatorProcess, batchgen, emulator, started, until
 from tests.e2e.test_shards import JOB, N_ITEMS, all_at_once, came_to
+from tests.objects import environment_of, object_store
 from tests.ray_cluster import RayCluster, ray_cluster
 from tests.runs import KEY, write_job
 
@@ -258,3 +259,32 @@ def test_a_cluster_that_is_not_there_is_told_at_once_and_nothing_is_sent(
     assert time.monotonic() - began_s < 20
     assert emulated.n_requests == 0
     assert ledgers.summary(tmp_path / "output/job")["exit_code"] == 5
+
+
+def test_a_run_into_a_store_from_workers_on_this_machine_is_killed_and_goes_on(
+    cluster: RayCluster, tmp_path: Path
+) -> None:
+    job = write_job(tmp_path / "job.jsonl", [f"item-{n}" for n in range(30)])
+    canary = Canary()
+    with emulator("--latency", "0.4") as service, object_store() as store:
+        bucket = store.bucket()
+        machine = environment_of(tmp_path / "machine", store.url)
+        env = {"COMETAPI_KEY": canary.key, **machine, **cluster.env}
+        flags = [*on(cluster, service), "-o", bucket.address]
+        with started("run", job, *flags, **env) as run:
+            until(lambda: service.n_requests >= 12, "12 requests")
+            run.signal(signal.SIGKILL)
+            run.process.wait(10)
+        bucket.delete("job/.lock")  # or the next run would watch it for a while
+        done = batchgen("run", job, *flags, **env)
+
+        assert done.code == 0, done.err
+        there = bucket.download("job", tmp_path / "there")
+        assert twice(service) <= may_be_billed(there)
+        verified = batchgen("verify", f"{bucket.address}/job", **machine)
+        assert (verified.code, "30 of 30 pictures" in verified.err) == (0, True), verified.err
+        objects = bucket.objects()
+    (there / ".parts").mkdir()
+    ledgers.check_directory(there, ended=False)
+    assert len(list((there / "ledger").iterdir())) == 2, "a segment for each run"
+    assert not [path for path, data in objects.items() if canary.found_in(data)]
