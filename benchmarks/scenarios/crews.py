@@ -15,7 +15,10 @@ SCENARIOS: Final = (
         concurrency=64,
         image_bytes=_BYTES,
         contenders=("batchgen_steady", "ray_1", "ray_2", "ray_4"),
-        columns=(Column("steady_per_s", "calls/s once begun"),),
+        columns=(
+            Column("steady_per_s", "calls/s once begun"),
+            Column("own_cpu_ms", "CPU ms a call, the run alone", "{:.1f}"),
+        ),
     ),
     Calls(
         name="ray-6mb",
