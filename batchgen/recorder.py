@@ -1,6 +1,5 @@
 """Writes down what became of each call: durable first, then told."""
 
-import asyncio
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
@@ -9,7 +8,7 @@ from pathlib import Path
 from batchgen.acceptance import why_final_differs
 from batchgen.errors import StoreError, TooLarge
 from batchgen.events import AttemptEnded, Event, Warned
-from batchgen.model import Decision, Outcome
+from batchgen.model import Attempt, Decision, Outcome
 from batchgen.settle import CallEnd, Settler, decided
 from batchgen.store.history import History
 from batchgen.store.layout import Layout
@@ -52,8 +51,8 @@ class Recorder:
         if end.is_unsettled:
             is_lost = decision == "failed" or line.outcome is Outcome.BUG
             is_of_use = is_lost and line.billed != "no" and not isinstance(end.error, TooLarge)
-            keep = partial(self.settler.keep_parts, only_whole=not is_of_use)
-            line = await asyncio.to_thread(keep, end, line)
+            keep = partial(self._keep_parts, end, line, only_whole=not is_of_use)
+            line = await self.writer.call(keep)
         shelf = self.layout.shelf
         await shelf.keep(end.item, line)
         ledger = self.segments.of(line.item)
@@ -74,6 +73,15 @@ class Recorder:
                 )
             )
 
+    def _keep_parts(self, end: CallEnd, line: Attempt, *, only_whole: bool) -> Attempt:
+        """See `Settler.keep_parts`; in the thread in which they may be taken from a worker."""
+        there = (self._found(path) for path in end.leftovers)
+        return self.settler.keep_parts(tuple(there), line, only_whole=only_whole)
+
+    def _found(self, path: Path) -> Path:
+        """Where a part lies: its worker may be lost since, and what it had is among ours."""
+        return path if path.exists() else self.layout.parts / path.name
+
     async def cleared(self) -> None:
         """Wait until all is cleared away.
 
@@ -90,9 +98,7 @@ class Recorder:
                 if path.suffix == RECEIPT and path.parent == self.layout.parts:
                     self.settler.blanks.leave(path)
                 else:
-                    path.unlink(missing_ok=True)
-                    # Where it lies if it was taken from a worker since.
-                    (self.layout.parts / path.name).unlink(missing_ok=True)
+                    self._found(path).unlink(missing_ok=True)
         except OSError as error:
             self._unclear = StoreError.of(error, self.layout.parts)
             self.writer.fail(self._unclear)

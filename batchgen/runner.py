@@ -692,12 +692,13 @@ class Runner:
         return None if sha256 in self._kept else sha256
 
     def _brief(self, provider: Provider, key: Hidden, settings: Settings) -> Brief:
+        ca_file = self._options.get("ca_file")
         return Brief(
             provider=provider,
             key=key,
             proxy=self._proxy,
             secrets=self._secrets,
-            ca_file=self._options.get("ca_file"),
+            ca_file=None if ca_file is None else Path(ca_file).absolute(),
             timeouts=settings.timeouts,
             acceptance=settings.acceptance,
             book=self._book,

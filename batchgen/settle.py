@@ -10,7 +10,7 @@ turn sends it back.
 Everything here may wait for the disk, so it runs in a thread, never on the event loop.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -143,11 +143,11 @@ class Settler:
         line = self._line(sent, item, error=error, cost=cost, **known)
         return CallEnd(item, line, error)
 
-    def keep_parts(self, end: CallEnd, line: Attempt, *, only_whole: bool) -> Attempt:
+    def keep_parts(self, leftovers: Iterable[Path], line: Attempt, *, only_whole: bool) -> Attempt:
         """Keep the pictures of a call whose answer is lost, as far as they have come.
 
         Args:
-            end: The end of the call.
+            leftovers: What lies there of it.
             line: Its line.
             only_whole: Pictures that have not come whole are of no use.
 
@@ -155,7 +155,7 @@ class Settler:
             StoreError: The disk failed.
         """
         with store_errors(self.layout.root):
-            parts = (path for path in end.leftovers if path.suffix == ".part")
+            parts = (path for path in leftovers if path.suffix == ".part")
             aside = set_aside_parts(self.layout, parts, only_whole=only_whole)
             kept = tuple(map(self._masked, aside))
         return msgspec.structs.replace(line, images=(*line.images, *kept)) if kept else line

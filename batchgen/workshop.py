@@ -38,7 +38,7 @@ class Brief:
     key: Hidden
     proxy: Hidden | None
     secrets: Secrets
-    ca_file: str | Path | None
+    ca_file: Path | None
     timeouts: Timeouts
     acceptance: Acceptance
     book: PriceBook

@@ -27,7 +27,8 @@ class Carrying:
     desk: Desk = field(default_factory=Desk)
     said: list[News] = field(default_factory=list)
     items: dict[int, str] = field(default_factory=dict)  # by the numbers of their tickets
-    hears: Callable[[str, Message], Awaitable[None]] | None = None
+    hears: Callable[[str, Message], Awaitable[None]] | None = None  # before the run does
+    has_heard: Callable[[str, Message], Awaitable[None]] | None = None
 
     async def order(self, orders: Sequence[Order]) -> None:
         for order in orders:
@@ -55,6 +56,9 @@ class Carrying:
             if self.hears is not None:
                 await self.hears(worker, message)
         await self.desk.tell(worker, carried(list(messages)))
+        for message in messages:
+            if self.has_heard is not None:
+                await self.has_heard(worker, message)
 
 
 @dataclass

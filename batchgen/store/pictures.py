@@ -114,11 +114,26 @@ class AnswerImages:
             for path in there:
                 if aside := make_room(self.layout, path, find_made):
                     self.displaced.append((self.layout.relative(path), aside))
-        _commit(self.layout.root, seen.path, target, is_recovered=self.is_recovered)
+        try:
+            _commit(self.layout.root, seen.path, target, is_recovered=self.is_recovered)
+        except FileNotFoundError:
+            self._put_back()
+            raise
         for path in there:
             if path != target:
                 path.unlink(missing_ok=True)
         return _image_file(self.layout, target, place.role, self.receipt.images[index], seen.facts)
+
+    def _put_back(self) -> None:
+        """Give what was displaced its place again: what was to come there is here no more.
+
+        We are given up for lost, and what we had was taken; what lies there is of whoever took it.
+        """
+        root = self.layout.root
+        for path, aside in self.displaced:
+            if not os.path.lexists(root / path):
+                (root / aside).rename(root / path)
+        self.displaced.clear()
 
     def set_aside(self, indices: Iterable[int]) -> tuple[ImageFile, ...]:
         """Keep images in quarantine, durably, as far as there is anything of them."""

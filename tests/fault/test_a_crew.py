@@ -1,6 +1,7 @@
 """A run whose calls are made by workers: real sockets, real files, messages through bytes."""
 
 import asyncio
+import json
 import threading
 import time
 from collections import Counter
@@ -12,12 +13,25 @@ import pytest
 from batchgen import Runner
 from batchgen.crew.messages import Asked, Ended, Going, Left, Message, Taken
 from batchgen.errors import ClusterError, StoreError
+from batchgen.model import ImageFile
 from batchgen.store.layout import Layout
+from batchgen.store.pictures import AnswerImages, FindMade
 from tests import ledgers
 from tests.commands import until
 from tests.hands import Carrying, InProcess
 from tests.runs import KEY, Ran, run_job, write_job
-from tests.servers import Answer, FaultServer, draws, once, refuses, waits_for
+from tests.servers import (
+    Answer,
+    End,
+    FaultServer,
+    draws,
+    http,
+    once,
+    picture_of,
+    refuses,
+    sends,
+    waits_for,
+)
 from tests.servers import Asked as ServerAsked
 
 
@@ -342,3 +356,69 @@ async def test_a_429_at_one_worker_holds_all_of_them_back(tmp_path: Path) -> Non
     late = [moment for moment in at_s if refused_s[0] + 0.3 < moment < refused_s[0] + 2]
     assert not late
     assert len(at_s) == 31
+
+
+async def test_a_worker_that_stands_still_while_it_settles_takes_nothing_away_when_it_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = write_job(tmp_path / "job.jsonl", ["cat"])
+    hands, frozen, thaws = InProcess(1), threading.Event(), threading.Event()
+    errors: list[Exception] = []
+    take = AnswerImages.take
+
+    def takes(self: AnswerImages, index: int, find_made: FindMade) -> ImageFile | None:
+        if self.layout.worker == "00":
+            self.seen(index)
+            frozen.set()
+            assert thaws.wait(20)
+        try:
+            return take(self, index, find_made)
+        except FileNotFoundError as gone:
+            errors.append(gone)
+            raise
+
+    monkeypatch.setattr(AnswerImages, "take", takes)
+    with FaultServer(draws) as server:
+        async with Runner(
+            job, base_url=server.url, output=tmp_path / "output", hands=hands
+        ) as runner:
+
+            async def cut() -> None:
+                await asyncio.to_thread(frozen.wait)
+                await hands.lose("00", is_dead=False)
+
+            cutting = asyncio.create_task(cut())
+            async for result in runner.results():
+                assert result.status == "done"
+                thaws.set()
+                await asyncio.to_thread(until, lambda: errors, "it goes on, and finds nothing")
+            await cutting
+        assert server.n_requests == 1
+    ledgers.check_directory(runner.directory)
+    assert not list((runner.directory / "quarantine").rglob("*.png"))
+
+
+async def test_what_has_come_of_an_answer_is_kept_though_its_worker_is_lost_right_after(
+    tmp_path: Path,
+) -> None:
+    job = write_job(tmp_path / "job.jsonl", items(12), retries={"unsure": 6})
+    hands = InProcess(3)
+    losing: list[str] = []
+
+    async def lose_behind_it(worker: str, message: Message) -> None:
+        if isinstance(message, Ended) and len(losing) < 6 and worker not in losing:
+            losing.append(worker)
+            await hands.lose(worker)
+
+    def script(asked: ServerAsked) -> Answer:
+        whole = http(200, json.dumps(picture_of(asked)).encode())
+        cut = sends(whole[: -len(whole) // 3], end=End.BROKEN)
+        return cut if asked.nth == 1 and asked.prompt != "item-0" else draws(asked)
+
+    hands.desk.has_heard = lose_behind_it
+    with FaultServer(script) as server:
+        ran = await run_job(job, server, hands=hands, whole=False)
+
+    assert ran.exit_code == 0
+    assert len(losing) == 6
+    assert {one["outcome"] for one in ran.attempts} <= {"image", "bad_reply", "interrupted"}

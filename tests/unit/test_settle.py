@@ -629,7 +629,7 @@ def recovered(settler: Settler) -> tuple[CallEnd, Attempt]:
     assert end.line is not None
     line = end.line
     if end.is_unsettled:
-        line = settler.keep_parts(end, line, only_whole=True)
+        line = settler.keep_parts(end.leftovers, line, only_whole=True)
     for path in end.leftovers:
         path.unlink(missing_ok=True)
     recovery.clear_parts()

@@ -8,8 +8,10 @@ Source: docs/adr/0024.
 import asyncio
 import importlib.util
 import os
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import signal
+import threading
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -55,8 +57,8 @@ class RayHands:
     ) -> AsyncIterator[None]:
         """Have workers at the desk of a run; see `crew.Hands`."""
         with Cluster(self.address, self._n_local()) as cluster:
-            # Not in the main thread, where Ray would take the signal handlers for itself.
-            await asyncio.to_thread(cluster.connect, brief)
+            with _signals_kept():
+                await asyncio.to_thread(cluster.connect, brief)
             shift = Shift(cluster.ray, run_id, root, brief, crew)
             try:
                 async with crew.at(shift.desk):
@@ -70,3 +72,15 @@ class RayHands:
 
     def _n_local(self) -> int:
         return self.n_workers or min(_MOST_LOCAL, os.cpu_count() or 1)
+
+
+@contextmanager
+def _signals_kept() -> Iterator[None]:
+    """Have signals mean what they meant: Ray takes SIGTERM for itself, to print where it came.
+
+    It does so below Python, which has to be told again.
+    """
+    yield
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGTERM))
+        signal.siginterrupt(signal.SIGTERM, False)  # noqa: FBT003 - a function of C
