@@ -412,7 +412,7 @@ async def test_what_has_come_of_an_answer_is_kept_though_its_worker_is_lost_righ
 
     def script(asked: ServerAsked) -> Answer:
         whole = http(200, json.dumps(picture_of(asked)).encode())
-        cut = sends(whole[: -len(whole) // 3], end=End.BROKEN)
+        cut = sends(whole[:-40], end=End.BROKEN)
         return cut if asked.nth == 1 and asked.prompt != "item-0" else draws(asked)
 
     hands.desk.has_heard = lose_behind_it
@@ -422,3 +422,6 @@ async def test_what_has_come_of_an_answer_is_kept_though_its_worker_is_lost_righ
     assert ran.exit_code == 0
     assert len(losing) == 6
     assert {one["outcome"] for one in ran.attempts} <= {"image", "bad_reply", "interrupted"}
+    cut_short = [one for one in ran.attempts if one["outcome"] == "bad_reply"]
+    assert cut_short
+    assert all(one["images"] for one in cut_short), "their pictures had come whole"
