@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import TypeAlias, assert_never
 
-from batchgen.errors import AttemptError, RetryFamily
+from batchgen.errors import AttemptError, RetryFamily, WorkerLost
 from batchgen.wording import counted, duration
 
 # What is added at most to a wait that was told: a share of it, and a second.
@@ -138,6 +138,8 @@ def decide(
     is_charged = not (is_shared and error.family == "transport")
     used = tries.used.get(error.family, 0)
     budget = policy.budget(error)
+    if is_charged and used >= budget and isinstance(error, WorkerLost):
+        return Later("lost with each worker that had it")  # not its fault, as far as anybody knows
     if is_charged and used >= budget:
         retries = counted(used, "retry", "retries")
         return GiveUp(f"given up after {retries}" if used else None)

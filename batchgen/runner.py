@@ -493,7 +493,7 @@ class Runner:
         ledger = await stack.enter_async_context(
             Ledger(self._layout.segment(self.run_id), self._secrets)
         )
-        segments = Segments(self._layout, ledger, stack, self._secrets)
+        segments = await stack.enter_async_context(Segments(self._layout, ledger, self._secrets))
         self._recorder = Recorder(self._layout, segments, history, settler, writer, self._tell)
         self._filer = Filer(self._layout, history, ledger, self.run_id, self._clock, self._made)
         self._broken = Broken.read(self._layout.broken)

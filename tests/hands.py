@@ -69,14 +69,17 @@ class InProcess:
     desk: Carrying = field(default_factory=Carrying)
     brief: Brief | None = None
     names: list[str] = field(default_factory=list)
+    ready: Callable[[Crew], None] = lambda _crew: None
+    _run_id: str = ""
     _root: Path = Path()
     _working: dict[str, asyncio.Task[None]] = field(default_factory=dict)
 
     @asynccontextmanager
     async def at_work(
-        self, _run_id: str, root: Path, brief: Brief, crew: Crew
+        self, run_id: str, root: Path, brief: Brief, crew: Crew
     ) -> AsyncIterator[None]:
-        self._root, self.brief = root, carried(brief)
+        self._run_id, self._root, self.brief = run_id, root, carried(brief)
+        self.ready(crew)
         async with crew.at(self.desk):
             for _ in range(self.n):
                 self.hire()
@@ -90,7 +93,7 @@ class InProcess:
         assert self.brief is not None
         name = f"{len(self.names):02x}"
         self.names.append(name)
-        worker = Worker(name, self._root, self.brief, self.desk)
+        worker = Worker(self._run_id, name, self._root, self.brief, self.desk)
         self._working[name] = asyncio.get_running_loop().create_task(worker.work())
 
     async def lose(self, name: str, *, is_dead: bool = True) -> None:

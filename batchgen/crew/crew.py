@@ -18,6 +18,7 @@ from typing import Final, Protocol
 
 from batchgen.crew.desk import RunSide
 from batchgen.crew.messages import (
+    Alive,
     Asked,
     Broke,
     CalledOff,
@@ -33,6 +34,7 @@ from batchgen.crew.messages import (
     Ticket,
     Told,
 )
+from batchgen.crew.worker import parts_of
 from batchgen.errors import AttemptError, ClusterError, NeverLeft, StoreError
 from batchgen.governor import Governor, Lease
 from batchgen.model import Item
@@ -47,9 +49,13 @@ from batchgen.store.receipts import take_from_worker
 from batchgen.store.segments import Segments
 from batchgen.workshop import Brief
 
-# So many calls of a worker wait for leave, or have it and do not know: a paced slot that a lost
-# worker had does not come back.
+# So many calls of a worker to a model wait for leave, or have it and do not know: a paced slot that
+# a lost worker had does not come back.
 _AT_THE_DOOR: Final = 2
+# A worker that lives says so every ten seconds. One that does not stands still, or is cut off.
+_SILENCE_S: Final = 60.0
+# A call that is given up ends at once; so long it may take to be settled.
+_CALLED_OFF_S: Final = 15.0
 
 
 @dataclass(slots=True, eq=False)
@@ -96,6 +102,10 @@ class _Case:
             self.door = None
 
 
+def _nobody(_worker: str) -> None:
+    return
+
+
 class Hands(Protocol):
     """Gets workers for a run, wherever they are."""
 
@@ -122,6 +132,7 @@ class Crew:
 
     Attributes:
         find_made: Says what was made last under a path.
+        on_given_up: Told of a worker that is alive, as far as anybody knows, and is not heard.
         warn: Told of what a person should read.
     """
 
@@ -134,9 +145,14 @@ class Crew:
     find_made: FindMade
     warn: Callable[[str], None]
     on_disk_failure: Callable[[StoreError], None]
+    on_given_up: Callable[[str], None] = _nobody
+    silence_s: float = _SILENCE_S
+    called_off_s: float = _CALLED_OFF_S
     _cases: dict[int, _Case] = field(default_factory=dict)
     _numbers: "itertools.count[int]" = field(default_factory=itertools.count)
-    _doors: dict[str, asyncio.Semaphore] = field(default_factory=dict)
+    _doors: dict[tuple[str, str], asyncio.Semaphore] = field(default_factory=dict)
+    _heard_s: dict[str, float] = field(default_factory=dict)  # when each worker said something
+    _given_up: set[str] = field(default_factory=set)
     _had: dict[str, str] = field(default_factory=dict)  # who has an item, by its id
     _outbox: list[Order] = field(default_factory=list)
     _filled: asyncio.Event = field(default_factory=asyncio.Event)
@@ -191,7 +207,9 @@ class Crew:
         return CallEnd(case.request.item, None, given_up())
 
     async def _leave(self, number: int, case: _Case) -> CallEnd | None:
-        if await case.stop.cuts_short(case.come_to(self._doors[case.worker or ""])):
+        name = (case.worker or "", case.request.item.model)
+        door = self._doors.setdefault(name, asyncio.Semaphore(_AT_THE_DOOR))
+        if await case.stop.cuts_short(case.come_to(door)):
             return self._call_off(number, case)
         async with self.governor.leave(case.request, case.stop) as lease:
             if lease is None:
@@ -214,20 +232,27 @@ class Crew:
 
     async def _end_of(self, number: int, case: _Case) -> CallEnd:
         """Wait for the end of a call that has left; given up, it still has one."""
+        within_s: float | None = None
         while True:
             try:
-                return await asyncio.shield(case.ended)
+                async with asyncio.timeout(within_s):
+                    return await asyncio.shield(case.ended)
             except asyncio.CancelledError:
                 if case.ended.cancelled():
                     raise
                 self._order(CalledOff(number))
+                within_s = self.called_off_s
+            except TimeoutError:
+                self._give_up(case.worker)
+                within_s = None
 
     # --- the desk -----------------------------------------------------------------------------
 
     @asynccontextmanager
     async def at(self, desk: RunSide) -> AsyncIterator[None]:
         """Work by way of a desk; what fails there fails every call."""
-        sides = [asyncio.create_task(self._send(desk)), asyncio.create_task(self._hear(desk))]
+        works = (self._send(desk), self._hear(desk), self._watch(desk))
+        sides = [asyncio.create_task(work) for work in works]
         for side in sides:
             side.add_done_callback(self._side_ended)
         try:
@@ -257,8 +282,9 @@ class Crew:
         if isinstance(failure, ClusterError | StoreError):
             self.fail(failure)
         elif failure is not None:
+            why = str(failure).strip().partition("\n")[0] or type(failure).__name__
             what = "the desk between the run and its workers failed"
-            self.fail(ClusterError(f"{what}: {failure!r}; run again for what is left"))
+            self.fail(ClusterError(f"{what}: {why}; run again for what is left"))
 
     def _order(self, order: Order) -> None:
         self._outbox.append(order)
@@ -276,11 +302,31 @@ class Crew:
             for news in await desk.news():
                 await self._take(news)
 
+    async def _watch(self, desk: RunSide) -> None:
+        """Give workers up that stand still: nobody else notices what has not died."""
+        now_s = asyncio.get_running_loop().time
+        while True:
+            await asyncio.sleep(min(1.0, self.silence_s))
+            for worker, heard_s in self._heard_s.items():
+                if now_s() - heard_s > self.silence_s:
+                    self._give_up(worker)
+            given_up, self._given_up = self._given_up, set()
+            for worker in given_up & self._heard_s.keys():
+                self.on_given_up(worker)
+                await desk.lose(worker)
+
+    def _give_up(self, worker: str | None) -> None:
+        if worker is not None:
+            self._given_up.add(worker)
+
     async def _take(self, news: News) -> None:
         worker, message = news.worker, news.message
+        self._heard_s[worker] = asyncio.get_running_loop().time()
         match message:
             case Gone():
                 await self._lose(worker)
+            case Alive():
+                pass
             case Told(warning):
                 self.warn(warning)
             case Broke(StoreError() as failure):
@@ -297,7 +343,6 @@ class Crew:
             case Taken():
                 item_id = case.request.item.id
                 case.worker = self._had[item_id] = worker
-                self._doors.setdefault(worker, asyncio.Semaphore(_AT_THE_DOOR))
                 await self.segments.hand_over(item_id, worker)
             case Asked():
                 case.asked.set()
@@ -316,8 +361,9 @@ class Crew:
         Raises:
             StoreError: The disk failed.
         """
-        self.segments.lost()
-        self._doors.pop(worker, None)
+        await self.segments.lost()
+        self._heard_s.pop(worker, None)
+        self._doors = {name: door for name, door in self._doors.items() if name[0] != worker}
         self._had = {item: name for item, name in self._had.items() if name != worker}
         cases = [case for case in self._cases.values() if case.worker == worker]
         for case in cases:
@@ -325,9 +371,11 @@ class Crew:
             case.stop.ask("its worker is lost")
         under_way = [case for case in cases if case.lease is not None]
         parts = self.layout.parts
+        theirs = parts / parts_of(self.governor.run_id, worker)
         # In the thread that clears away what was recorded, or it would look for it in vain.
-        await self.writer.call(partial(take_from_worker, parts / worker, parts))
+        adopted = await self.writer.call(partial(take_from_worker, theirs, parts))
         await self._settle(under_way)
+        await asyncio.to_thread(_remove_drafts, adopted)
 
     async def _settle(self, cases: Iterable[_Case]) -> None:
         for case in cases:
@@ -339,3 +387,10 @@ class Crew:
 
 async def _event(event: asyncio.Event) -> None:
     await event.wait()
+
+
+def _remove_drafts(adopted: Iterable[Path]) -> None:
+    """What was being written when its worker was lost is of no use any more."""
+    for path in adopted:
+        if path.suffix == ".draft":
+            path.unlink(missing_ok=True)

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from batchgen.crew.messages import (
+    Alive,
     CalledOff,
     Ended,
     Gone,
@@ -48,7 +49,7 @@ class WorkerSide(Protocol):
         """Wait for orders; None if the worker is to go home."""
 
     async def tell(self, worker: str, messages: Sequence[Message]) -> None:
-        """Tell the run."""
+        """Tell the run; with nothing to say, that the worker is there."""
 
 
 @dataclass(slots=True)
@@ -136,11 +137,11 @@ class Desk:
         return orders
 
     async def tell(self, worker: str, messages: Sequence[Message]) -> None:
-        """Tell the run."""
+        """Tell the run; with nothing to say, that the worker is there."""
         if worker in self._lost:
             return
         inbox = self._inboxes.setdefault(worker, _Inbox())
-        for message in messages:
+        for message in messages or (Alive(),):
             if isinstance(message, Ended):
                 inbox.in_hand.discard(message.number)
                 self._holders.pop(message.number, None)

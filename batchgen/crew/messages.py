@@ -94,11 +94,16 @@ class Broke:
 
 
 @dataclass(frozen=True, slots=True)
+class Alive:
+    """It is there, and has nothing to say."""
+
+
+@dataclass(frozen=True, slots=True)
 class Gone:
     """The worker is lost; nothing that it says later is heard."""
 
 
-Message: TypeAlias = Taken | Asked | Going | Left | Ended | Told | Broke | Gone
+Message: TypeAlias = Taken | Asked | Going | Left | Ended | Told | Broke | Alive | Gone
 
 
 @dataclass(frozen=True, slots=True)

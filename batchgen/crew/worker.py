@@ -12,6 +12,7 @@ from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import Final
 
 from batchgen.attempt import Sender
 from batchgen.clock import Clock
@@ -36,16 +37,26 @@ from batchgen.store.ledger import Sent
 from batchgen.store.parts import Writer
 from batchgen.workshop import Brief
 
+# A worker that has said nothing for long is given up, see `crew`.
+_BETWEEN_SIGNS_S: Final = 10.0
+
+
+def parts_of(run_id: str, worker: str) -> str:
+    """The directory in which a worker receives; no run has that of another one."""
+    return f"{run_id}.{worker}"
+
 
 @dataclass(slots=True)
 class Worker:
     """One worker of one run; used from one event loop.
 
     Attributes:
-        name: Distinct from all that were before it.
+        run_id: Names the run.
+        name: Distinct from all that were before it in this run.
         root: The job's directory, which the run has under the same path.
     """
 
+    run_id: str
     name: str
     root: Path
     brief: Brief
@@ -63,7 +74,7 @@ class Worker:
         Raises:
             StoreError: The job's directory is not here, or cannot be written.
         """
-        layout = Layout(self.root, worker=self.name)
+        layout = Layout(self.root, worker=parts_of(self.run_id, self.name))
         try:
             layout.parts.mkdir()
         except FileNotFoundError:
@@ -161,7 +172,9 @@ class Worker:
 
     async def _send(self) -> None:
         while True:
-            await self._filled.wait()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_BETWEEN_SIGNS_S):
+                    await self._filled.wait()
             self._filled.clear()
             messages, self._outbox = self._outbox, []
             await self.desk.tell(self.name, messages)

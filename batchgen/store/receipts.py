@@ -154,25 +154,33 @@ def answered(directory: Path) -> Iterator[Sent]:
         yield receipt.sent
 
 
-def adopt_parts(theirs: Path, ours: Path) -> None:
+def adopt_parts(theirs: Path, ours: Path) -> list[Path]:
     """Take what others were receiving for one's own; also what their workers were.
+
+    Returns:
+        Where it lies now.
 
     Raises:
         StoreError: The disk failed.
     """
+    adopted = []
     with store_errors(theirs):
         for left in list(theirs.iterdir()):
             if left.is_dir() and not left.is_symlink():
-                take_from_worker(left, ours)
+                adopted += take_from_worker(left, ours)
             else:
-                left.replace(ours / left.name)
+                adopted.append(left.replace(ours / left.name))
+    return adopted
 
 
-def take_from_worker(theirs: Path, ours: Path) -> None:
+def take_from_worker(theirs: Path, ours: Path) -> list[Path]:
     """Take what a worker was receiving, so that it can do nothing with it any more.
 
     It may not be quite dead. Once its directory has another name it can begin no answer, put no
     picture in its place, and write no receipt: whatever is found here is all there will be.
+
+    Returns:
+        Where it lies now.
 
     Raises:
         StoreError: The disk failed.
@@ -182,9 +190,10 @@ def take_from_worker(theirs: Path, ours: Path) -> None:
         try:
             theirs.rename(taken)
         except FileNotFoundError:  # it never began
-            return
-        adopt_parts(taken, ours)
+            return []
+        adopted = adopt_parts(taken, ours)
         taken.rmdir()
+    return adopted
 
 
 def received(directory: Path) -> Iterator[Item]:

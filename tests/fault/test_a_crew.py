@@ -5,13 +5,16 @@ import json
 import threading
 import time
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from batchgen import Runner
+from batchgen import Redo, Runner
+from batchgen.crew import Crew, Worker
 from batchgen.crew.messages import Asked, Ended, Going, Left, Message, Taken
+from batchgen.crew.worker import parts_of
 from batchgen.errors import ClusterError, StoreError
 from batchgen.model import ImageFile
 from batchgen.store.layout import Layout
@@ -221,11 +224,14 @@ async def test_an_item_that_is_lost_with_each_worker_is_not_paid_for_ever(tmp_pa
     with FaultServer(draws) as server:
         ran = await run_job(job, server, hands=hands, concurrency=1)
 
-    assert ran.exit_code == 4
+    assert ran.exit_code == 5
+    assert (
+        ran.summary.stop_reason == "an item was lost with each worker that had it; run again then"
+    )
     assert len(lost) == 2
     assert [one["decision"] for one in ran.attempts if one["item"] == "item-1"] == [
         "retry",
-        "failed",
+        "retry",
     ]
     assert ran.summary.maybe_billed.count == 2
 
@@ -367,7 +373,7 @@ async def test_a_worker_that_stands_still_while_it_settles_takes_nothing_away_wh
     take = AnswerImages.take
 
     def takes(self: AnswerImages, index: int, find_made: FindMade) -> ImageFile | None:
-        if self.layout.worker == "00":
+        if (self.layout.worker or "").endswith(".00"):
             self.seen(index)
             frozen.set()
             assert thaws.wait(20)
@@ -425,3 +431,122 @@ async def test_what_has_come_of_an_answer_is_kept_though_its_worker_is_lost_righ
     cut_short = [one for one in ran.attempts if one["outcome"] == "bad_reply"]
     assert cut_short
     assert all(one["images"] for one in cut_short), "their pictures had come whole"
+
+
+async def test_a_worker_that_says_nothing_any_more_is_given_up_and_its_call_made_by_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("batchgen.crew.worker._BETWEEN_SIGNS_S", 0.1)
+    job = write_job(tmp_path / "job.jsonl", items(8))
+    stuck: list[str] = []
+    given_up: list[str] = []
+
+    class OneIsStuck(Carrying):
+        async def tell(self, worker: str, messages: Sequence[Message]) -> None:
+            if stuck == [worker] or (not stuck and any(isinstance(m, Left) for m in messages)):
+                stuck[:] = [worker]
+                await asyncio.Event().wait()  # its machine stands still
+            await super().tell(worker, messages)
+
+    hands = InProcess(2, OneIsStuck())
+
+    def ready(crew: Crew) -> None:
+        crew.silence_s = 1.0
+        crew.on_given_up = given_up.append
+
+    hands.ready = ready
+    with FaultServer(draws) as server:
+        ran = await run_job(job, server, hands=hands)
+
+    assert ran.exit_code == 0
+    assert given_up == stuck
+    assert max(server.requests.values()) <= 2
+
+
+async def test_giving_up_waits_for_no_worker_that_stands_still(tmp_path: Path) -> None:
+    job = write_job(tmp_path / "job.jsonl", items(3))
+    is_stuck = asyncio.Event()
+
+    class Stuck(Carrying):
+        async def tell(self, worker: str, messages: Sequence[Message]) -> None:
+            if any(isinstance(message, Left) for message in messages):
+                is_stuck.set()
+                await asyncio.Event().wait()
+            await super().tell(worker, messages)
+
+    hands = InProcess(1, Stuck())
+    hands.ready = lambda crew: setattr(crew, "called_off_s", 0.3)
+    with FaultServer(draws) as server:
+        async with Runner(
+            job, base_url=server.url, output=tmp_path / "output", hands=hands
+        ) as runner:
+
+            async def give_up() -> None:
+                await is_stuck.wait()
+                runner.request_stop("sigint")
+                runner.cancel()
+
+            giving_up = asyncio.create_task(give_up())
+            async for _ in runner.results():
+                pass
+            await giving_up
+    assert runner.summary.exit_code == 130
+    ledgers.check_directory(runner.directory)
+    assert ledgers.attempts(runner.directory)
+
+
+async def test_a_model_that_cools_holds_no_other_one_back(tmp_path: Path) -> None:
+    other = "gemini-3.1-flash-image"
+    cold = [{"id": f"cold-{n}", "prompt": f"cold {n}"} for n in range(10)]
+    warm = [{"id": f"warm-{n}", "prompt": f"warm {n}", "model": other} for n in range(20)]
+    mixed = [item for pair in zip(cold, warm[::2], warm[1::2], strict=True) for item in pair]
+    job = write_job(tmp_path / "job.jsonl", mixed)
+    warm_s: list[float] = []
+    refused_s: list[float] = []
+
+    def script(asked: ServerAsked) -> Answer:
+        if other in asked.target:
+            warm_s.append(time.monotonic())
+            return draws(asked)
+        if asked.prompt == "cold 3" and asked.nth == 1:
+            refused_s.append(time.monotonic())
+            return refuses(429, **{"Retry-After": "4"})
+        return draws(asked)
+
+    with FaultServer(script) as server:
+        ran = await run_job(job, server, hands=InProcess(2), patient=True)
+
+    assert ran.exit_code == 0
+    assert len(warm_s) == 20
+    assert max(warm_s) < refused_s[0] + 3
+
+
+async def test_runs_that_follow_each_other_in_one_process_leave_nothing_open(
+    tmp_path: Path,
+) -> None:
+    with FaultServer(draws) as server:
+        for number in range(3):
+            (tmp_path / str(number)).mkdir()
+            job = write_job(tmp_path / str(number) / "job.jsonl", items(6))
+            await run_job(job, server, hands=InProcess(2))
+    ledgers_open = [one for one in threading.enumerate() if "ledger" in one.name]
+    assert not ledgers_open
+
+
+async def test_a_worker_of_a_killed_run_takes_nothing_from_the_one_after_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = write_job(tmp_path / "job.jsonl", ["cat"])
+    parts: list[Path] = []
+    opened = Worker.work
+
+    async def works(worker: Worker) -> None:
+        parts.append(Layout(worker.root, worker=parts_of(worker.run_id, worker.name)).parts)
+        await opened(worker)
+
+    monkeypatch.setattr(Worker, "work", works)
+    with FaultServer(draws) as server:
+        for _ in range(2):
+            await run_job(job, server, hands=InProcess(1), redo=Redo(done=True))
+
+    assert len(set(parts)) == 2, "no run receives where another one did"

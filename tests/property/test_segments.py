@@ -67,7 +67,7 @@ class Story:
     async def lose(self, worker: int) -> None:
         """A worker is gone: what it had under way gets its lines, and goes to others."""
         name = self.names[worker % len(self.names)]
-        self.segments.lost()
+        await self.segments.lost()
         self.names[worker % len(self.names)] = f"{name[:2]}{self.segments.generation:02x}"
         for item in [item for item, who in self.has.items() if who == name]:
             del self.has[item]
@@ -130,7 +130,8 @@ async def told(layout: Layout, steps: list[tuple[str, str, object]]) -> History:
     """Live through a run, and compare what it knows with what is read again."""
     async with AsyncExitStack() as stack:
         own = await stack.enter_async_context(Ledger(layout.segment(RUN_ID), Secrets([])))
-        story = Story(Segments(layout, own, stack, Secrets([])), History())
+        kept = await stack.enter_async_context(Segments(layout, own, Secrets([])))
+        story = Story(kept, History())
         await story.segments.begin(
             Run(run_id=RUN_ID, at=AT, job="j", job_sha256="0", provider="p", version="0")
         )
@@ -164,7 +165,7 @@ async def test_lines_of_items_in_nobodys_hands_are_the_runs_own(tmp_path: Path) 
     layout.ledger.mkdir()
     async with AsyncExitStack() as stack:
         own = await stack.enter_async_context(Ledger(layout.segment(RUN_ID), Secrets([])))
-        kept = Segments(layout, own, stack, Secrets([]))
+        kept = await stack.enter_async_context(Segments(layout, own, Secrets([])))
         await kept.hand_over("a", "0000")
         assert kept.of("a") is not own
         assert kept.of("b") is own

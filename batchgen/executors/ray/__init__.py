@@ -10,19 +10,21 @@ import importlib.util
 import os
 import signal
 import threading
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Final
 
 from batchgen.crew import Crew
-from batchgen.errors import UsageError
+from batchgen.errors import ClusterError, UsageError
 from batchgen.executors.ray.cluster import Cluster, host_and_port
 from batchgen.executors.ray.shift import Shift
 from batchgen.workshop import Brief
 
 _MOST_LOCAL: Final = 4
+_JOIN_S: Final = 60.0
 
 
 @dataclass(slots=True)
@@ -58,7 +60,17 @@ class RayHands:
         """Have workers at the desk of a run; see `crew.Hands`."""
         with Cluster(self.address, self._n_local()) as cluster:
             with _signals_kept():
-                await asyncio.to_thread(cluster.connect, brief)
+                connecting = asyncio.wait_for(_in_daemon(partial(cluster.connect, brief)), _JOIN_S)
+                try:
+                    is_stopped = await crew.governor.stop.cuts_short(connecting)
+                except TimeoutError:
+                    raise ClusterError(
+                        f"{self.address or 'the Ray that was started here'} has not answered for "
+                        f"{_JOIN_S:.0f} s as a Ray cluster does; nothing was sent"
+                    ) from None
+            if is_stopped:
+                yield  # without workers: nothing is sent any more
+                return
             shift = Shift(cluster.ray, run_id, root, brief, crew)
             try:
                 async with crew.at(shift.desk):
@@ -84,3 +96,29 @@ def _signals_kept() -> Iterator[None]:
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGTERM))
         signal.siginterrupt(signal.SIGTERM, False)  # noqa: FBT003 - a function of C
+
+
+async def _in_daemon(job: Callable[[], None]) -> None:
+    """Do a job in a thread that nobody waits for once nobody wants what it does."""
+    loop = asyncio.get_running_loop()
+    done: asyncio.Future[None] = loop.create_future()
+
+    def do() -> None:
+        try:
+            job()
+        except Exception as failed:  # noqa: BLE001 - it is raised where it is waited for
+            loop.call_soon_threadsafe(_settle, done, failed)
+        else:
+            loop.call_soon_threadsafe(_settle, done, None)
+
+    threading.Thread(target=do, name="batchgen-ray", daemon=True).start()
+    await done
+
+
+def _settle(done: "asyncio.Future[None]", failed: Exception | None) -> None:
+    if done.done():
+        return
+    if failed is None:
+        done.set_result(None)
+    else:
+        done.set_exception(failed)

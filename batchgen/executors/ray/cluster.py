@@ -14,7 +14,8 @@ import socket
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any, Final, Self
 
@@ -26,11 +27,14 @@ _CONNECT_S: Final = 5.0
 _OBJECT_STORE_BYTES: Final = 80 << 20
 # Sockets lie below, in folders with long names, and no system takes more than 107 for all of it.
 _MAX_PATH_CHARS: Final = 30
+_MAX_PORT: Final = 65535
 # Read when Ray is imported. It asks the cloud where it is, and reports that it does not report,
 # unless it can reach neither; and on any system but these it binds to loopback by itself.
 _QUIET: Final = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_USAGE_STATS_REPORT_URL": "http://127.0.0.1:9",
+    # Or it ends the whole process a minute after a cluster is lost.
+    "RAY_gcs_rpc_server_reconnect_timeout_s": "86400",
 }
 _LOCAL: Final = {
     "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
@@ -44,9 +48,8 @@ _LOCAL: Final = {
 def host_and_port(address: str) -> tuple[str, int] | None:
     """Take an address apart; None if it is none."""
     host, _, port = address.rpartition(":")
-    if not host or "/" in address or not port.isdigit():
-        return None
-    return host.strip("[]"), int(port)
+    is_port = port.isdigit() and 0 < int(port) <= _MAX_PORT
+    return (host.strip("[]"), int(port)) if host and "/" not in address and is_port else None
 
 
 @dataclass(slots=True)
@@ -57,26 +60,34 @@ class Cluster:
     n_local: int
     ray: Any = None
     _directory: str | None = None
+    _before: dict[str, str | None] = field(default_factory=dict)  # of the environment
 
     def __enter__(self) -> Self:
         """Set what Ray reads when it is imported, and where it keeps its files."""
         for name, value in {**_QUIET, **(_LOCAL if self.address is None else {})}.items():
-            os.environ.setdefault(name, value)
+            if name not in os.environ:
+                self._set(name, value)
         if self.address is None:
             usual = tempfile.gettempdir()
             parent = usual if len(usual) <= _MAX_PATH_CHARS else "/tmp"  # noqa: S108 - it is made anew
             self._directory = tempfile.mkdtemp(prefix="bg-", dir=parent)
             # Else it puts one of its own into the home directory.
-            token = Path(self._directory) / "token"
-            token.touch(0o600)
-            token.write_text(secrets.token_hex(32), "ascii")
-            os.environ["RAY_AUTH_TOKEN_PATH"] = str(token)
+            self._set("RAY_AUTH_TOKEN_PATH", str(_token_in(Path(self._directory))))
         return self
 
     def __exit__(self, *exc: object) -> None:
         """Leave nothing behind."""
+        for name, value in self._before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
         if self._directory is not None:
             shutil.rmtree(self._directory, ignore_errors=True)
+
+    def _set(self, name: str, value: str) -> None:
+        self._before[name] = os.environ.get(name)
+        os.environ[name] = value
 
     def connect(self, brief: Brief) -> None:
         """Connect, or start a cluster.
@@ -89,32 +100,37 @@ class Cluster:
         import ray
 
         _quieten(is_local=self.address is None)
-        told: dict[str, Any] = {
+        how: dict[str, Any] = {
             "namespace": _NAMESPACE,
             "log_to_driver": False,
             "logging_level": logging.CRITICAL,
         }
         if self.address is None:
-            told.update(
+            how.update(
                 address="local",
                 num_cpus=self.n_local,
                 include_dashboard=False,
                 object_store_memory=_OBJECT_STORE_BYTES,
-                _temp_dir=self._directory,
+                _temp_dir=f"{self._directory}/r",  # Ray opens it to everybody
             )
         else:
-            told["address"] = self.address
+            how["address"] = self.address
         try:
             with _without_secrets(brief):
-                ray.init(**told)
+                ray.init(**how)
         except Exception as failed:  # noqa: BLE001 - Ray raises what it likes
-            words = brief.secrets.redact(str(failed).partition("\n")[0])
-            what = "Ray could not be started on this machine"
+            words = brief.secrets.redact(str(failed).partition("\n")[0]).partition(" Last 0 lines")[
+                0
+            ]
+            what = f"Ray could not be started on this machine: {words.rstrip(' .')}"
             if self.address == "auto":
-                what = "no Ray cluster was found on this machine"
+                what = (
+                    "no Ray cluster was found on this machine: start one (ray start --head), or "
+                    "name it with --ray-address HOST:PORT"
+                )
             elif self.address is not None:
-                what = f"the Ray cluster at {self.address} could not be joined"
-            raise ClusterError(f"{what}: {words}; nothing was sent") from None
+                what = f"the Ray cluster at {self.address} could not be joined: {words}"
+            raise ClusterError(f"{what}; nothing was sent") from None
         self.ray = ray
 
     def n_nodes(self) -> int:
@@ -127,6 +143,19 @@ class Cluster:
         """Let go of the cluster; one that was started here ends."""
         if self.ray is not None:
             self.ray.shutdown()
+
+
+@cache
+def _token() -> str:
+    """What processes of a cluster of ours know each other by; Ray keeps the first that it reads."""
+    return secrets.token_hex(32)
+
+
+def _token_in(directory: Path) -> Path:
+    file = directory / "token"
+    file.touch(0o600)
+    file.write_text(_token(), "ascii")
+    return file
 
 
 def _look_for(address: str) -> None:

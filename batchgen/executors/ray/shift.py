@@ -9,7 +9,7 @@ decided by the run.
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +20,7 @@ from batchgen.crew import Crew, Desk, Worker
 from batchgen.crew.messages import Message, News, Order
 from batchgen.errors import BatchgenError, ClusterError, UsageError
 from batchgen.executors.local import raise_file_limit
+from batchgen.wording import duration
 from batchgen.workshop import Brief
 
 _BETWEEN_LOOKS_S: Final = 0.2
@@ -35,24 +36,41 @@ class _AtDesk:
     actor: Any
 
     async def order(self, orders: Sequence[Order]) -> None:
-        await self.actor.order.remote(orders)
+        await _answer(self.actor.order.remote(orders))
 
     async def news(self) -> list[News]:
-        news: list[News] = await self.actor.news.remote()
+        news: list[News] = await _answer(self.actor.news.remote())
         return news
 
     async def lose(self, worker: str) -> None:
-        await self.actor.lose.remote(worker)
+        await _answer(self.actor.lose.remote(worker))
 
     async def close(self) -> None:
-        await self.actor.close.remote()
+        await _answer(self.actor.close.remote())
 
     async def pull(self, worker: str) -> list[Order] | None:
-        orders: list[Order] | None = await self.actor.pull.remote(worker)
+        orders: list[Order] | None = await _answer(self.actor.pull.remote(worker))
         return orders
 
     async def tell(self, worker: str, messages: Sequence[Message]) -> None:
-        await self.actor.tell.remote(worker, messages)
+        await _answer(self.actor.tell.remote(worker, messages))
+
+
+async def _answer(asked: Awaitable[Any]) -> Any:
+    """What the desk answers.
+
+    Raises:
+        ClusterError: It is there no more.
+    """
+    from ray.exceptions import RayError
+
+    try:
+        return await asked
+    except RayError as failed:
+        raise ClusterError(
+            f"the Ray cluster was lost ({_why(failed)}); what was under way may be billed, start "
+            "the cluster and run again"
+        ) from None
 
 
 class _Place:
@@ -62,10 +80,10 @@ class _Place:
         """Answer, with the version that is installed there."""
         return __version__
 
-    async def work(self, name: str, root: Path, brief: Brief, desk: Any) -> None:
+    async def work(self, run_id: str, name: str, root: Path, brief: Brief, desk: Any) -> None:
         """Work until the desk sends the worker home."""
         raise_file_limit()
-        await Worker(name, root, brief, _AtDesk(desk)).work()
+        await Worker(run_id, name, root, brief, _AtDesk(desk)).work()
 
 
 @dataclass(slots=True)
@@ -81,6 +99,7 @@ class Shift:
     _keepers: list[asyncio.Task[None]] = field(default_factory=list)
     _places: list[Any] = field(default_factory=list)
     _at_work: set[int] = field(default_factory=set)
+    _given_up: dict[str, asyncio.Event] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Put up the desk on the node of the run, whose end is the run's."""
@@ -98,6 +117,7 @@ class Shift:
 
     def begin(self, n_workers: int) -> None:
         """Have so many workers, from now on."""
+        self.crew.on_given_up = self._give_up
         self._keepers = [asyncio.create_task(self._keep(n)) for n in range(n_workers)]
         self._keepers.append(asyncio.create_task(self._watch()))
         for keeper in self._keepers:
@@ -121,26 +141,52 @@ class Shift:
 
     async def _keep(self, number: int) -> None:
         """Have a worker; another one, whenever it is lost."""
-        from ray.exceptions import RayActorError, RayTaskError
+        from ray.exceptions import ActorDiedError, RayActorError, RayTaskError
 
-        place = self._new_place()
-        life = 0
+        place, life, was_there = self._new_place(), 0, False
         while True:
             name = f"{number:02x}{life:02x}"
             try:
                 self._check(await place.is_there.remote())
+                was_there = True
                 self._at_work.add(number)
-                await place.work.remote(name, self.root, self.brief, self.desk.actor)
+                if await self._works(place, name):
+                    return
+                place = self._new_place()  # the one that stands still may do so for ever
             except RayTaskError as failed:
                 raise _cause(failed) from None
+            except ActorDiedError as failed:
+                if not was_there:
+                    raise ClusterError(f"a worker could not be started: {_why(failed)}") from None
+                place = self._new_place()
             except RayActorError:
-                if number in self._at_work:
-                    self._at_work.discard(number)
-                    await self.desk.lose(name)
-                    life += 1
                 await asyncio.sleep(_BETWEEN_LOOKS_S)
-            else:
-                return
+            if number in self._at_work:
+                self._at_work.discard(number)
+                await self.desk.lose(name)
+                life += 1
+
+    async def _works(self, place: Any, name: str) -> bool:
+        """Have a worker work until it is sent home; False if it was given up before that."""
+        given_up = self._given_up[name] = asyncio.Event()
+        arguments = (self.run_id, name, self.root, self.brief, self.desk.actor)
+        working = asyncio.ensure_future(place.work.remote(*arguments))
+        waiting = asyncio.ensure_future(given_up.wait())
+        try:
+            await asyncio.wait({working, waiting}, return_when=asyncio.FIRST_COMPLETED)
+            if working.done():
+                working.result()
+                return True
+        finally:
+            waiting.cancel()
+            del self._given_up[name]
+        working.add_done_callback(_heard)
+        self.ray.kill(place)
+        return False
+
+    def _give_up(self, name: str) -> None:
+        if (given_up := self._given_up.get(name)) is not None:
+            given_up.set()
 
     def _new_place(self) -> Any:
         options = {
@@ -166,7 +212,7 @@ class Shift:
         if isinstance(failed, BatchgenError | RuntimeError):
             self.crew.fail(failed)
         else:
-            self.crew.fail(ClusterError(f"the Ray cluster failed: {failed!r}; run again"))
+            self.crew.fail(ClusterError(f"the Ray cluster failed: {_why(failed)}; run again"))
 
     async def _watch(self) -> None:
         """Tell that nobody is at work, and end the run when that has lasted too long."""
@@ -184,8 +230,8 @@ class Shift:
                 self.crew.warn("Ray has placed no worker yet: each needs one free processor")
             if gone_s > patience_s:
                 raise ClusterError(
-                    f"Ray has placed no worker for {gone_s / 60:.0f} minutes, which is longer than "
-                    "retries.patience; run again when there is a free processor"
+                    f"Ray has placed no worker for {duration(gone_s)} (retries.patience): free a "
+                    "processor in the cluster, or lower --ray-workers, and run again"
                 )
 
 
@@ -193,3 +239,16 @@ def _cause(failed: Any) -> Exception:
     """What a worker raised, without the wrapping of Ray."""
     cause = getattr(failed, "cause", None)
     return cause if isinstance(cause, Exception) else RuntimeError(str(failed))
+
+
+def _why(failed: BaseException) -> str:
+    """What Ray says of a failure, as far as a person can use it: the last line with an error."""
+    lines = [line.strip() for line in str(failed).splitlines() if line.strip()]
+    told = [line for line in lines if "Error" in line]
+    return (told or lines[:1] or [type(failed).__name__])[-1].rstrip(".")
+
+
+def _heard(ended: "asyncio.Future[Any]") -> None:
+    """What came of it does not matter any more."""
+    if not ended.cancelled():
+        ended.exception()
