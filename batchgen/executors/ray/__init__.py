@@ -11,20 +11,21 @@ import os
 import signal
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from batchgen.crew import Crew
 from batchgen.errors import ClusterError, UsageError
 from batchgen.executors.ray.cluster import Cluster, host_and_port
 from batchgen.executors.ray.shift import Shift
+from batchgen.stop import Stop
 from batchgen.workshop import Brief
 
 _MOST_LOCAL: Final = 4
 _JOIN_S: Final = 60.0
+_LEAVE_S: Final = 15.0
 
 
 @dataclass(slots=True)
@@ -59,19 +60,12 @@ class RayHands:
     ) -> AsyncIterator[None]:
         """Have workers at the desk of a run; see `crew.Hands`."""
         with Cluster(self.address, self._n_local()) as cluster:
+            member = _Member(cluster, lambda: Shift(cluster.ray, run_id, root, brief, crew))
             with _signals_kept():
-                connecting = asyncio.wait_for(_in_daemon(partial(cluster.connect, brief)), _JOIN_S)
-                try:
-                    is_stopped = await crew.governor.stop.cuts_short(connecting)
-                except TimeoutError:
-                    raise ClusterError(
-                        f"{self.address or 'the Ray that was started here'} has not answered for "
-                        f"{_JOIN_S:.0f} s as a Ray cluster does; nothing was sent"
-                    ) from None
-            if is_stopped:
-                yield  # without workers: nothing is sent any more
+                shift = await member.join(brief, crew.governor.stop)
+            if shift is None:
+                yield  # without workers: somebody has asked to stop, and nothing is sent any more
                 return
-            shift = Shift(cluster.ray, run_id, root, brief, crew)
             try:
                 async with crew.at(shift.desk):
                     shift.begin(self.n_workers or cluster.n_nodes())
@@ -80,7 +74,7 @@ class RayHands:
                     finally:
                         await shift.end()
             finally:
-                await asyncio.to_thread(cluster.disconnect)
+                await member.leave()
 
     def _n_local(self) -> int:
         return self.n_workers or min(_MOST_LOCAL, os.cpu_count() or 1)
@@ -98,27 +92,78 @@ def _signals_kept() -> Iterator[None]:
         signal.siginterrupt(signal.SIGTERM, False)  # noqa: FBT003 - a function of C
 
 
-async def _in_daemon(job: Callable[[], None]) -> None:
-    """Do a job in a thread that nobody waits for once nobody wants what it does."""
-    loop = asyncio.get_running_loop()
-    done: asyncio.Future[None] = loop.create_future()
+class _Member:
+    """A thread that joins a cluster, and lives for as long as we are in it.
 
-    def do() -> None:
+    What Ray starts is killed by the system when the thread that started it ends. It is a daemon: a
+    cluster that does not answer keeps nobody.
+    """
+
+    def __init__(self, cluster: Cluster, begin: Callable[[], Shift]) -> None:
+        self._cluster, self._begin = cluster, begin
+        self._leaves = threading.Event()
+
+    async def join(self, brief: Brief, stop: Stop) -> Shift | None:
+        """Join, and put up the desk; None if the run stops meanwhile.
+
+        Raises:
+            ClusterError: There is no cluster, or it does not answer.
+        """
+        loop = asyncio.get_running_loop()
+        joined: asyncio.Future[Shift] = loop.create_future()
+        self._left: asyncio.Future[None] = loop.create_future()
+
+        def live() -> None:
+            try:
+                self._cluster.connect(brief)
+                shift = self._begin()
+            except Exception as failed:  # noqa: BLE001 - it is raised where it is waited for
+                _from_thread(loop, joined, failed)
+            else:
+                _from_thread(loop, joined, shift)
+                self._leaves.wait()
+            with suppress(Exception):
+                self._cluster.disconnect()
+            _from_thread(loop, self._left, None)
+
+        threading.Thread(target=live, name="batchgen-ray", daemon=True).start()
         try:
-            job()
-        except Exception as failed:  # noqa: BLE001 - it is raised where it is waited for
-            loop.call_soon_threadsafe(_settle, done, failed)
+            async with asyncio.timeout(_JOIN_S):
+                if await stop.cuts_short(_done(joined)):
+                    self._leaves.set()
+                    return None
+                return await joined
+        except TimeoutError:
+            self._leaves.set()
+            who = self._cluster.address or "the Ray that was started here"
+            raise ClusterError(
+                f"{who} has not answered as a Ray cluster does for {_JOIN_S:.0f} s; nothing was "
+                "sent"
+            ) from None
+
+    async def leave(self) -> None:
+        """Leave the cluster, which ends if it was started here; waits for a while."""
+        self._leaves.set()
+        await asyncio.wait({self._left}, timeout=_LEAVE_S)
+
+
+async def _done(future: "asyncio.Future[Any]") -> None:
+    await asyncio.wait({future})
+
+
+def _from_thread(
+    loop: asyncio.AbstractEventLoop, future: "asyncio.Future[Any]", result: object
+) -> None:
+    """Settle a future of a loop, which may have ended."""
+
+    def settle() -> None:
+        if future.done():
+            return
+        if isinstance(result, Exception):
+            future.set_exception(result)
+            future.exception()  # seen, should nobody be waiting any more
         else:
-            loop.call_soon_threadsafe(_settle, done, None)
+            future.set_result(result)
 
-    threading.Thread(target=do, name="batchgen-ray", daemon=True).start()
-    await done
-
-
-def _settle(done: "asyncio.Future[None]", failed: Exception | None) -> None:
-    if done.done():
-        return
-    if failed is None:
-        done.set_result(None)
-    else:
-        done.set_exception(failed)
+    with suppress(RuntimeError):
+        loop.call_soon_threadsafe(settle)
