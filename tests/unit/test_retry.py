@@ -37,6 +37,7 @@ from batchgen.errors import (
     Unauthorized,
     Unreachable,
     Unterminated,
+    WorkerLost,
 )
 from batchgen.retry import Again, GiveUp, Later, Retries, StopRun, Tries, Verdict, decide
 
@@ -268,3 +269,13 @@ def test_what_everybody_sees_costs_an_item_nothing_if_it_was_surely_not_executed
     # What may have been executed may be paid again, whoever is to blame.
     unsure = decide(NoAnswer("x"), used_up, POLICY, Highest(), is_shared=True)
     assert isinstance(unsure, GiveUp)
+
+
+def test_an_item_that_is_lost_with_each_worker_is_left_for_another_run_and_has_not_failed() -> None:
+    first = decide(WorkerLost("gone"), Tries(), POLICY, random.Random(1))
+    used_up = Tries().after(WorkerLost("gone"))
+
+    assert isinstance(first, Again)
+    assert decide(WorkerLost("gone"), used_up, POLICY, random.Random(1)) == Later(
+        "lost with each worker that had it"
+    )
