@@ -20,6 +20,7 @@ from benchmarks.server import framed
 _EXTRAS = (
     *("n_parts", "n_hashed", "first_request_s", "requests", "pass_ms", "beyond_ms", "n_turns"),
     *("busy_p50_ms", "busy_p99_ms", "busy_p999_ms", "busy_max_ms"),
+    *("steady_per_s", "own_cpu_ms", "ms_a_call"),
 )
 
 
