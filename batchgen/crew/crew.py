@@ -52,8 +52,9 @@ from batchgen.workshop import Brief
 # So many calls of a worker to a model wait for leave, or have it and do not know: a paced slot that
 # a lost worker had does not come back.
 _AT_THE_DOOR: Final = 2
-# A worker that lives says so every ten seconds. One that does not stands still, or is cut off.
-_SILENCE_S: Final = 60.0
+# A worker that lives says so every ten seconds. One that does not stands still, or is cut off; but
+# what it has under way is asked for again then, and may be paid twice.
+_SILENCE_S: Final = 180.0
 # A call that is given up ends at once; so long it may take to be settled.
 _CALLED_OFF_S: Final = 15.0
 
@@ -303,12 +304,19 @@ class Crew:
                 await self._take(news)
 
     async def _watch(self, desk: RunSide) -> None:
-        """Give workers up that stand still: nobody else notices what has not died."""
-        now_s = asyncio.get_running_loop().time
+        """Give workers up that stand still: nobody else notices what has not died.
+
+        Where it was this process that stood still, what they have said meanwhile is still to come.
+        """
+        loop, every_s = asyncio.get_running_loop(), min(1.0, self.silence_s / 10)
         while True:
-            await asyncio.sleep(min(1.0, self.silence_s))
+            slept_s = loop.time()
+            await asyncio.sleep(every_s)
+            now_s = loop.time()
+            if now_s - slept_s > 2 * every_s:
+                self._heard_s = dict.fromkeys(self._heard_s, now_s)
             for worker, heard_s in self._heard_s.items():
-                if now_s() - heard_s > self.silence_s:
+                if now_s - heard_s > self.silence_s:
                     self._give_up(worker)
             given_up, self._given_up = self._given_up, set()
             for worker in given_up & self._heard_s.keys():
@@ -321,7 +329,12 @@ class Crew:
 
     async def _take(self, news: News) -> None:
         worker, message = news.worker, news.message
-        self._heard_s[worker] = asyncio.get_running_loop().time()
+        now_s = asyncio.get_running_loop().time()
+        match message:
+            case Taken():  # the desk says that
+                self._heard_s.setdefault(worker, now_s)
+            case _:
+                self._heard_s[worker] = now_s
         match message:
             case Gone():
                 await self._lose(worker)

@@ -550,3 +550,27 @@ async def test_a_worker_of_a_killed_run_takes_nothing_from_the_one_after_it(
             await run_job(job, server, hands=InProcess(1), redo=Redo(done=True))
 
     assert len(set(parts)) == 2, "no run receives where another one did"
+
+
+async def test_a_run_that_stood_still_itself_gives_no_worker_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("batchgen.crew.worker._BETWEEN_SIGNS_S", 0.1)
+    job = write_job(tmp_path / "job.jsonl", items(8))
+    hands, given_up = InProcess(2), list[str]()
+
+    def ready(crew: Crew) -> None:
+        crew.silence_s = 0.5
+        crew.on_given_up = given_up.append
+
+    async def stand_still(_worker: str, message: Message) -> None:
+        if isinstance(message, Left):
+            time.sleep(0.8)  # noqa: ASYNC251 - all that runs here stands still
+
+    hands.ready, hands.desk.hears = ready, stand_still
+    with FaultServer(draws) as server:
+        ran = await run_job(job, server, hands=hands)
+
+    assert ran.exit_code == 0
+    assert not given_up
+    assert set(server.requests.values()) == {1}
