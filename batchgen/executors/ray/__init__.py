@@ -86,10 +86,12 @@ def _signals_kept() -> Iterator[None]:
 
     It does so below Python, which has to be told again.
     """
-    yield
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGTERM))
-        signal.siginterrupt(signal.SIGTERM, False)  # noqa: FBT003 - a function of C
+    try:
+        yield
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGTERM))
+            signal.siginterrupt(signal.SIGTERM, False)  # noqa: FBT003 - a function of C
 
 
 class _Member:

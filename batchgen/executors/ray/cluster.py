@@ -119,10 +119,9 @@ class Cluster:
             with _without_secrets(brief):
                 ray.init(**how)
         except Exception as failed:  # noqa: BLE001 - Ray raises what it likes
-            words = brief.secrets.redact(str(failed).partition("\n")[0]).partition(" Last 0 lines")[
-                0
-            ]
-            what = f"Ray could not be started on this machine: {words.rstrip(' .')}"
+            told = str(failed).partition("\n")[0].partition(" Last 0 lines")[0]
+            words = brief.secrets.redact(told).rstrip(" .")
+            what = f"Ray could not be started on this machine: {words}"
             if self.address == "auto":
                 what = (
                     "no Ray cluster was found on this machine: start one (ray start --head), or "
