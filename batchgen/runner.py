@@ -95,9 +95,9 @@ from batchgen.store.parts import Writer
 from batchgen.store.segments import Segments
 from batchgen.store.shards import refuse_other_job
 from batchgen.takeover import Takeover, counts_since, recall
-from batchgen.transport import tls_context
+from batchgen.transport import Transport, tls_context
 from batchgen.watch import Watch
-from batchgen.workshop import Brief
+from batchgen.workshop import Brief, open_sender
 
 if TYPE_CHECKING:
     from batchgen.references.fetch import Fetcher
@@ -464,6 +464,7 @@ class Runner:
     async def _open(self, manifest: Manifest, brief: Brief, stack: AsyncExitStack) -> None:
         """Open the services of the run, from the ledger to the session."""
         settings = manifest.settings
+        transport = brief.transport()
         settler = brief.settler(self._layout, self._made)
         since = counts_since(self._limits, self._budget, self._began_at)
         warnings: list[str] = []
@@ -510,7 +511,7 @@ class Runner:
             await self._hold.away.begin(ledger.path)
         await self._hold.share()
         self._open_limits(settings.retries)
-        caller = await self._caller(brief, settings, recovery, stack)
+        caller = await self._caller(transport, settings, recovery, stack)
         history.observe = None
         if is_taken_over:
             self._look_ahead(experience, takeover.search)
@@ -523,7 +524,7 @@ class Runner:
         self._announce(manifest, brief.provider)
 
     async def _caller(
-        self, brief: Brief, settings: Settings, recovery: Recovery, stack: AsyncExitStack
+        self, transport: Transport, settings: Settings, recovery: Recovery, stack: AsyncExitStack
     ) -> Caller | Crew:
         """What makes calls: this process, or workers elsewhere."""
         recorder, preparer, governor = self._recorder, self._preparer(settings), self._governor()
@@ -539,8 +540,8 @@ class Runner:
                 warn=self._warn,
                 on_disk_failure=self._stop_for_disk,
             )
-        sender = await brief.open_sender(
-            recorder.settler, recorder.writer, self._clock, self._warn, stack
+        sender = await open_sender(
+            transport, recorder.settler, recorder.writer, self._clock, self._warn, stack
         )
         return Caller(preparer, governor, sender)
 

@@ -49,21 +49,13 @@ class Brief:
             layout, self.book, self.provider.name, self.secrets, self.acceptance, find_made
         )
 
-    async def open_sender(
-        self,
-        settler: Settler,
-        writer: Writer,
-        clock: Clock,
-        warn: Callable[[str], None],
-        stack: AsyncExitStack,
-    ) -> Sender:
-        """Open what sends, until the stack is closed.
+    def transport(self) -> Transport:
+        """The way to the service, not yet open.
 
         Raises:
-            StoreError: The disk takes no file.
+            UsageError: There are no such certificates.
         """
-        room = await stack.enter_async_context(Room(settler.layout.parts, writer, warn))
-        transport = Transport(
+        return Transport(
             self.provider,
             self.key,
             self.timeouts,
@@ -71,12 +63,28 @@ class Brief:
             proxy=self.proxy,
             user_agent=f"batchgen/{__version__}",
         )
-        return Sender(
-            transport=await stack.enter_async_context(transport),
-            writer=writer,
-            room=room,
-            settler=settler,
-            settling=stack.enter_context(ThreadPoolExecutor(_N_SETTLING, "batchgen-settler")),
-            one_by_one=stack.enter_context(ThreadPoolExecutor(1, "batchgen-settler-of-large")),
-            clock=clock,
-        )
+
+
+async def open_sender(
+    transport: Transport,
+    settler: Settler,
+    writer: Writer,
+    clock: Clock,
+    warn: Callable[[str], None],
+    stack: AsyncExitStack,
+) -> Sender:
+    """Open what sends, until the stack is closed.
+
+    Raises:
+        StoreError: The disk takes no file.
+    """
+    room = await stack.enter_async_context(Room(settler.layout.parts, writer, warn))
+    return Sender(
+        transport=await stack.enter_async_context(transport),
+        writer=writer,
+        room=room,
+        settler=settler,
+        settling=stack.enter_context(ThreadPoolExecutor(_N_SETTLING, "batchgen-settler")),
+        one_by_one=stack.enter_context(ThreadPoolExecutor(1, "batchgen-settler-of-large")),
+        clock=clock,
+    )

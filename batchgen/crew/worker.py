@@ -35,7 +35,7 @@ from batchgen.governor import Lease
 from batchgen.store.layout import Layout
 from batchgen.store.ledger import Sent
 from batchgen.store.parts import Writer
-from batchgen.workshop import Brief
+from batchgen.workshop import Brief, open_sender
 
 # A worker that has said nothing for long is given up, see `crew`.
 _BETWEEN_SIGNS_S: Final = 10.0
@@ -87,7 +87,8 @@ class Worker:
         async with AsyncExitStack() as stack:
             writer = await stack.enter_async_context(Writer(self._fail))
             settler = self.brief.settler(layout, self._made.get)
-            sender = await self.brief.open_sender(settler, writer, self.clock, self._warn, stack)
+            transport = self.brief.transport()
+            sender = await open_sender(transport, settler, writer, self.clock, self._warn, stack)
             telling = asyncio.create_task(self._send())
             try:
                 await self._follow(sender, telling)

@@ -27,10 +27,12 @@ from batchgen.errors import (
     Cancelled,
     Interrupted,
     MissingReference,
+    NeverLeft,
     NoAnswer,
     NoImage,
     SkippedDependency,
     Unterminated,
+    WorkerLost,
     WrongSize,
 )
 from batchgen.known_models import KnownModels
@@ -485,6 +487,8 @@ def of_our_own() -> Iterator[Case]:
     yield Case(SkippedDependency("no parent"), ("builds on",))
     yield Case(Cancelled("given up"), ("Ctrl-C",))
     yield Case(Interrupted("killed"), ("killed",))
+    yield Case(WorkerLost("lost"), ("worker", "said nothing"))
+    yield Case(NeverLeft("lost"), ("worker", "before the call had left"))
     yield Case(Bug("ours"), ("batchgen failed",))
 
 
