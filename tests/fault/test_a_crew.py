@@ -350,7 +350,7 @@ async def test_a_429_at_one_worker_holds_all_of_them_back(tmp_path: Path) -> Non
         if len(at_s) == 9:
             refused_s.append(now_s)
             at_s.append(now_s)
-            return refuses(429, **{"Retry-After": "2"})
+            return refuses(429, **{"Retry-After": "4"})
         at_s.append(now_s)
         return draws(asked)
 
@@ -359,7 +359,7 @@ async def test_a_429_at_one_worker_holds_all_of_them_back(tmp_path: Path) -> Non
 
     assert ran.exit_code == 0
     # What had leave before the answer was heard may arrive after it.
-    late = [moment for moment in at_s if refused_s[0] + 0.3 < moment < refused_s[0] + 2]
+    late = [moment for moment in at_s if refused_s[0] + 2 < moment < refused_s[0] + 4]
     assert not late
     assert len(at_s) == 31
 
@@ -510,7 +510,7 @@ async def test_a_model_that_cools_holds_no_other_one_back(tmp_path: Path) -> Non
             return draws(asked)
         if asked.prompt == "cold 3" and asked.nth == 1:
             refused_s.append(time.monotonic())
-            return refuses(429, **{"Retry-After": "4"})
+            return refuses(429, **{"Retry-After": "9"})
         return draws(asked)
 
     with FaultServer(script) as server:
@@ -518,7 +518,7 @@ async def test_a_model_that_cools_holds_no_other_one_back(tmp_path: Path) -> Non
 
     assert ran.exit_code == 0
     assert len(warm_s) == 20
-    assert max(warm_s) < refused_s[0] + 3
+    assert max(warm_s) < refused_s[0] + 8
 
 
 async def test_runs_that_follow_each_other_in_one_process_leave_nothing_open(
