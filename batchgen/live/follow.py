@@ -8,7 +8,7 @@ from typing import Final
 
 from batchgen.errors import BatchgenError, store_errors
 from batchgen.store.inside import open_inside
-from batchgen.store.ledger import End, Line, read_line, segments
+from batchgen.store.ledger import End, Line, read_line, run_id_of, segments
 
 # Of a ledger that is none, the first places tell enough.
 _MAX_UNREADABLE: Final = 100
@@ -67,9 +67,11 @@ class Follower:
         paths = segments(self.ledger)
         if not self._segments.keys() <= set(paths):
             raise LedgerReplaced(f"{self.ledger}: a segment has gone")
+        over = {run_id_of(path) for path, one in self._segments.items() if one.has_ended}
         for path in paths:
-            segment = self._segments.get(path)
-            if segment is None or not segment.has_ended or path == paths[-1]:
+            # Those of a run's workers end with it, and no line of theirs says so.
+            is_read = path in self._segments and run_id_of(path) in over
+            if not is_read or path == paths[-1]:
                 yield from self._new_lines(path)
 
     def again(self) -> Iterator[Line]:

@@ -150,6 +150,24 @@ def test_nothing_is_opened_where_nothing_grew(
     ]
 
 
+def test_the_segments_of_workers_are_read_to_the_end_of_their_run_and_no_longer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    follower = Follower(tmp_path)
+    append(tmp_path / "r1.jsonl", text(begin("r1")))
+    append(tmp_path / "r1.w00000000.jsonl", text(begin("r1"), sent(1)))
+    assert len(new(follower)) == 3
+    append(tmp_path / "r1.w00000000.jsonl", text(sent(2)))
+    append(tmp_path / "r1.jsonl", text(end("r1")))
+    append(tmp_path / "r2.jsonl", text(begin("r2")))
+    assert new(follower) == [end("r1"), sent(2), begin("r2")]
+    looked_at: list[object] = []
+    noted(monkeypatch, "stat", looked_at)
+    assert new(follower) == []
+    names = [Path(str(path)).name for path in looked_at if str(path).endswith("jsonl")]
+    assert names == ["r2.jsonl"]
+
+
 def test_another_ledger_in_its_place_is_noticed(tmp_path: Path) -> None:
     path, follower = tmp_path / "r1.jsonl", Follower(tmp_path)
     append(path, text(begin("r1"), sent(1)))
