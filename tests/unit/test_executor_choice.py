@@ -1,12 +1,17 @@
 """Who makes the calls of a run: what may be asked for, and what is said of what may not."""
 
 import importlib.util
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
 from batchgen.errors import UsageError
 from batchgen.executors.choice import ExecutorOptions, choose_hands
 from batchgen.executors.ray import RayHands
+from batchgen.executors.ray.cluster import sweep
 from batchgen.options import RunOptions
 from batchgen.selection import Selection, Shard
 
@@ -76,3 +81,15 @@ def test_an_address_of_a_cluster_is_taken(monkeypatch: pytest.MonkeyPatch) -> No
     hands = choose_hands({"executor": "ray", "ray_address": "[::1]:6379", "ray_workers": 3}, {})
 
     assert hands == RayHands("[::1]:6379", 3)
+
+
+def test_what_a_killed_run_left_of_its_cluster_is_removed_and_nothing_else(tmp_path: Path) -> None:
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    names = [f"bg-{gone.pid}-abc", f"bg-{os.getpid()}-abc", "bg-abc", "bg-12x-abc", "else"]
+    for name in names:
+        (tmp_path / name / "r").mkdir(parents=True)
+
+    sweep(tmp_path)
+
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(names[1:])

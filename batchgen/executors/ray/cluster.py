@@ -8,6 +8,7 @@ Source: docs/adr/0024.
 
 import logging
 import os
+import re
 import secrets
 import shutil
 import socket
@@ -26,7 +27,8 @@ _NAMESPACE: Final = "batchgen"
 _CONNECT_S: Final = 5.0
 _OBJECT_STORE_BYTES: Final = 80 << 20
 # Sockets lie below, in folders with long names, and no system takes more than 107 for all of it.
-_MAX_PATH_CHARS: Final = 30
+_MAX_PATH_CHARS: Final = 20
+_OURS: Final = re.compile(r"bg-([0-9]+)-[^-]+")
 _MAX_PORT: Final = 65535
 # Read when Ray is imported. It asks the cloud where it is, and reports that it does not report,
 # unless it can reach neither; and on any system but these it binds to loopback by itself.
@@ -70,7 +72,8 @@ class Cluster:
         if self.address is None:
             usual = tempfile.gettempdir()
             parent = usual if len(usual) <= _MAX_PATH_CHARS else "/tmp"  # noqa: S108 - it is made anew
-            self._directory = tempfile.mkdtemp(prefix="bg-", dir=parent)
+            sweep(Path(parent))
+            self._directory = tempfile.mkdtemp(prefix=f"bg-{os.getpid()}-", dir=parent)
             # Else it puts one of its own into the home directory.
             self._set("RAY_AUTH_TOKEN_PATH", str(_token_in(Path(self._directory))))
         return self
@@ -142,6 +145,25 @@ class Cluster:
         """Let go of the cluster; one that was started here ends."""
         if self.ray is not None:
             self.ray.shutdown()
+
+
+def sweep(parent: Path) -> None:
+    """Remove what killed runs of ours have left of clusters whose processes went with them."""
+    for left in parent.glob("bg-*-*"):
+        found = _OURS.fullmatch(left.name)
+        with suppress(OSError):
+            if found is not None and left.lstat().st_uid == os.getuid() and not _lives(found[1]):
+                shutil.rmtree(left, ignore_errors=True)
+
+
+def _lives(pid: str) -> bool:
+    try:
+        os.kill(int(pid), 0)
+    except ProcessLookupError:
+        return False
+    except (OSError, OverflowError):
+        return True
+    return True
 
 
 @cache
