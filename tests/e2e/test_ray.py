@@ -88,9 +88,14 @@ def test_two_of_three_nodes_are_killed_and_every_item_has_its_one_picture_at_the
         counted = service.counts()
         at_s = sorted(counted["started_at"])
 
+        used = (len(at_s) - 1) / (at_s[-1] - at_s[0]) * 60 / RPM
+        lost = len(may_be_billed(directory))
+        figures = f"{fullest_window(at_s)} in the fullest minute, {used:.1%} used"
+        # docs/adr/0024 has them: make test-ray ARGS="-s -k two_of_three"
+        print(f"{len(at_s)} requests, {figures}, {lost} items lost a call")  # noqa: T201 - its use
         assert fullest_window(at_s) <= RPM
         assert set(counted["by_status"]) <= {"200", "none"}, "the pace was never passed"
-        assert (len(at_s) - 1) / (at_s[-1] - at_s[0]) * 60 >= 0.95 * RPM
+        assert used >= 0.95
         assert twice(service) <= may_be_billed(directory)
         assert len(service.by_prompt) == N_PACED
     sent = [one for run in ledgers.segments(directory) for one in run if one["event"] == "sent"]
