@@ -6,6 +6,7 @@ other, and what must be there is brought, kept and sent on:
     claim      one run at a time, by an object that is renewed
     bringing   the ledger and what else a run goes by, from the store
     remote     one file after the other, from there and to there
+    patience   work at a store that may be away: waited for, and done again
     away       pictures: sent when they are whole, and recorded only then
     shipping   the ledger: in slices while a run goes on, whole at its end
     place      where the mirror lies

@@ -15,38 +15,30 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import Final, Self
 
 from batchgen.clock import Clock
 from batchgen.errors import StoreError, store_errors
 from batchgen.mirror.claim import Claim
 from batchgen.mirror.contents import Contents
+from batchgen.mirror.patience import Patience
 from batchgen.mirror.remote import Remote
 from batchgen.mirror.shipping import SLICE_S, Shipper, ship_whole
 from batchgen.model import Attempt, Item
-from batchgen.objects.bucket import Bucket, StoreAway
+from batchgen.objects.bucket import Bucket
 from batchgen.store.history import History, final_image
 from batchgen.store.images import sha256_of
 from batchgen.store.layout import EXTENSIONS, Layout
 from batchgen.store.ledger import segments
 from batchgen.store.receipts import RECEIPT
 
-_AT_ONCE: Final = 3
 # The last pictures stay until the end of a run, so that those of a small job have thumbnails.
 _KEPT_BYTES: Final = 1 << 30
-_FIRST_WAIT_S: Final = 1.0
-_LONGEST_WAIT_S: Final = 30.0
-# Once nobody waits any more, what is under way has so long.
-_LAST_WAIT_S: Final = 5.0
 _FOLDERS: Final = ("images", "thoughts", "drafts", "text", "turns", "quarantine")
 
 
 class Away(Remote):
-    """Keeps a run's files in a store; `async with` opens and closes its threads.
-
-    Attributes:
-        patience_s: For how long a store that is away is waited for.
-    """
+    """Keeps a run's files in a store; `async with` opens and closes its threads."""
 
     def __init__(
         self,
@@ -61,10 +53,8 @@ class Away(Remote):
     ) -> None:
         """Set the mirror, and what lies in the store."""
         super().__init__(layout.root, bucket, contents)
-        self._layout, self._claim, self._clock, self._warn = layout, claim, clock, warn
-        self.patience_s = patience_s
-        self._is_given_up = asyncio.Event()
-        self._is_told = False
+        self._layout, self._claim, self._clock = layout, claim, clock
+        self._patience = Patience(self.address, clock, patience_s, warn)
         self._displacing = asyncio.Lock()
         self._here: deque[tuple[Path, int]] = deque()
         self._here_bytes = 0
@@ -72,7 +62,7 @@ class Away(Remote):
 
     async def __aenter__(self) -> Self:
         """Start the threads."""
-        self._threads = ThreadPoolExecutor(_AT_ONCE, "batchgen-uploads")
+        await self._patience.__aenter__()
         # Pictures on their way hold the ledger up no more than the claim.
         self._ledger_thread = ThreadPoolExecutor(1, "batchgen-slices")
         return self
@@ -83,12 +73,12 @@ class Away(Remote):
             self._shipping.cancel()
             with suppress(asyncio.CancelledError):
                 await self._shipping
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        await self._patience.__aexit__(*exc)
         self._ledger_thread.shutdown(wait=False, cancel_futures=True)
 
     def give_up(self) -> None:
         """Wait for a store that is away no more: the next run sends what is left."""
-        self._is_given_up.set()
+        self._patience.give_up()
 
     # --- what a run asks for --------------------------------------------------------------------
 
@@ -100,7 +90,7 @@ class Away(Remote):
         """
         for path in paths:
             if path in self._contents and not (self._root / path).is_file():
-                await self._patiently(lambda: self.bring(path))  # noqa: B023 - awaited here
+                await self._patience.until_done(lambda: self.bring(path))  # noqa: B023 - awaited here
 
     async def clear(self, item: Item) -> None:
         """Have at hand what lies where an item's picture will."""
@@ -135,7 +125,7 @@ class Away(Remote):
             await self._send(path)
         for path in vacated:
             if path in self._contents and not (self._root / path).exists():
-                await self._patiently(self._held(lambda: self.drop(path)))  # noqa: B023
+                await self._patience.until_done(self._held(lambda: self.drop(path)))  # noqa: B023
 
     def recorded(self, item: Item, line: Attempt) -> None:  # noqa: ARG002 - as a shelf is told
         """Let the oldest files go where there are too many; who needs one again fetches it."""
@@ -213,7 +203,7 @@ class Away(Remote):
                 await self._send(path)
         await self._send_ledgers()
         for path in list(self.results()):
-            await self._patiently(self._held(lambda: self.replace(path)))  # noqa: B023
+            await self._patience.until_done(self._held(lambda: self.replace(path)))  # noqa: B023
         if not any(self._layout.parts.glob(f"*{RECEIPT}")):  # else an answer is not recorded yet
             for path in await asyncio.to_thread(lambda: list(self._files())):
                 (self._root / path).unlink(missing_ok=True)
@@ -224,19 +214,19 @@ class Away(Remote):
             there = self._contents.size_bytes(f"ledger/{path.name}")
             if path != but and there != path.stat().st_size:
                 send = self._held(lambda: ship_whole(self._bucket, path, self._contents))  # noqa: B023
-                await self._patiently(send)
+                await self._patience.until_done(send)
 
     async def _ship(self, shipper: Shipper) -> None:
         """Send what is new of the ledger every few seconds; what fails is sent the next time."""
         while True:
             await self._clock.sleep(SLICE_S)
             with suppress(StoreError):
-                await self._in_thread(self._held(shipper.ship), self._ledger_thread)
+                await self._patience.once(self._held(shipper.ship), self._ledger_thread)
 
     # --- one object -------------------------------------------------------------------------------
 
     async def _send(self, path: str) -> None:
-        await self._patiently(self._held(lambda: self.send(path)))
+        await self._patience.until_done(self._held(lambda: self.send(path)))
 
     def _held(self, job: Callable[[], None]) -> Callable[[], None]:
         """A job that is done only while the place is ours."""
@@ -247,46 +237,6 @@ class Away(Remote):
                 job()
 
         return held
-
-    async def _patiently(self, job: Callable[[], None]) -> None:
-        """Do a job in a thread, again and again as long as the store is away."""
-        began_s, wait_s = self._clock.monotonic_s(), _FIRST_WAIT_S
-        while True:
-            try:
-                await self._in_thread(job)
-            except StoreAway as away:
-                waited_s = self._clock.monotonic_s() - began_s
-                if waited_s + wait_s > self.patience_s or self._is_given_up.is_set():
-                    raise
-                self._tell(away)
-                await self._clock.wait_within(self._is_given_up.wait(), wait_s)
-                wait_s = min(2 * wait_s, _LONGEST_WAIT_S)
-            else:
-                self._is_told = False
-                return
-
-    async def _in_thread(
-        self, job: Callable[[], None], threads: ThreadPoolExecutor | None = None
-    ) -> None:
-        """Do a job in a thread, which is left to itself when nobody waits for it any more."""
-        loop = asyncio.get_running_loop()
-        future: asyncio.Future[Any] = loop.run_in_executor(threads or self._threads, job)
-        given_up: asyncio.Future[Any] = asyncio.ensure_future(self._is_given_up.wait())
-        try:
-            await asyncio.wait({future, given_up}, return_when=asyncio.FIRST_COMPLETED)
-            if not future.done():
-                await asyncio.wait({future}, timeout=_LAST_WAIT_S)
-        finally:
-            given_up.cancel()
-        if not future.done():
-            future.add_done_callback(_heard)
-            raise StoreAway(f"{self.address}: given up, while the store did not answer")
-        future.result()
-
-    def _tell(self, away: StoreAway) -> None:
-        if not self._is_told:
-            self._is_told = True
-            self._warn(f"the store is away and is waited for, nothing more is sent: {away}")
 
     def _files(self) -> Iterator[str]:
         """What a run made and lies here."""
@@ -301,9 +251,3 @@ class Away(Remote):
 
     def _relative(self, path: Path) -> str:
         return self._layout.relative(path)
-
-
-def _heard(future: "asyncio.Future[Any]") -> None:
-    """What came of it does not matter any more."""
-    if not future.cancelled():
-        future.exception()
