@@ -30,7 +30,7 @@ from batchgen.crew.messages import (
     Ticket,
     Told,
 )
-from batchgen.errors import BatchgenError, StoreError
+from batchgen.errors import BatchgenError, StoreError, store_errors
 from batchgen.governor import Lease
 from batchgen.store.layout import Layout
 from batchgen.store.ledger import Sent
@@ -74,16 +74,7 @@ class Worker:
         Raises:
             StoreError: The job's directory is not here, or cannot be written.
         """
-        layout = Layout(self.root, worker=parts_of(self.run_id, self.name))
-        try:
-            layout.parts.mkdir()
-        except FileNotFoundError:
-            raise StoreError(
-                f"{self.root} is not on {platform.node()}, where a worker is: every machine needs "
-                "the job's directory under the same path, also the mirror of a store"
-            ) from None
-        except OSError as error:
-            raise StoreError.of(error, layout.parts) from error
+        layout = self._at_home()
         async with AsyncExitStack() as stack:
             writer = await stack.enter_async_context(Writer(self._fail))
             settler = self.brief.settler(layout, self._made.get)
@@ -100,6 +91,24 @@ class Worker:
                 await asyncio.gather(telling, return_exceptions=True)
         with suppress(OSError):  # what is left in it is looked at by the run
             layout.parts.rmdir()
+
+    def _at_home(self) -> Layout:
+        """The job's directory, with a place to receive in.
+
+        Raises:
+            StoreError: It is not here, or cannot be written.
+        """
+        layout = Layout(self.root, worker=parts_of(self.run_id, self.name))
+        with store_errors(layout.parts):
+            # Another directory may lie here under the same path, as of an earlier run.
+            if not layout.segment(self.run_id).is_file():
+                raise StoreError(
+                    f"{self.root} on {platform.node()}, where a worker is, is not the directory of "
+                    "this run: every machine needs that one under the same path, also the mirror "
+                    "of a store"
+                )
+            layout.parts.mkdir()
+        return layout
 
     async def _follow(self, sender: Sender, telling: asyncio.Task[None]) -> None:
         """Do as the desk says, until it has nothing to say any more."""

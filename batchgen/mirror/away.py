@@ -178,7 +178,7 @@ class Away(Remote):
                 await self._send(path)
             (self._root / path).unlink(missing_ok=True)
         await asyncio.to_thread(self._remove_left)
-        self._shipping = asyncio.create_task(self._ship(Shipper(self._bucket, segment)))
+        self._shipping = asyncio.create_task(self._ship(segment))
 
     def _remove_left(self) -> None:
         """Remove what killed runs were fetching."""
@@ -216,12 +216,18 @@ class Away(Remote):
                 send = self._held(lambda: ship_whole(self._bucket, path, self._contents))  # noqa: B023
                 await self._patience.until_done(send)
 
-    async def _ship(self, shipper: Shipper) -> None:
-        """Send what is new of the ledger every few seconds; what fails is sent the next time."""
+    async def _ship(self, own: Path) -> None:
+        """Send what is new of the ledger every few seconds; what fails is sent the next time.
+
+        The run has a segment of its own, and others for workers, as they come.
+        """
+        shippers: dict[Path, Shipper] = {}
         while True:
             await self._clock.sleep(SLICE_S)
-            with suppress(StoreError):
-                await self._patience.once(self._held(shipper.ship), self._ledger_thread)
+            for segment in sorted(own.parent.glob(f"{own.stem}*.jsonl")):
+                shipper = shippers.setdefault(segment, Shipper(self._bucket, segment))
+                with suppress(StoreError):
+                    await self._patience.once(self._held(shipper.ship), self._ledger_thread)
 
     # --- one object -------------------------------------------------------------------------------
 

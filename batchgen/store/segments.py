@@ -65,13 +65,9 @@ class Segments:
     async def hand_over(self, item_id: str, worker: str) -> None:
         """An item goes to a worker: its lines follow, into the segment of that one.
 
-        What belongs into a store is sent there in slices while the run goes on, and is one segment.
-
         Raises:
             StoreError: The disk failed.
         """
-        if self.layout.away is not None:
-            return
         if worker not in self._of_worker:
             name = f"w{self.generation:04x}{worker}"
             ledger = Ledger(self.layout.segment(f"{self.own.path.stem}.{name}"), self.secrets)

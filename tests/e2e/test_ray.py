@@ -302,7 +302,10 @@ def test_a_run_into_a_store_from_workers_on_this_machine_is_killed_and_goes_on(
         objects = bucket.objects()
     (there / ".parts").mkdir()
     ledgers.check_directory(there, ended=False)
-    assert len(list((there / "ledger").iterdir())) == 2, "a segment for each run"
+    segments = [path.name for path in (there / "ledger").iterdir()]
+    assert len({name.partition(".")[0] for name in segments}) == 2, "of two runs"
+    assert any(".w" in name for name in segments), "and of workers"
+    assert all(name.endswith(".jsonl") for name in segments), "no slice is left"
     assert not [path for path, data in objects.items() if canary.found_in(data)]
 
 

@@ -340,6 +340,23 @@ def test_what_a_worker_receives_lies_in_a_place_of_its_own(tmp_path: Path) -> No
     assert worker.images == whole.images
 
 
+async def test_a_worker_refuses_a_directory_that_only_has_the_same_path(tmp_path: Path) -> None:
+    job = write_job(tmp_path / "job.jsonl", items(3))
+    hands = InProcess(2)
+    of_another_machine = tmp_path / "elsewhere"
+    with FaultServer(draws) as server:
+        ran = await run_job(job, server, hands=hands)
+        await run_job(job, server, output=of_another_machine)
+        assert hands.brief is not None
+        run_id = ledgers.summary(ran.directory)["run_id"]
+        for root in (of_another_machine / "job", tmp_path / "nowhere"):
+            worker = Worker(run_id, "00", root, hands.brief, hands.desk)
+            with pytest.raises(StoreError, match="the same path"):
+                await worker.work()
+
+    assert not list((of_another_machine / "job/.parts").iterdir())
+
+
 async def test_a_429_at_one_worker_holds_all_of_them_back(tmp_path: Path) -> None:
     job = write_job(tmp_path / "job.jsonl", items(30))
     at_s: list[float] = []
