@@ -60,9 +60,9 @@ class Preparer:
         except asyncio.CancelledError:
             return CallEnd(item, None, given_up())
         if isinstance(files, MissingReference):
-            return self._unsent(item, turn, files)
+            return self.unsent(item, turn, files)
         if (crowd := _too_many(item, turn)) is not None:
-            return self._unsent(item, turn, crowd)
+            return self.unsent(item, turn, crowd)
         body = build_body(
             KnownModels.shipped().as_sent(item),
             files,
@@ -71,10 +71,11 @@ class Preparer:
             picture=turn.picture,
         )
         if (fault := self._too_large(body)) is not None:
-            return self._unsent(item, turn, fault)
+            return self.unsent(item, turn, fault)
         return Request(item, turn, n, body)
 
-    def _unsent(self, item: Item, turn: NextTurn, error: AttemptError) -> CallEnd:
+    def unsent(self, item: Item, turn: NextTurn, error: AttemptError) -> CallEnd:
+        """The end of a call that cannot be sent."""
         unsent = announcement(item, turn, 0, self.run_id, self.clock)
         return self.settler.failed(unsent, item, error, {})
 

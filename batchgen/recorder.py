@@ -1,5 +1,6 @@
 """Writes down what became of each call: durable first, then told."""
 
+import asyncio
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
@@ -44,6 +45,8 @@ class Recorder:
         Raises:
             StoreError: The disk failed; what is left is found by the next run.
         """
+        if end.staged:
+            end = await asyncio.to_thread(self.settler.make_way, end)
         if end.line is None:
             return
         line = decided(end.line, decision, why)
@@ -54,7 +57,7 @@ class Recorder:
             keep = partial(self._keep_parts, end, line, only_whole=not is_of_use)
             line = await self.writer.call(keep)
         shelf = self.layout.shelf
-        await shelf.keep(end.item, line)
+        await shelf.keep(end.item, line, end.staged)
         ledger = self.segments.of(line.item)
         (begins,) = await ledger.append(line)
         shelf.recorded(end.item, line)

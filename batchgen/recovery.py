@@ -5,6 +5,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
+
 from batchgen.errors import AttemptError, Interrupted, WorkerLost, store_errors
 from batchgen.model import Decision, Item
 from batchgen.retry import Again, GiveUp, Later, Retries, StopRun, Tries, decide
@@ -20,6 +22,7 @@ from batchgen.store.ledger import (
     sync_again,
 )
 from batchgen.store.receipts import answered, load_receipt, part_name
+from batchgen.store.staged import Staged, record_name, records
 
 _MAX_TOLD = 10
 _KILLED = "the run was killed before the answer was whole; it may be billed"
@@ -117,14 +120,19 @@ class Recovery:
         Raises:
             StoreError: The disk failed.
         """
-        found = (sent for sent in answered(self.layout.parts) if not history.knows(sent))
-        for sent in (history.unfinished | {sent.call: sent for sent in found}).values():
-            receipt = load_receipt(self.layout.parts, sent)
-            if receipt is None:
+        parts = self.layout.parts
+        staged = {one.sent.call: one for one in records(parts)}
+        found = (*answered(parts), *(one.sent for one in staged.values()))
+        unknown = {sent.call: sent for sent in found if not history.knows(sent)}
+        for sent in (unknown | history.unfinished).values():
+            receipt, one = load_receipt(parts, sent), staged.get(sent.call)
+            if receipt is None and one is None:
                 yield self._interrupted(sent, Interrupted(_KILLED)), "retry"
             elif _is_made_since(history, sent):
                 yield self._interrupted(sent, Interrupted(_LATE)), "retry"
-            else:
+            elif one is not None:
+                yield self._arrived(one), "done"
+            elif receipt is not None:
                 end = self.settler.settle(receipt, recovered=True)
                 yield end, self._decision(end.error)
 
@@ -141,15 +149,24 @@ class Recovery:
     def end_of(self, sent: Sent, item: Item) -> CallEnd:
         """The end of a call of this run whose worker is gone; its parts are among ours by now.
 
-        A whole answer is finished from disk, and costs nothing more.
+        A whole answer is finished from disk, or is staged in a store, and costs nothing more.
 
         Raises:
             StoreError: The disk failed.
         """
         receipt = load_receipt(self.layout.parts, sent)
+        staged = next(records(self.layout.parts, part_name(sent)), None)
+        if staged is not None:
+            return self._arrived(staged)
         if receipt is None:
             return self._interrupted(sent, WorkerLost(_LOST), item)
         return self.settler.settle(receipt, recovered=True)
+
+    def _arrived(self, staged: Staged) -> CallEnd:
+        """The end of a call whose worker has put all that it made into a store."""
+        line = msgspec.structs.replace(staged.line, recovered=True)
+        record = self.layout.parts / record_name(part_name(line))
+        return CallEnd(staged.item, line, None, (record,), staged=staged.paths)
 
     def _interrupted(self, sent: Sent, lost: AttemptError, item: Item | None = None) -> CallEnd:
         item = item or Item(id=sent.item, model=sent.model, prompt="", key=sent.key)

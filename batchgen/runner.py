@@ -27,7 +27,7 @@ from batchgen.clock import Clock, stamp
 from batchgen.conclusion import Conclusion
 from batchgen.conversation import Conversations
 from batchgen.course import Calls, Course
-from batchgen.crew import Crew, Hands
+from batchgen.crew import Crew, Hands, SameDisk, ThroughStore
 from batchgen.ending import (
     EXIT_BY_SIGNAL,
     EXIT_LEFT,
@@ -528,9 +528,11 @@ class Runner:
     ) -> Caller | Crew:
         """What makes calls: this process, or workers elsewhere."""
         recorder, preparer, governor = self._recorder, self._preparer(settings), self._governor()
+        away = self._hold.away
         if self._hands is not None:
             return Crew(
                 layout=self._layout,
+                handover=SameDisk() if away is None else ThroughStore(away, self._layout),
                 preparer=preparer,
                 governor=governor,
                 recovery=recovery,
@@ -703,6 +705,8 @@ class Runner:
             timeouts=settings.timeouts,
             acceptance=settings.acceptance,
             book=self._book,
+            address=self._hold.address,
+            patience_s=settings.retries.patience,
         )
 
     def _run_line(self, manifest: Manifest, provider: Provider) -> Run:

@@ -10,8 +10,8 @@ turn sends it back.
 Everything here may wait for the disk, so it runs in a thread, never on the event loop.
 """
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -26,11 +26,12 @@ from batchgen.errors import AttemptError, BatchgenError, Bug, store_errors
 from batchgen.known_models import KnownModels
 from batchgen.model import Attempt, Decision, Failure, ImageFile, Item, Outcome, Tier, Tokens
 from batchgen.sanitize import Secrets, printable
+from batchgen.store.history import final_image
 from batchgen.store.images import sha256_of
-from batchgen.store.layout import Layout
+from batchgen.store.layout import EXTENSIONS, Layout
 from batchgen.store.ledger import Sent
 from batchgen.store.parts import InRoom, as_it_comes
-from batchgen.store.pictures import FindMade, set_aside_parts
+from batchgen.store.pictures import FindMade, make_room, set_aside_parts
 from batchgen.store.receipts import RECEIPT, Blanks, Receipt, part_name, save_receipt
 from batchgen.store.replace import replaced
 from batchgen.store.room import RECEIPT_BYTES
@@ -53,6 +54,7 @@ class CallEnd:
         leftovers: Part files to remove once the line is durable.
         is_unsettled: Nobody has looked at the leftovers: the answer broke off or made no sense.
         displaced: What lay where the picture belongs and is kept elsewhere, in words.
+        staged: What the call made that a worker has put into a store, by the paths it is to have.
     """
 
     item: Item
@@ -61,6 +63,7 @@ class CallEnd:
     leftovers: tuple[Path, ...] = ()
     is_unsettled: bool = False
     displaced: tuple[str, ...] = ()
+    staged: tuple[str, ...] = ()
 
     @property
     def goes_on(self) -> bool:
@@ -121,7 +124,7 @@ class Settler:
                     self.layout, receipt, self.acceptance, self.secrets, is_recovered=recovered
                 )
                 line = self._settled(answer, known)
-                displaced = _displaced(answer)
+                displaced = tuple(_displaced(answer.images.displaced))
                 return CallEnd(receipt.item, line, answer.error, leftovers, displaced=displaced)
         except AttemptError as unread:
             error = unread
@@ -142,6 +145,26 @@ class Settler:
         cost = NOTHING if error.billed == "no" else _maybe(sent)
         line = self._line(sent, item, error=error, cost=cost, **known)
         return CallEnd(item, line, error)
+
+    def make_way(self, end: CallEnd) -> CallEnd:
+        """Clear the way for a staged picture: what lies there and is none of ours is kept.
+
+        Raises:
+            StoreError: The disk failed.
+        """
+        line = end.line
+        if line is None or final_image(line.images) is None:
+            return end
+        places = [self.layout.root / self.layout.image_name(end.item, one) for one in EXTENSIONS]
+        with store_errors(self.layout.root):
+            found = [(path, make_room(self.layout, path, self.find_made)) for path in places]
+            for path in (*places, self.layout.text(end.item.id)):
+                path.unlink(missing_ok=True)
+        lay = ((self.layout.relative(path), aside) for path, aside in found if aside is not None)
+        words = tuple(_displaced(lay))
+        note = "; ".join(filter(None, (line.note or None, *words))) or msgspec.UNSET
+        line = msgspec.structs.replace(line, note=note)
+        return replace(end, line=line, displaced=words)
 
     def keep_parts(self, leftovers: Iterable[Path], line: Attempt, *, only_whole: bool) -> Attempt:
         """Keep the pictures of a call whose answer is lost, as far as they have come.
@@ -166,7 +189,9 @@ class Settler:
         if error is None:
             unkept = self._keep_content(answer)
             images = tuple(map(self._masked, answer.take(self.find_made)))
-            notes = filter(None, (receipt.note, unkept, answer.note, *_displaced(answer)))
+            notes = filter(
+                None, (receipt.note, unkept, answer.note, *_displaced(answer.images.displaced))
+            )
             known = {**known, "note": "; ".join(notes) or msgspec.UNSET}
         else:
             images = tuple(map(self._masked, answer.set_aside()))
@@ -280,11 +305,9 @@ def _is_dear(item: Item) -> bool:
     return KnownModels.shipped().kind(item, 0).tier == "priority"
 
 
-def _displaced(answer: Answer) -> tuple[str, ...]:
-    return tuple(
-        f"another picture lay at {path}; it is kept as {aside}"
-        for path, aside in answer.images.displaced
-    )
+def _displaced(places: Iterable[tuple[str, str]]) -> Iterator[str]:
+    for path, aside in places:
+        yield f"another picture lay at {path}; it is kept as {aside}"
 
 
 def _if_said(text: str | None) -> str | msgspec.UnsetType:

@@ -33,6 +33,7 @@ from batchgen.store.expanded import read_items
 from batchgen.store.history import Departed, History, Name
 from batchgen.store.layout import Layout
 from batchgen.store.receipts import adopt_parts, answered, received, take_from_worker
+from batchgen.store.staged import records
 from batchgen.wording import counted
 
 _MICRO_USD: Final = Decimal("0.000001")
@@ -112,8 +113,14 @@ class Takeover:
 
     def _received(self) -> frozenset[Name]:
         """What was answered, wholly, to a run that was killed before it could say so."""
-        left = answered(self.layout.parts)
+        parts = self.layout.parts
+        left = (*answered(parts), *(one.sent for one in records(parts)))
         return frozenset((sent.item, sent.key) for sent in left if not self.history.knows(sent))
+
+    def _arriving(self) -> list[Item]:
+        """The items whose pictures are about to take their places."""
+        parts = self.layout.parts
+        return [*received(parts), *(one.item for one in records(parts))]
 
     async def settle(self, recovery: Recovery, recorder: Recorder, stop: Stop) -> None:
         """Write the lines that a killed run did not live to write, and clear away its parts.
@@ -123,7 +130,7 @@ class Takeover:
         """
         was_killed = False
         if self.layout.away is not None:
-            for item in await asyncio.to_thread(lambda: list(received(self.layout.parts))):
+            for item in await asyncio.to_thread(self._arriving):
                 await self.layout.shelf.clear(item)
         ends = recovery.ends(self.history)
         while (step := await asyncio.to_thread(next, ends, None)) is not None:

@@ -12,6 +12,7 @@ from batchgen.acceptance import Acceptance
 from batchgen.attempt import Sender
 from batchgen.clock import Clock
 from batchgen.cost import PriceBook
+from batchgen.objects import ObjectAddress
 from batchgen.provider import Provider
 from batchgen.sanitize import Hidden, Secrets
 from batchgen.settle import Settler
@@ -32,6 +33,8 @@ class Brief:
     Attributes:
         secrets: What must not be written anywhere.
         ca_file: Certificates to trust besides the system's.
+        address: Where the files belong, if that is a store; its credentials are not told.
+        patience_s: For how long a store that is away is waited for.
     """
 
     provider: Provider
@@ -42,6 +45,8 @@ class Brief:
     timeouts: Timeouts
     acceptance: Acceptance
     book: PriceBook
+    address: ObjectAddress | None = None
+    patience_s: float = 0.0
 
     def settler(self, layout: Layout, find_made: FindMade) -> Settler:
         """What finishes whole answers; see there."""

@@ -69,10 +69,10 @@ class InProcess:
     desk: Carrying = field(default_factory=Carrying)
     brief: Brief | None = None
     names: list[str] = field(default_factory=list)
+    working: dict[str, asyncio.Task[None]] = field(default_factory=dict)
     ready: Callable[[Crew], None] = lambda _crew: None
     _run_id: str = ""
     _root: Path = Path()
-    _working: dict[str, asyncio.Task[None]] = field(default_factory=dict)
 
     @asynccontextmanager
     async def at_work(
@@ -87,18 +87,18 @@ class InProcess:
                 yield
             finally:
                 await self.desk.close()
-                await asyncio.gather(*self._working.values(), return_exceptions=True)
+                await asyncio.gather(*self.working.values(), return_exceptions=True)
 
     def hire(self) -> None:
         assert self.brief is not None
         name = f"{len(self.names):02x}"
         self.names.append(name)
         worker = Worker(self._run_id, name, self._root, self.brief, self.desk)
-        self._working[name] = asyncio.get_running_loop().create_task(worker.work())
+        self.working[name] = asyncio.get_running_loop().create_task(worker.work())
 
     async def lose(self, name: str, *, is_dead: bool = True) -> None:
         """Cut a worker off, and get another one; what is not dead goes on, and is not heard."""
         await self.desk.lose(name)
         if is_dead:
-            self._working[name].cancel()
+            self.working[name].cancel()
         self.hire()

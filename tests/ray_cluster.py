@@ -13,9 +13,10 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import IO, Any
 
 from tests.commands import environment
@@ -52,8 +53,16 @@ class RayCluster:
 
 
 @contextlib.contextmanager
-def ray_cluster(n_nodes: int, cpus: int = 1) -> Iterator[RayCluster]:
-    """Start so many nodes, each with so many processors to give away."""
+def ray_cluster(
+    n_nodes: int, cpus: int = 1, machine: Mapping[str, str] = MappingProxyType({})
+) -> Iterator[RayCluster]:
+    """Start so many nodes, each with so many processors to give away.
+
+    Args:
+        n_nodes: With the first.
+        cpus: Of each.
+        machine: What each has in its environment.
+    """
     directory = Path(tempfile.mkdtemp(prefix="bg-t-", dir="/tmp"))
     token = directory / "token"
     token.write_text(secrets.token_hex(32), "ascii")
@@ -65,7 +74,7 @@ def ray_cluster(n_nodes: int, cpus: int = 1) -> Iterator[RayCluster]:
     log = (directory / "cluster.log").open("w", encoding="utf-8")
     process = subprocess.Popen(
         [sys.executable, "-m", "tests.ray_cluster", str(n_nodes), str(cpus)],
-        env=environment(**env),
+        env=environment(**env, **machine),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=log,

@@ -8,11 +8,16 @@ and the ledger. A worker pulls tickets, asks for leave, sends, receives and sett
 straight to where they belong, and only the ledger's lines travel. The desk stands between them,
 since neither knows where the other is. Nothing in here knows what carries the messages.
 
+    desk, messages   what is said
+    crew, worker     the two sides
+    place            how files come from the one to the other: on one disk, or through a store
+
 Source: docs/adr/0024.
 """
 
 from batchgen.crew.crew import Crew, Hands
 from batchgen.crew.desk import Desk, RunSide, WorkerSide
+from batchgen.crew.place import SameDisk, ThroughStore
 from batchgen.crew.worker import Worker
 
-__all__ = ["Crew", "Desk", "Hands", "RunSide", "Worker", "WorkerSide"]
+__all__ = ["Crew", "Desk", "Hands", "RunSide", "SameDisk", "ThroughStore", "Worker", "WorkerSide"]

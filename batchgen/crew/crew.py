@@ -34,10 +34,18 @@ from batchgen.crew.messages import (
     Ticket,
     Told,
 )
-from batchgen.crew.worker import parts_of
-from batchgen.errors import AttemptError, ClusterError, NeverLeft, StoreError
+from batchgen.crew.place import Handover, parts_of
+from batchgen.errors import (
+    AttemptError,
+    BatchgenError,
+    ClusterError,
+    MissingReference,
+    NeverLeft,
+    StoreError,
+)
 from batchgen.governor import Governor, Lease
 from batchgen.model import Item
+from batchgen.pool import to_the_end
 from batchgen.preparation import Preparer, Request, given_up
 from batchgen.recovery import Recovery
 from batchgen.settle import CallEnd
@@ -138,6 +146,7 @@ class Crew:
     """
 
     layout: Layout
+    handover: Handover
     preparer: Preparer
     governor: Governor
     recovery: Recovery
@@ -158,6 +167,7 @@ class Crew:
     _outbox: list[Order] = field(default_factory=list)
     _filled: asyncio.Event = field(default_factory=asyncio.Event)
     _failed: Exception | None = None
+    _settling: set[asyncio.Task[None]] = field(default_factory=set)
 
     async def attempt(self, item: Item, n: int) -> CallEnd:
         """Make call number n of an item's next turn.
@@ -172,7 +182,7 @@ class Crew:
                 return request
             end = await self._try(request)
             if end is not None:
-                return end
+                return await to_the_end(self.handover.take_in(end))
 
     def ended(self, item: Item) -> None:
         """An item has ended: nobody has it in hand any more."""
@@ -187,13 +197,15 @@ class Crew:
         case = self._cases[number] = _Case(request, self.governor.stop.child())
         names = (self.layout.image_name(item, extension) for extension in EXTENSIONS)
         made = {name: self.find_made(name) for name in names}
-        sent_from = replace(request, body=request.body.anywhere())
-        self._order(Ticket(number, sent_from, made, self._had.get(item.id)))
         try:
+            body = await self.handover.lend(request.body)
+            self._order(Ticket(number, replace(request, body=body), made, self._had.get(item.id)))
             is_stopped = await case.stop.cuts_short(_event(case.asked))
             if case.ended.done():
                 return await case.ended
             return self._call_off(number, case) if is_stopped else await self._leave(number, case)
+        except MissingReference as missing:
+            return self.preparer.unsent(item, request.turn, missing)
         except asyncio.CancelledError:
             return self._call_off(number, case)
         finally:
@@ -387,15 +399,22 @@ class Crew:
         theirs = parts / parts_of(self.governor.run_id, worker)
         # In the thread that clears away what was recorded, or it would look for it in vain.
         adopted = await self.writer.call(partial(take_from_worker, theirs, parts))
-        await self._settle(under_way)
-        await asyncio.to_thread(_remove_drafts, adopted)
+        settling = asyncio.create_task(self._settle(under_way, adopted))
+        self._settling.add(settling)
+        settling.add_done_callback(self._settling.discard)
 
-    async def _settle(self, cases: Iterable[_Case]) -> None:
+    async def _settle(self, cases: Iterable[_Case], adopted: Iterable[Path]) -> None:
+        """Find the ends of calls whose worker is lost; others are heard of meanwhile."""
         for case in cases:
-            lease = case.lease
-            if lease is not None and not case.ended.done():
-                end_of = self.recovery.end_of
+            lease, end_of = case.lease, self.recovery.end_of
+            if lease is None or case.ended.done():
+                continue
+            try:
+                await self.handover.find(lease.sent)
                 case.end(await asyncio.to_thread(end_of, lease.sent, case.request.item))
+            except BatchgenError as failed:
+                case.end(failed)
+        await asyncio.to_thread(_remove_drafts, adopted)
 
 
 async def _event(event: asyncio.Event) -> None:

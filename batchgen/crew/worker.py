@@ -5,11 +5,15 @@ then it has been given up for lost, and can put nothing in its place any more.
 """
 
 import asyncio
-import platform
 import traceback
 from collections.abc import AsyncGenerator
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from dataclasses import dataclass, field
+from contextlib import (
+    AbstractAsyncContextManager,
+    AsyncExitStack,
+    asynccontextmanager,
+    suppress,
+)
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -30,20 +34,16 @@ from batchgen.crew.messages import (
     Ticket,
     Told,
 )
-from batchgen.errors import BatchgenError, StoreError, store_errors
+from batchgen.crew.place import Workplace, in_jobs_directory, in_own_directory, parts_of
+from batchgen.errors import BatchgenError, StoreError
 from batchgen.governor import Lease
-from batchgen.store.layout import Layout
+from batchgen.pool import to_the_end
 from batchgen.store.ledger import Sent
 from batchgen.store.parts import Writer
 from batchgen.workshop import Brief, open_sender
 
 # A worker that has said nothing for long is given up, see `crew`.
 _BETWEEN_SIGNS_S: Final = 10.0
-
-
-def parts_of(run_id: str, worker: str) -> str:
-    """The directory in which a worker receives; no run has that of another one."""
-    return f"{run_id}.{worker}"
 
 
 @dataclass(slots=True)
@@ -62,9 +62,11 @@ class Worker:
     brief: Brief
     desk: WorkerSide
     clock: Clock = field(default_factory=Clock)
+    _place: Workplace = field(init=False)
     _made: dict[str, str | None] = field(default_factory=dict)
     _calls: dict[int, asyncio.Task[None]] = field(default_factory=dict)
     _granted: dict[int, asyncio.Future[Sent | None]] = field(default_factory=dict)
+    _sent: dict[int, Sent] = field(default_factory=dict)
     _outbox: list[Message] = field(default_factory=list)
     _filled: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -74,8 +76,9 @@ class Worker:
         Raises:
             StoreError: The job's directory is not here, or cannot be written.
         """
-        layout = self._at_home()
         async with AsyncExitStack() as stack:
+            self._place = await stack.enter_async_context(self._placed())
+            layout = self._place.layout
             writer = await stack.enter_async_context(Writer(self._fail))
             settler = self.brief.settler(layout, self._made.get)
             transport = self.brief.transport()
@@ -84,31 +87,19 @@ class Worker:
             try:
                 await self._follow(sender, telling)
             finally:
+                self._place.give_up()
                 for call in self._calls.values():
                     call.cancel()
                 await asyncio.gather(*self._calls.values(), return_exceptions=True)
                 telling.cancel()
                 await asyncio.gather(telling, return_exceptions=True)
-        with suppress(OSError):  # what is left in it is looked at by the run
-            layout.parts.rmdir()
 
-    def _at_home(self) -> Layout:
-        """The job's directory, with a place to receive in.
-
-        Raises:
-            StoreError: It is not here, or cannot be written.
-        """
-        layout = Layout(self.root, worker=parts_of(self.run_id, self.name))
-        with store_errors(layout.parts):
-            # Another directory may lie here under the same path, as of an earlier run.
-            if not layout.segment(self.run_id).is_file():
-                raise StoreError(
-                    f"{self.root} on {platform.node()}, where a worker is, is not the directory of "
-                    "this run: every machine needs that one under the same path, also the mirror "
-                    "of a store"
-                )
-            layout.parts.mkdir()
-        return layout
+    def _placed(self) -> AbstractAsyncContextManager[Workplace]:
+        brief = self.brief
+        if brief.address is None:
+            return in_jobs_directory(self.root, self.run_id, self.name)
+        name, about = parts_of(self.run_id, self.name), (self.clock, self._warn)
+        return in_own_directory(brief.address, brief.patience_s, name, brief.secrets, *about)
 
     async def _follow(self, sender: Sender, telling: asyncio.Task[None]) -> None:
         """Do as the desk says, until it has nothing to say any more."""
@@ -144,11 +135,15 @@ class Worker:
     async def _see(self, ticket: Ticket, sender: Sender) -> None:
         self._made.update(ticket.made)
         try:
-            end = await sender.send(ticket.request, partial(self._leave, ticket.number))
-            self._tell(Ended(ticket.number, end))
+            async with self._place.at_hand(ticket.request.body) as body:
+                leave = partial(self._leave, ticket.number)
+                end = await sender.send(replace(ticket.request, body=body), leave)
+            sent = self._sent.pop(ticket.number, None)
+            self._tell(Ended(ticket.number, await to_the_end(self._place.hand_in(end, sent))))
         except Exception as failure:  # noqa: BLE001 - it is raised where the run is
             self._tell(Ended(ticket.number, self._portable(failure)))
         finally:
+            self._sent.pop(ticket.number, None)
             for path in ticket.made:
                 self._made.pop(path, None)
 
@@ -171,6 +166,7 @@ class Worker:
         if sent is None:
             yield None
             return
+        self._sent[number] = sent
         self._tell(Going(number))
         yield Lease(sent, leaves=lambda: self._tell(Left(number)))
 

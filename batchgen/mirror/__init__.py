@@ -8,6 +8,9 @@ other, and what must be there is brought, kept and sent on:
     remote     one file after the other, from there and to there
     patience   work at a store that may be away: waited for, and done again
     away       pictures: sent when they are whole, and recorded only then
+    arrivals   what workers elsewhere made: staged there, copied to where it belongs
+    lending    files that go with their requests, put there for them
+    outpost    where such a worker works
     shipping   the ledger: in slices while a run goes on, whole at its end
     place      where the mirror lies
     reading    what commands that only read open

@@ -11,26 +11,30 @@ machine sends the picture without asking for it again.
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Final, Self
 
 from batchgen.clock import Clock
 from batchgen.errors import StoreError, store_errors
+from batchgen.mirror.arrivals import Arrivals
 from batchgen.mirror.claim import Claim
 from batchgen.mirror.contents import Contents
+from batchgen.mirror.lending import Lender
 from batchgen.mirror.patience import Patience
 from batchgen.mirror.remote import Remote
 from batchgen.mirror.shipping import SLICE_S, Shipper, ship_whole
-from batchgen.model import Attempt, Item
+from batchgen.model import Attempt, Item, ReferenceFile
 from batchgen.objects.bucket import Bucket
 from batchgen.store.history import History, final_image
 from batchgen.store.images import sha256_of
 from batchgen.store.layout import EXTENSIONS, Layout
 from batchgen.store.ledger import segments
 from batchgen.store.receipts import RECEIPT
+from batchgen.store.staged import made_by, record_name, records
 
 # The last pictures stay until the end of a run, so that those of a small job have thumbnails.
 _KEPT_BYTES: Final = 1 << 30
@@ -55,6 +59,8 @@ class Away(Remote):
         super().__init__(layout.root, bucket, contents)
         self._layout, self._claim, self._clock = layout, claim, clock
         self._patience = Patience(self.address, clock, patience_s, warn)
+        self._arrivals = Arrivals(bucket, contents)
+        self._lender = Lender(layout.root, bucket, contents, self._do)
         self._displacing = asyncio.Lock()
         self._here: deque[tuple[Path, int]] = deque()
         self._here_bytes = 0
@@ -96,8 +102,13 @@ class Away(Remote):
         """Have at hand what lies where an item's picture will."""
         await self.fetch(self._layout.image_name(item, one) for one in EXTENSIONS)
 
-    async def keep(self, item: Item, line: Attempt) -> None:
+    async def keep(self, item: Item, line: Attempt, staged: Sequence[str] = ()) -> None:
         """Send all that a call made, and take away what its picture replaced.
+
+        Args:
+            item: What the call was for.
+            line: Its line.
+            staged: What is in the store already, and is copied there to where it belongs.
 
         Raises:
             StoreError: The store does not take it, or is away for longer than we wait.
@@ -106,12 +117,15 @@ class Away(Remote):
             for path in await asyncio.to_thread(lambda: list(self._displaced())):
                 await self._send(path)
                 (self._root / path).unlink(missing_ok=True)
-        made = [path for path in self._made(line) if (self._root / path).is_file()]
+        for path in staged:
+            await self._do(lambda: self._arrivals.place(line, path))  # noqa: B023
+            (self._root / path).unlink(missing_ok=True)  # what is here of it is older
+        made = [path for path in made_by(self._layout, line) if (self._root / path).is_file()]
         replaced: list[str] = []
         if final_image(line.images) is not None:
             names = [self._layout.image_name(item, one) for one in EXTENSIONS]
             replaced = [*names, self._relative(self._layout.text(item.id))]
-        await self.move(made, (path for path in replaced if path not in made))
+        await self.move(made, (path for path in replaced if path not in (*made, *staged)))
 
     def _displaced(self) -> Iterator[str]:
         """What lay where a picture is now, and is kept."""
@@ -125,11 +139,39 @@ class Away(Remote):
             await self._send(path)
         for path in vacated:
             if path in self._contents and not (self._root / path).exists():
-                await self._patience.until_done(self._held(lambda: self.drop(path)))  # noqa: B023
+                await self._do(lambda: self.drop(path))  # noqa: B023
+
+    # --- for workers elsewhere --------------------------------------------------------------------
+
+    async def lend(self, file: ReferenceFile) -> ReferenceFile:
+        """Have a file in the store for workers; see `Lender`."""
+        return await self._lender.lend(file)
+
+    async def bring_parts(self, stem: str, parts: Iterable[Path]) -> None:
+        """Have here what a worker staged of pictures that are not whole.
+
+        Raises:
+            StoreError: The store or the disk failed.
+        """
+        for part in parts:
+            bring = partial(self._arrivals.bring_part, stem, part)
+            await self._do(bring)
+
+    async def bring_record(self, stem: str) -> None:
+        """Have the record of a staged call among the parts, if there is one.
+
+        Raises:
+            StoreError: The store or the disk failed.
+        """
+        bring = partial(self._arrivals.bring_record, stem, self._layout.parts)
+        await self._do(bring)
 
     def recorded(self, item: Item, line: Attempt) -> None:  # noqa: ARG002 - as a shelf is told
         """Let the oldest files go where there are too many; who needs one again fetches it."""
-        for path in self._made(line):
+        if self._arrivals.are_placed(line):
+            self._arrivals.recorded(line)
+            return
+        for path in made_by(self._layout, line):
             file = self._root / path
             with suppress(OSError):
                 size_bytes = file.stat().st_size
@@ -139,13 +181,6 @@ class Away(Remote):
             file, size_bytes = self._here.popleft()
             self._here_bytes -= size_bytes
             file.unlink(missing_ok=True)
-
-    def _made(self, line: Attempt) -> Iterator[str]:
-        """What a call may have made, as paths of the ledger."""
-        for image in line.images:
-            yield image.path
-        yield self._relative(self._layout.text(line.item))
-        yield self._relative(self._layout.turn(line.item, line.turn, "json"))
 
     # --- from the start of a run to its end -------------------------------------------------------
 
@@ -161,6 +196,23 @@ class Away(Remote):
             made = history.made_at(path)
             if made is not None and made == await asyncio.to_thread(self._digest, path):
                 await self._send(path)
+        await self._do(partial(self._bring_records, history))
+
+    def _bring_records(self, history: History) -> None:
+        """Have the records of staged answers among the parts, unless the ledger has their lines.
+
+        One that has another line came when its worker had been given up, and of one that came while
+        its run was ending, files may be set aside already: the rest of both is set aside as well.
+        """
+        for stem, files in self._arrivals.with_record().items():
+            self._arrivals.bring_record(stem, self._layout.parts)
+            for staged in records(self._layout.parts, stem):
+                is_known = history.knows(staged.sent)
+                is_ended = is_known and staged.sent.call not in history.unfinished
+                if is_ended and _is_in_place(staged.line, history):
+                    self._arrivals.recorded(staged.line, staged.paths)
+                if is_ended or not files.issuperset(staged.paths):
+                    (self._layout.parts / record_name(stem)).unlink(missing_ok=True)
 
     async def begin(self, segment: Path) -> None:
         """Send closed segments, empty the mirror, and begin with the segment of this run.
@@ -178,6 +230,7 @@ class Away(Remote):
                 await self._send(path)
             (self._root / path).unlink(missing_ok=True)
         await asyncio.to_thread(self._remove_left)
+        await self._do(self._arrivals.clear)
         self._shipping = asyncio.create_task(self._ship(segment))
 
     def _remove_left(self) -> None:
@@ -202,8 +255,10 @@ class Away(Remote):
             if path not in self._contents:
                 await self._send(path)
         await self._send_ledgers()
+        await self._do(lambda: self._arrivals.clear(but_recorded=True))
+        await self._do(self._lender.take_back)
         for path in list(self.results()):
-            await self._patience.until_done(self._held(lambda: self.replace(path)))  # noqa: B023
+            await self._do(lambda: self.replace(path))  # noqa: B023
         if not any(self._layout.parts.glob(f"*{RECEIPT}")):  # else an answer is not recorded yet
             for path in await asyncio.to_thread(lambda: list(self._files())):
                 (self._root / path).unlink(missing_ok=True)
@@ -228,11 +283,17 @@ class Away(Remote):
                 shipper = shippers.setdefault(segment, Shipper(self._bucket, segment))
                 with suppress(StoreError):
                     await self._patience.once(self._held(shipper.ship), self._ledger_thread)
+            with suppress(StoreError):
+                await self._patience.once(self._held(self._arrivals.sweep), self._ledger_thread)
 
     # --- one object -------------------------------------------------------------------------------
 
     async def _send(self, path: str) -> None:
-        await self._patience.until_done(self._held(lambda: self.send(path)))
+        await self._do(lambda: self.send(path))
+
+    async def _do(self, job: Callable[[], None]) -> None:
+        """Do a job while the place is ours, again and again as long as the store is away."""
+        await self._patience.until_done(self._held(job))
 
     def _held(self, job: Callable[[], None]) -> Callable[[], None]:
         """A job that is done only while the place is ours."""
@@ -257,3 +318,9 @@ class Away(Remote):
 
     def _relative(self, path: Path) -> str:
         return self._layout.relative(path)
+
+
+def _is_in_place(line: Attempt, history: History) -> bool:
+    """Whether what a call made was put in place, and recorded."""
+    final = final_image(line.images)
+    return final is None or history.made_at(final.path) == final.sha256

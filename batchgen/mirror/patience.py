@@ -23,17 +23,24 @@ class Patience:
     """
 
     def __init__(
-        self, address: str, clock: Clock, patience_s: float, warn: Callable[[str], None]
+        self,
+        address: str,
+        clock: Clock,
+        patience_s: float,
+        warn: Callable[[str], None],
+        *,
+        at_once: int = _AT_ONCE,
     ) -> None:
-        """Set the place, as a person names it."""
+        """Set the place, as a person names it, and how many jobs are done at once."""
         self.patience_s = patience_s
         self._address, self._clock, self._warn = address, clock, warn
+        self._at_once = at_once
         self._is_given_up = asyncio.Event()
         self._is_told = False
 
     async def __aenter__(self) -> Self:
         """Start the threads."""
-        self._threads = ThreadPoolExecutor(_AT_ONCE, "batchgen-uploads")
+        self._threads = ThreadPoolExecutor(self._at_once, "batchgen-uploads")
         return self
 
     async def __aexit__(self, *exc: object) -> None:
@@ -44,20 +51,25 @@ class Patience:
         """Wait for a store that is away no more."""
         self._is_given_up.set()
 
-    async def until_done(self, job: Callable[[], None]) -> None:
+    async def until_done(self, job: Callable[[], None], *, patience_s: float | None = None) -> None:
         """Do a job, again and again as long as the store is away.
+
+        Args:
+            job: It may be done twice.
+            patience_s: For how long, if it is not worth all patience.
 
         Raises:
             StoreAway: It was away for longer than we wait.
             StoreError: It refused, or the disk failed.
         """
+        most_s = self.patience_s if patience_s is None else min(patience_s, self.patience_s)
         began_s, wait_s = self._clock.monotonic_s(), _FIRST_WAIT_S
         while True:
             try:
                 await self.once(job)
             except StoreAway as away:
                 waited_s = self._clock.monotonic_s() - began_s
-                if waited_s + wait_s > self.patience_s or self._is_given_up.is_set():
+                if waited_s + wait_s > most_s or self._is_given_up.is_set():
                     raise
                 self._tell(away)
                 await self._clock.wait_within(self._is_given_up.wait(), wait_s)

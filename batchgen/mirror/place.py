@@ -1,4 +1,4 @@
-"""Where the mirror of a place in an object store lies on this machine."""
+"""Where the mirror of a place in an object store lies on this machine, and what workers have."""
 
 import hashlib
 import os
@@ -15,11 +15,20 @@ def mirror_of(address: ObjectAddress) -> Path:
     same mirror, by which a run that was killed is gone on with; the same address at another
     endpoint is another place.
     """
-    state = os.environ.get("XDG_STATE_HOME") or ""
-    home = Path(state) if os.path.isabs(state) else Path.home() / ".local/state"  # noqa: PTH117
     endpoint = endpoint_of(address.scheme, os.environ)
     store = address.scheme if endpoint is None else f"{address.scheme}-{_digest(endpoint)}"
-    return home / "batchgen/mirror" / store / address.bucket / address.key
+    return _state() / "mirror" / store / address.bucket / address.key
+
+
+def place_of_worker(name: str) -> Path:
+    """The directory of a worker of a run elsewhere, whose files go into a store as they come."""
+    return _state() / "workers" / name
+
+
+def _state() -> Path:
+    state = os.environ.get("XDG_STATE_HOME") or ""
+    home = Path(state) if os.path.isabs(state) else Path.home() / ".local/state"  # noqa: PTH117
+    return home / "batchgen"
 
 
 def _digest(endpoint: str) -> str:

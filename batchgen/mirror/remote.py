@@ -1,7 +1,7 @@
 """The files of a directory as a store has them: found in its list, brought and sent one by one."""
 
 import mimetypes
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
@@ -81,7 +81,7 @@ class Remote:
         file = self._root / path
         with store_errors(file):
             size_bytes = file.stat().st_size
-            self._bucket.put_file(path, file, _mime(path))
+            self._bucket.put_file(path, file, mime_of(path))
         self._contents.put(path, size_bytes)
 
     def drop(self, path: str) -> None:
@@ -115,7 +115,7 @@ class Remote:
     async def clear(self, item: Item) -> None:
         """Nothing takes its place."""
 
-    async def keep(self, item: Item, line: Attempt) -> None:
+    async def keep(self, item: Item, line: Attempt, staged: Sequence[str] = ()) -> None:
         """Nothing is made."""
 
     async def move(self, paths: Iterable[str], vacated: Iterable[str]) -> None:
@@ -125,7 +125,7 @@ class Remote:
         """Nothing is."""
 
 
-def _mime(path: str) -> str:
+def mime_of(path: str) -> str:
     """What a browser is told that an object is; without it, it would only be downloaded."""
     suffix = Path(path).suffix
     return _MIMES.get(suffix) or mimetypes.guess_type(path)[0] or "application/octet-stream"

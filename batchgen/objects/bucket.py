@@ -16,7 +16,7 @@ Source: https://developmentseed.org/obstore/latest/; docs/adr/0023.
 
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -196,6 +196,11 @@ class Bucket:
         with self._faults(path):
             return _stored(self._quick.head(path))
 
+    def copy(self, path: str, to: str) -> None:
+        """Copy an object inside the store, over what lies there; raises what `get` does."""
+        with self._faults(path):
+            self._large.copy(path, to)
+
     def delete(self, path: str) -> None:
         """Delete an object; there may be none. Raises what `get` does otherwise."""
         try:
@@ -203,6 +208,15 @@ class Bucket:
                 self._quick.delete(path)
         except ObjectGone:
             pass
+
+    def delete_all(self, paths: Sequence[str]) -> None:
+        """Delete objects, in one request where the store can; raises what `delete` does."""
+        try:
+            with self._faults(paths[0]):
+                self._quick.delete(list(paths))
+        except ObjectGone:  # of one of them, in a store that deletes them one by one
+            for path in paths:
+                self.delete(path)
 
     @contextmanager
     def _faults(self, path: str) -> Iterator[None]:

@@ -15,7 +15,7 @@ from typing import Final
 import msgspec
 
 from batchgen.errors import StoreError, store_errors
-from batchgen.model import Item
+from batchgen.model import Attempt, Item
 from batchgen.sanitize import Secrets
 from batchgen.store.inside import open_inside
 from batchgen.store.ledger import Sent
@@ -64,10 +64,10 @@ class Receipt(msgspec.Struct, frozen=True, kw_only=True):
     service_tier: str | None = None
 
 
-def part_name(sent: Sent) -> str:
+def part_name(call: Sent | Attempt) -> str:
     """The stem of a call's part files, the same in every run that looks for them."""
-    digest = hashlib.sha256(sent.item.encode()).hexdigest()[:16]
-    return f"{sent.run_id}.{digest}.{sent.turn}.{sent.attempt}"
+    digest = hashlib.sha256(call.item.encode()).hexdigest()[:16]
+    return f"{call.run_id}.{digest}.{call.turn}.{call.attempt}"
 
 
 class Blanks:

@@ -2,7 +2,7 @@
 
 import errno
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Final, Protocol
@@ -34,8 +34,14 @@ class Shelf(Protocol):
     async def clear(self, item: Item) -> None:
         """Have at hand what lies where an item's picture will, before that takes its place."""
 
-    async def keep(self, item: Item, line: Attempt) -> None:
-        """Put what a call made where it belongs; only then it is recorded."""
+    async def keep(self, item: Item, line: Attempt, staged: Sequence[str] = ()) -> None:
+        """Put what a call made where it belongs; only then it is recorded.
+
+        Args:
+            item: What the call was for.
+            line: Its line.
+            staged: What of it came another way than by the directory, see `store.staged`.
+        """
 
     async def move(self, paths: Iterable[str], vacated: Iterable[str]) -> None:
         """Put files where they belong, and take away what lies there no more."""
@@ -82,7 +88,7 @@ class Here:
     async def clear(self, item: Item) -> None:
         """It is at hand."""
 
-    async def keep(self, item: Item, line: Attempt) -> None:
+    async def keep(self, item: Item, line: Attempt, staged: Sequence[str] = ()) -> None:
         """It lies where it belongs."""
 
     async def move(self, paths: Iterable[str], vacated: Iterable[str]) -> None:

@@ -80,9 +80,19 @@ class RequestBody:
         """The exact Content-Length."""
         return sum(map(_length_bytes, self.pieces))
 
+    @property
+    def files(self) -> tuple[ReferenceFile, ...]:
+        """The files that go with it, each once."""
+        files = (_file_of(piece) for piece in self.pieces)
+        return tuple(dict.fromkeys(file for file in files if file is not None))
+
+    def with_files(self, files: Mapping[ReferenceFile, ReferenceFile]) -> "RequestBody":
+        """The same with files that say the same, and lie elsewhere."""
+        return RequestBody(tuple(_with_file(piece, files) for piece in self.pieces))
+
     def anywhere(self) -> "RequestBody":
         """The same for a process that works in another directory."""
-        return RequestBody(tuple(map(_anywhere, self.pieces)))
+        return self.with_files({file: _absolute(file) for file in self.files})
 
     async def chunks(self, read: ReadFile) -> AsyncIterator[bytes]:
         """Encode the body for one attempt; a new iteration is needed for each.
@@ -104,14 +114,24 @@ class RequestBody:
                         yield pybase64.b64encode(raw)
 
 
-def _anywhere(piece: Piece) -> Piece:
+def _file_of(piece: Piece) -> ReferenceFile | None:
+    match piece:
+        case bytes():
+            return None
+        case Verbatim(file):
+            return file
+        case ReferenceFile():
+            return piece
+
+
+def _with_file(piece: Piece, files: Mapping[ReferenceFile, ReferenceFile]) -> Piece:
     match piece:
         case bytes():
             return piece
         case Verbatim(file):
-            return replace(piece, file=_absolute(file))
+            return replace(piece, file=files[file])
         case ReferenceFile():
-            return _absolute(piece)
+            return files[piece]
 
 
 def _absolute(file: ReferenceFile) -> ReferenceFile:

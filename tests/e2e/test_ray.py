@@ -28,6 +28,7 @@ from tests.e2e.test_shards import JOB, N_ITEMS, all_at_once, came_to
 from tests.objects import environment_of, object_store
 from tests.ray_cluster import RayCluster, ray_cluster
 from tests.runs import KEY, write_job
+from tests.servers import png
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(240)]
 
@@ -277,36 +278,51 @@ def test_a_cluster_that_is_not_there_is_told_at_once_and_nothing_is_sent(
     assert ledgers.summary(tmp_path / "output/job")["exit_code"] == 5
 
 
-def test_a_run_into_a_store_from_workers_on_this_machine_is_killed_and_goes_on(
-    cluster: RayCluster, tmp_path: Path
+def test_a_run_into_a_store_from_nodes_without_a_disk_in_common_loses_a_node_and_is_killed(
+    tmp_path: Path,
 ) -> None:
-    job = write_job(tmp_path / "job.jsonl", [f"item-{n}" for n in range(30)])
+    pytest.importorskip("ray")
     canary = Canary()
+    (tmp_path / "mug.png").write_bytes(png("mug"))
+    mug = {"references": ["mug.png"]}
+    items = [{"id": f"item-{n}", "prompt": f"item-{n}", **mug} for n in range(40)]
+    job = write_job(tmp_path / "job.jsonl", items)
     with emulator("--latency", "0.4") as service, object_store() as store:
         bucket = store.bucket()
+        nodes = environment_of(tmp_path / "nodes", store.url)
         machine = environment_of(tmp_path / "machine", store.url)
-        env = {"COMETAPI_KEY": canary.key, **machine, **cluster.env}
-        flags = [*on(cluster, service), "-o", bucket.address]
-        with started("run", job, *flags, **env) as run:
-            until(lambda: service.n_requests >= 12, "12 requests")
-            run.signal(signal.SIGKILL)
-            run.process.wait(10)
-        bucket.delete("job/.lock")  # or the next run would watch it for a while
-        done = batchgen("run", job, *flags, **env)
+        with ray_cluster(3, machine=nodes) as cluster:
+            env = {"COMETAPI_KEY": canary.key, **machine, **cluster.env}
+            flags = [*on(cluster, service), "-o", bucket.address, "--concurrency", "6"]
+            with started("run", job, *flags, **env) as run:
+                until(lambda: service.n_requests >= 8, "8 requests")
+                cluster.replace_a_node()
+                until(lambda: service.n_requests >= 20, "20 requests")
+                until(lambda: any("/.parts/" in name for name in bucket.names()), "staged")
+                run.signal(signal.SIGKILL)
+                run.process.wait(10)
+            seen = bucket.objects()
+            bucket.delete("job/.lock")  # or the next run would watch it for a while
+            done = batchgen("run", job, *flags, **env)
 
         assert done.code == 0, done.err
         there = bucket.download("job", tmp_path / "there")
         assert twice(service) <= may_be_billed(there)
         verified = batchgen("verify", f"{bucket.address}/job", **machine)
-        assert (verified.code, "30 of 30 pictures" in verified.err) == (0, True), verified.err
+        assert (verified.code, "40 of 40 pictures" in verified.err) == (0, True), verified.err
         objects = bucket.objects()
+    assert not [path for path in objects if "/." in path]
+    assert not list((tmp_path / "machine").rglob("*.png")), "none came through the run"
+    for left in (tmp_path / "nodes/batchgen/workers").iterdir():
+        assert list(left.glob(".parts/*.json")), "only whole answers are kept of who was killed"
     (there / ".parts").mkdir()
     ledgers.check_directory(there, ended=False)
     segments = [path.name for path in (there / "ledger").iterdir()]
     assert len({name.partition(".")[0] for name in segments}) == 2, "of two runs"
     assert any(".w" in name for name in segments), "and of workers"
     assert all(name.endswith(".jsonl") for name in segments), "no slice is left"
-    assert not [path for path, data in objects.items() if canary.found_in(data)]
+    everything = {**seen, **objects}
+    assert not [path for path, data in everything.items() if canary.found_in(data)]
 
 
 def test_one_sigterm_lets_what_is_under_way_end_however_long_that_takes(

@@ -14,7 +14,7 @@ import pytest
 from batchgen import Redo, Runner
 from batchgen.crew import Crew, Worker
 from batchgen.crew.messages import Asked, Ended, Going, Left, Message, Taken
-from batchgen.crew.worker import parts_of
+from batchgen.crew.place import parts_of
 from batchgen.errors import ClusterError, StoreError
 from batchgen.model import ImageFile
 from batchgen.store.layout import Layout

@@ -1,0 +1,75 @@
+"""What a worker elsewhere made and put into a store, until the run has put it where it belongs.
+
+    .parts/STEM/PATH   a file that a call made, by the path that it is to have
+    .parts/STEM.end    the call's record, when all of them are there
+
+STEM names the call, see `part_name`. Only the run that holds the place puts anything where it
+belongs: whoever was given up for lost, and goes on, can write here and nowhere else.
+"""
+
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from batchgen.errors import store_errors
+from batchgen.model import Attempt, Item
+from batchgen.sanitize import Secrets
+from batchgen.store.layout import Layout
+from batchgen.store.ledger import Sent
+
+STAGED: Final = ".parts"
+_RECORD: Final = ".end"
+
+
+class Staged(msgspec.Struct, frozen=True, kw_only=True):
+    """The record of a call that has made what it was for.
+
+    Attributes:
+        sent: Its `sent` line.
+        line: Its line, but for the decision.
+        paths: What it made, as paths of the ledger.
+    """
+
+    v: int = 1
+    sent: Sent
+    item: Item
+    line: Attempt
+    paths: tuple[str, ...]
+
+    def encoded(self, secrets: Secrets) -> bytes:
+        """As it is stored."""
+        return secrets.redact_bytes(msgspec.json.encode(self))
+
+
+def record_name(stem: str) -> str:
+    """The name of a call's record."""
+    return f"{stem}{_RECORD}"
+
+
+def stem_of(path: str) -> str | None:
+    """Which call an object is of; None if it is of none."""
+    folder, _, below = path.partition("/")
+    stem = below.partition("/")[0].removesuffix(_RECORD)
+    return stem if folder == STAGED and stem else None
+
+
+def made_by(layout: Layout, line: Attempt) -> Iterator[str]:
+    """What a call may have made, as paths of the ledger."""
+    for image in line.images:
+        yield image.path
+    yield layout.relative(layout.text(line.item))
+    yield layout.relative(layout.turn(line.item, line.turn, "json"))
+
+
+def records(directory: Path, stem: str = "*") -> Iterator[Staged]:
+    """Yield the records that were brought here: of one call, or of all.
+
+    Raises:
+        StoreError: The disk failed.
+    """
+    for path in directory.glob(record_name(stem)):
+        with store_errors(path), suppress(FileNotFoundError, msgspec.MsgspecError):
+            yield msgspec.json.decode(path.read_bytes(), type=Staged)

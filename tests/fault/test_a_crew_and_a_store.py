@@ -1,0 +1,417 @@
+"""Workers that have no disk in common with their run, whose files belong into a store."""
+
+import asyncio
+import hashlib
+import json
+from collections.abc import Callable, Coroutine, Iterator
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from PIL import Image
+
+from batchgen import Redo
+from batchgen.crew.messages import Ended, Message, News
+from batchgen.errors import ClusterError, StoreError
+from batchgen.mirror.lending import Borrower
+from batchgen.mirror.outpost import Outpost
+from batchgen.model import ReferenceFile
+from batchgen.objects import ObjectAddress
+from batchgen.objects.bucket import Bucket
+from tests import ledgers
+from tests.canary import Canary
+from tests.hands import Carrying, InProcess
+from tests.objects import (
+    Between,
+    Fault,
+    ObjectStore,
+    OneBucket,
+    Request,
+    environment_of,
+    object_store,
+)
+from tests.runs import KEY, Ran, run_job, write_job
+from tests.servers import (
+    Answer,
+    End,
+    FaultServer,
+    document,
+    draws,
+    http,
+    image_part,
+    picture_of,
+    png,
+    sends,
+    whole,
+)
+from tests.servers import Asked as ServerAsked
+
+
+@pytest.fixture(scope="module")
+def store() -> Iterator[ObjectStore]:
+    with object_store() as running:
+        yield running
+
+
+@pytest.fixture
+def bucket(store: ObjectStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> OneBucket:
+    """A bucket, and a machine that may write there."""
+    for name, value in environment_of(tmp_path / "machine", store.url).items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("COMETAPI_KEY", KEY)
+    return store.bucket()
+
+
+def items(n: int) -> list[str]:
+    return [f"item-{number}" for number in range(n)]
+
+
+async def run_there(job: Path, server: FaultServer, bucket: OneBucket, **options: Any) -> Ran:
+    return await run_job(job, server, output=bucket.address, whole=False, patient=True, **options)
+
+
+def hidden(bucket: OneBucket) -> list[str]:
+    return [key for key in bucket.names() if "/." in key and not key.endswith("/.lock")]
+
+
+def looked_at(bucket: OneBucket, tmp_path: Path) -> Path:
+    """What lies in the store, checked as every directory of a run is."""
+    there = bucket.download("job", tmp_path / "there")
+    (there / ".parts").mkdir()
+    ledgers.check_directory(there, ended=False)
+    return there
+
+
+def workers_of(tmp_path: Path) -> list[Path]:
+    return list((tmp_path / "machine/batchgen/workers").iterdir())
+
+
+async def test_what_workers_make_goes_into_the_store_and_by_no_other_way(
+    tmp_path: Path, bucket: OneBucket
+) -> None:
+    job = write_job(tmp_path / "job.jsonl", items(20))
+    hands = InProcess(3)
+
+    with FaultServer(draws) as server:
+        ran = await run_there(job, server, bucket, hands=hands)
+
+    assert ran.exit_code == 0
+    there = looked_at(bucket, tmp_path)
+    assert len(list((there / "images").iterdir())) == 20
+    assert hidden(bucket) == []
+    assert not list(ran.directory.glob("images/*")), "none came through the run"
+    assert workers_of(tmp_path) == []
+
+
+async def test_references_and_what_was_made_before_are_lent_to_whoever_needs_them(
+    tmp_path: Path, bucket: OneBucket
+) -> None:
+    for name in ("one", "two"):
+        (tmp_path / f"{name}.png").write_bytes(png(name))
+    talk = {"id": "talk", "turns": [{"prompt": f"{n}", "references": ["one.png"]} for n in "abc"]}
+    lamps = [{"id": f"lamp-{n}", "prompt": f"{n}", "references": ["two.png"]} for n in range(6)]
+    lit = {"id": "lit", "prompt": "lit", "references": ["item:lamp-0", "one.png"]}
+    job = write_job(tmp_path / "job.jsonl", [talk, *lamps, lit])
+    bodies: list[bytes] = []
+
+    def script(asked: ServerAsked) -> Answer:
+        bodies.append(asked.body)
+        return draws(asked)
+
+    with FaultServer(script) as here:
+        alone = await run_job(job, here)
+    of_one_process = sorted(bodies)
+    bodies.clear()
+    with FaultServer(script) as server:
+        ran = await run_there(job, server, bucket, hands=InProcess(3))
+
+    assert (alone.exit_code, ran.exit_code) == (0, 0)
+    assert sorted(bodies) == of_one_process
+    looked_at(bucket, tmp_path)
+    assert hidden(bucket) == []
+
+
+async def test_a_reference_that_changes_under_way_is_told_and_nothing_is_sent(
+    tmp_path: Path, bucket: OneBucket
+) -> None:
+    for name in ("one", "two"):
+        (tmp_path / f"{name}.png").write_bytes(png(name))
+    pair = [{"id": one, "prompt": one, "references": [f"{one}.png"]} for one in ("one", "two")]
+    job = write_job(tmp_path / "job.jsonl", pair)
+
+    def script(asked: ServerAsked) -> Answer:
+        (tmp_path / "two.png").write_bytes(png("another"))
+        return draws(asked)
+
+    with FaultServer(script) as server:
+        ran = await run_there(job, server, bucket, hands=InProcess(1), concurrency=1)
+
+        assert server.n_requests == 1
+    (error,) = [line["error"] for line in ran.attempts if line["item"] == "two"]
+    assert "two.png" in error["message"]
+    assert "changed" in error["message"]
+
+
+async def test_what_a_worker_has_staged_is_not_paid_again_though_it_is_lost_before_it_tells(
+    tmp_path: Path, bucket: OneBucket
+) -> None:
+    job = write_job(tmp_path / "job.jsonl", items(12))
+    hands = InProcess(2)
+
+    async def lose_before_it_tells(worker: str, message: Message) -> None:
+        if isinstance(message, Ended) and len(hands.names) < 5:
+            await hands.lose(worker)
+
+    hands.desk.hears = lose_before_it_tells
+    with FaultServer(draws) as server:
+        ran = await run_there(job, server, bucket, hands=hands)
+
+    assert ran.exit_code == 0
+    recovered = [line for line in ran.attempts if line["recovered"]]
+    assert recovered
+    for line in recovered:
+        assert server.requests[line["item"]] == 1
+    looked_at(bucket, tmp_path)
+    assert hidden(bucket) == []
+
+
+class FailingDesk(Carrying):
+    """Fails when it should tell of the first call that has ended."""
+
+    async def news(self) -> list[News]:
+        found = await super().news()
+        if any(isinstance(news.message, Ended) for news in found):
+            raise OSError("gone")
+        return found
+
+
+async def test_the_next_run_puts_in_place_what_was_staged_for_one_that_ended_in_between(
+    tmp_path: Path, bucket: OneBucket
+) -> None:
+    job = write_job(tmp_path / "job.jsonl", items(12))
+
+    with FaultServer(draws) as server:
+        with pytest.raises(ClusterError):
+            await run_there(job, server, bucket, hands=InProcess(2, FailingDesk()))
+        assert any(key.endswith(".end") for key in bucket.names())
+        ran = await run_there(job, server, bucket, hands=InProcess(2))
+
+        twice = {item for item, n in server.requests.items() if n > 1}
+    assert ran.exit_code == 0
+    recovered = {line["item"] for line in ran.attempts if line["recovered"]}
+    assert recovered
+    assert not recovered & twice
+    looked_at(bucket, tmp_path)
+    assert hidden(bucket) == []
+
+
+async def test_a_record_without_its_files_is_none(tmp_path: Path, bucket: OneBucket) -> None:
+    job = write_job(tmp_path / "job.jsonl", items(4))
+
+    with FaultServer(draws) as server:
+        with pytest.raises(ClusterError):
+            await run_there(job, server, bucket, hands=InProcess(2, FailingDesk()))
+        (first, *_) = [key for key in bucket.names() if "/.parts/" in key and "/images/" in key]
+        bucket.delete(first)
+        ran = await run_there(job, server, bucket, hands=InProcess(2))
+
+        assert ran.exit_code == 0
+        paid_again = {item for item, n in server.requests.items() if n > 1}
+    assert Path(first).stem in paid_again
+    interrupted = [line["item"] for line in ran.attempts if line["outcome"] == "interrupted"]
+    assert paid_again <= set(interrupted)
+    looked_at(bucket, tmp_path)
+    assert hidden(bucket) == []
+
+
+async def test_what_a_worker_stages_after_it_was_given_up_is_set_aside(
+    tmp_path: Path, bucket: OneBucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = write_job(tmp_path / "job.jsonl", ["item"])
+    hands = InProcess(2)
+    goes_on = asyncio.Event()
+    late: list[str] = []
+    stage = Outpost.stage
+
+    async def stands_still_first(self: Outpost, stem: str, *what: Any) -> None:
+        if not late:
+            late.append(stem)
+            await hands.lose(self.layout.root.name.rpartition(".")[2], is_dead=False)
+            await goes_on.wait()
+        await stage(self, stem, *what)
+        goes_on.set()
+
+    def other(asked: ServerAsked) -> Answer:
+        return whole(document(image_part(png(f"take {asked.nth}"))))
+
+    async def await_the_late_one(_worker: str, message: Message) -> None:
+        if isinstance(message, Ended):
+            async with asyncio.timeout(10):
+                while f"job/.parts/{late[0]}.end" not in bucket.names():  # noqa: ASYNC110 - of a store
+                    await asyncio.sleep(0.05)
+
+    monkeypatch.setattr(Outpost, "stage", stands_still_first)
+    hands.desk.hears = await_the_late_one
+    with FaultServer(other) as server:
+        ran = await run_there(job, server, bucket, hands=hands)
+        assert ran.told == [("interrupted", "retry", "maybe"), ("image", "done", "yes")]
+        assert bucket.read("job/images/item.png") == png("take 2")
+        assert f"job/.parts/{late[0]}/images/item.png" in bucket.names()
+        again = await run_there(job, server, bucket, hands=InProcess(1))
+
+        assert again.exit_code == 0
+        assert server.n_requests == 2
+    assert bucket.read(f"job/quarantine/{late[0]}.item.png") == png("take 1")
+    assert hidden(bucket) == []
+
+
+def as_jpeg(picture: bytes) -> bytes:
+    buffer = BytesIO()
+    Image.open(BytesIO(picture)).save(buffer, "JPEG")
+    return buffer.getvalue()
+
+
+async def test_a_picture_of_somebody_elses_is_kept_and_one_of_ours_makes_way(
+    tmp_path: Path, bucket: OneBucket
+) -> None:
+    job = write_job(tmp_path / "job.jsonl", items(2))
+    jpeg = as_jpeg(png("another"))
+
+    def changes_its_mind(asked: ServerAsked) -> Answer:
+        if asked.nth == 1:
+            return draws(asked)
+        return whole(document(image_part(jpeg, "image/jpeg")))
+
+    with FaultServer(changes_its_mind) as server:
+        await run_there(job, server, bucket, hands=InProcess(2))
+        bucket.put("job/images/item-0.png", png("retouched"))
+        again = await run_there(job, server, bucket, hands=InProcess(2), redo=Redo(done=True))
+
+    assert again.exit_code == 0
+    images = [key for key in bucket.names() if key.startswith("job/images/")]
+    assert images == ["job/images/item-0.jpg", "job/images/item-1.jpg"]
+    assert bucket.read("job/quarantine/images/item-0.1.png") == png("retouched")
+    notes = {line["item"]: line.get("note") for line in again.attempts if line["attempt"]}
+    assert "is kept as quarantine/images/item-0.1.png" in str(notes["item-0"])
+    assert notes["item-1"] is None
+    looked_at(bucket, tmp_path)
+
+
+async def test_what_came_of_a_broken_answer_is_kept(tmp_path: Path, bucket: OneBucket) -> None:
+    job = write_job(tmp_path / "job.jsonl", items(3))
+
+    def script(asked: ServerAsked) -> Answer:
+        whole_answer = http(200, json.dumps(picture_of(asked)).encode())
+        cut = sends(whole_answer[:-40], end=End.BROKEN)
+        return cut if asked.nth == 1 and asked.prompt == "item-1" else draws(asked)
+
+    with FaultServer(script) as server:
+        ran = await run_there(job, server, bucket, hands=InProcess(2))
+
+    assert ran.exit_code == 0
+    (broken,) = [line for line in ran.attempts if line["outcome"] == "bad_reply"]
+    assert [image["role"] for image in broken["images"]] == ["quarantine"]
+    looked_at(bucket, tmp_path)
+    assert hidden(bucket) == []
+
+
+async def test_a_worker_that_may_not_write_there_is_told_of_and_nothing_is_sent(
+    tmp_path: Path, bucket: OneBucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = write_job(tmp_path / "job.jsonl", items(3))
+
+    def refuses_workers(request: Request) -> Fault | None:
+        return "forbidden" if request.path.endswith(".here") else None
+
+    with Between(bucket.store, refuses_workers) as between, FaultServer(draws) as server:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", between.url)
+        hands = InProcess(1)
+        worker = await first_failure(hands, run_there(job, server, bucket, hands=hands))
+
+        assert server.n_requests == 0
+    assert "where a worker is" in str(worker)
+    assert "AccessDenied" in str(worker)
+    assert "its own access to the store" in str(worker)
+
+
+async def first_failure(hands: InProcess, run: Coroutine[Any, Any, Ran]) -> BaseException | None:
+    """What the first worker failed with; the run is given up then."""
+    running = asyncio.ensure_future(run)
+    while not hands.working:  # noqa: ASYNC110 - nobody tells when they come
+        await asyncio.sleep(0.01)
+    (failed,) = await asyncio.gather(*hands.working.values(), return_exceptions=True)
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    return failed
+
+
+async def test_no_key_is_in_anything_that_workers_put_there(
+    tmp_path: Path, bucket: OneBucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    canary = Canary()
+    monkeypatch.setenv("COMETAPI_KEY", canary.key)
+    job = write_job(tmp_path / "job.jsonl", items(4))
+    seen: dict[str, bytes] = {}
+
+    def quotes_the_key(asked: ServerAsked) -> Answer:
+        told = picture_of(asked)
+        told["candidates"][0]["content"]["parts"].insert(0, {"text": f"you sent {canary.key}"})
+        return whole(told)
+
+    stage = Outpost.stage
+
+    async def looks(self: Outpost, *what: Any) -> None:
+        await stage(self, *what)
+        seen.update(bucket.objects())
+
+    monkeypatch.setattr(Outpost, "stage", looks)
+    with FaultServer(quotes_the_key) as server:
+        ran = await run_there(job, server, bucket, hands=InProcess(2))
+
+    assert ran.exit_code == 0
+    assert any(path.endswith(".end") for path in seen)
+    seen.update(bucket.objects())
+    assert not [path for path, data in seen.items() if canary.found_in(data)]
+
+
+async def test_a_worker_keeps_some_of_what_it_was_lent_and_refuses_another_version(
+    tmp_path: Path, bucket: OneBucket
+) -> None:
+    address = ObjectAddress("s3", bucket.name, "job")
+    done: list[int] = []
+
+    async def do(job: Callable[[], None]) -> None:
+        done.append(1)
+        await asyncio.to_thread(job)
+
+    def lent(name: str) -> ReferenceFile:
+        data = png(name)
+        sha256 = hashlib.sha256(data).hexdigest()
+        bucket.put(f"job/.references/{name}", data)
+        return ReferenceFile(
+            path=f".references/{name}",
+            mime="image/png",
+            size_bytes=len(data),
+            sha256=sha256,
+            mtime_ns=0,
+            inode=0,
+        )
+
+    one, two, three = (lent(name) for name in ("one", "two", "three"))
+    borrower = Borrower(tmp_path, Bucket.at(address), do, kept_bytes=2 * one.size_bytes + 100)
+    async with borrower.at_hand((one, two, one)) as files, borrower.at_hand((three,)):
+        assert {files[file].sha256 for file in (one, two)} == {one.sha256, two.sha256}
+        assert digests_in(tmp_path) == {one.sha256, two.sha256, three.sha256}, "all are needed"
+    assert digests_in(tmp_path) == {one.sha256, two.sha256}
+    async with borrower.at_hand((two,)):
+        assert len(done) == 3, "it is here still"
+    other = msgspec.structs.replace(lent("two"), sha256=one.sha256, size_bytes=1)
+    with pytest.raises(StoreError, match="not what it was"):
+        async with borrower.at_hand((other,)):
+            raise AssertionError
+
+
+def digests_in(directory: Path) -> set[str]:
+    return {hashlib.sha256(path.read_bytes()).hexdigest() for path in directory.glob("*.[0-9]*")}
