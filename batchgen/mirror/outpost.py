@@ -98,8 +98,7 @@ async def outpost(name: str, bucket: Bucket, patience: Patience) -> AsyncIterato
         await asyncio.to_thread(_remove_left, root.parent)
         for directory in (root, layout.parts, layout.references):
             directory.mkdir()
-        lock = os.open(root / _LOCK, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        fcntl.flock(lock, fcntl.LOCK_EX)
+        lock = _locked(root)
     try:
         async with patience:
             sign = f"{STAGED}/{name}.here"
@@ -109,6 +108,15 @@ async def outpost(name: str, bucket: Bucket, patience: Patience) -> AsyncIterato
     finally:
         os.close(lock)
         await asyncio.to_thread(_remove_left, root.parent)
+
+
+def _locked(root: Path) -> int:
+    """Hold a directory; under its name the lock is held from the first, or others would take it."""
+    draft = root / f"{_LOCK}.new"
+    lock = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    draft.rename(root / _LOCK)
+    return lock
 
 
 def _try_out(bucket: Bucket, path: str) -> None:
