@@ -153,10 +153,14 @@ class Settler:
             StoreError: The disk failed.
         """
         line = end.line
-        if line is None or final_image(line.images) is None:
+        final = None if line is None else final_image(line.images)
+        if line is None or final is None:
             return end
         places = [self.layout.root / self.layout.image_name(end.item, one) for one in EXTENSIONS]
         with store_errors(self.layout.root):
+            for path in places:  # a killed run may have put it there, and not come to say so
+                if path.is_file() and sha256_of(path) == final.sha256:
+                    path.unlink()
             found = [(path, make_room(self.layout, path, self.find_made)) for path in places]
             for path in (*places, self.layout.text(end.item.id)):
                 path.unlink(missing_ok=True)

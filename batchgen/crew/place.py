@@ -198,6 +198,8 @@ class OwnDirectory:
         line, root = end.line, self.layout.root
         made = [path for path in made_by(self.layout, line) if (root / path).is_file()]
         parts = _with_bytes(end) if end.is_unsettled and line.billed != "no" else []
+        for part in parts:  # nobody looks at it before it is in the store
+            await asyncio.to_thread(self.secrets.mask, part)
         record = None
         if end.error is None:
             record = Staged(sent=sent, item=end.item, line=line, paths=tuple(made))

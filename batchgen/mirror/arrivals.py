@@ -51,14 +51,26 @@ class Arrivals:
         self._needless.extend(f"{STAGED}/{stem}/{path}" for path in paths)
         self._needless.append(f"{STAGED}/{record_name(stem)}")
 
-    def sweep(self) -> None:
-        """Remove what is needed no more."""
-        while self._needless:
-            needless = [self._needless.popleft() for _ in range(min(_AT_ONCE, len(self._needless)))]
+    @property
+    def n_needless(self) -> int:
+        """How much of what is staged is recorded, and still there."""
+        return len(self._needless)
+
+    def sweep(self, most: int | None = None) -> None:
+        """Remove what is needed no more.
+
+        Args:
+            most: So much of it, the oldest first: the lines of the rest are nowhere but here.
+        """
+        left = len(self._needless) if most is None else most
+        while left > 0:
+            n_now = min(_AT_ONCE, left)
+            left -= n_now
+            needless = [self._needless.popleft() for _ in range(n_now)]
             try:
                 self._bucket.delete_all(needless)
             except StoreError:
-                self._needless.extend(needless)
+                self._needless.extendleft(reversed(needless))
                 raise
 
     # --- what was left by runs and workers that are no more ---------------------------------------
@@ -105,7 +117,7 @@ class Arrivals:
                 continue
             path = PurePosixPath(stored.path)
             if path.suffix in _PICTURES and stored.size_bytes:
-                kept = f"quarantine/{stem}.{path.name}"
+                kept = f"quarantine/{stem}.{'.'.join(path.parts[2:])}"
                 self._bucket.copy(stored.path, kept)
                 self._contents.put(kept, stored.size_bytes)
             self._bucket.delete(stored.path)

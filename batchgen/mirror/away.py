@@ -12,6 +12,7 @@ machine sends the picture without asking for it again.
 import asyncio
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Set as AbstractSet
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
@@ -27,13 +28,13 @@ from batchgen.mirror.lending import Lender
 from batchgen.mirror.patience import Patience
 from batchgen.mirror.remote import Remote
 from batchgen.mirror.shipping import SLICE_S, Shipper, ship_whole
-from batchgen.model import Attempt, Item, ReferenceFile
+from batchgen.model import Attempt, Item, Outcome, ReferenceFile
 from batchgen.objects.bucket import Bucket
 from batchgen.store.history import History, final_image
 from batchgen.store.images import sha256_of
 from batchgen.store.layout import EXTENSIONS, Layout
-from batchgen.store.ledger import segments
-from batchgen.store.receipts import RECEIPT
+from batchgen.store.ledger import Call, read_lines, run_id_of, segments
+from batchgen.store.receipts import RECEIPT, part_name
 from batchgen.store.staged import made_by, record_name, records
 
 # The last pictures stay until the end of a run, so that those of a small job have thumbnails.
@@ -61,6 +62,7 @@ class Away(Remote):
         self._patience = Patience(self.address, clock, patience_s, warn)
         self._arrivals = Arrivals(bucket, contents)
         self._lender = Lender(layout.root, bucket, contents, self._do)
+        self._shippers: dict[Path, Shipper] = {}
         self._displacing = asyncio.Lock()
         self._here: deque[tuple[Path, int]] = deque()
         self._here_bytes = 0
@@ -196,23 +198,28 @@ class Away(Remote):
             made = history.made_at(path)
             if made is not None and made == await asyncio.to_thread(self._digest, path):
                 await self._send(path)
-        await self._do(partial(self._bring_records, history))
+        await self._do(self._bring_records)
 
-    def _bring_records(self, history: History) -> None:
+    def _bring_records(self) -> None:
         """Have the records of staged answers among the parts, unless the ledger has their lines.
 
         One that has another line came when its worker had been given up, and of one that came while
         its run was ending, files may be set aside already: the rest of both is set aside as well.
         """
-        for stem, files in self._arrivals.with_record().items():
-            self._arrivals.bring_record(stem, self._layout.parts)
-            for staged in records(self._layout.parts, stem):
-                is_known = history.knows(staged.sent)
-                is_ended = is_known and staged.sent.call not in history.unfinished
-                if is_ended and _is_in_place(staged.line, history):
-                    self._arrivals.recorded(staged.line, staged.paths)
-                if is_ended or not files.issuperset(staged.paths):
-                    (self._layout.parts / record_name(stem)).unlink(missing_ok=True)
+        parts = self._layout.parts
+        for path in parts.glob(record_name("*")):  # what it tells of may be gone by now
+            path.unlink()
+        there = self._arrivals.with_record()
+        for stem in there:
+            self._arrivals.bring_record(stem, parts)
+        brought = list(records(parts))
+        lines = self._lines_of({one.sent.call for one in brought})
+        for staged in brought:
+            stem, line = part_name(staged.sent), lines.get(staged.sent.call)
+            if line is not None and line.outcome is Outcome.IMAGE:
+                self._arrivals.recorded(staged.line, staged.paths)
+            if line is not None or not there[stem].issuperset(staged.paths):
+                (self._layout.parts / record_name(stem)).unlink(missing_ok=True)
 
     async def begin(self, segment: Path) -> None:
         """Send closed segments, empty the mirror, and begin with the segment of this run.
@@ -230,6 +237,9 @@ class Away(Remote):
                 await self._send(path)
             (self._root / path).unlink(missing_ok=True)
         await asyncio.to_thread(self._remove_left)
+        if self._arrivals.n_needless:  # or nobody else would know of what is cleared away now
+            shipper = self._shippers[segment] = Shipper(self._bucket, segment)
+            await self._do(shipper.ship)
         await self._do(self._arrivals.clear)
         self._shipping = asyncio.create_task(self._ship(segment))
 
@@ -276,15 +286,30 @@ class Away(Remote):
 
         The run has a segment of its own, and others for workers, as they come.
         """
-        shippers: dict[Path, Shipper] = {}
         while True:
             await self._clock.sleep(SLICE_S)
-            for segment in sorted(own.parent.glob(f"{own.stem}*.jsonl")):
-                shipper = shippers.setdefault(segment, Shipper(self._bucket, segment))
-                with suppress(StoreError):
-                    await self._patience.once(self._held(shipper.ship), self._ledger_thread)
+            n_needless = self._arrivals.n_needless
             with suppress(StoreError):
-                await self._patience.once(self._held(self._arrivals.sweep), self._ledger_thread)
+                for segment in sorted(own.parent.glob(f"{own.stem}*.jsonl")):
+                    if segment not in self._shippers:
+                        self._shippers[segment] = Shipper(self._bucket, segment)
+                    ship = self._shippers[segment].ship
+                    await self._patience.once(self._held(ship), self._ledger_thread)
+                sweep = partial(self._arrivals.sweep, n_needless)
+                await self._patience.once(self._held(sweep), self._ledger_thread)
+
+    def _lines_of(self, calls: AbstractSet[Call]) -> dict[Call, Attempt]:
+        """The lines of some calls, as far as the ledger has them."""
+        runs = {run_id for run_id, *_ in calls}
+        found: dict[Call, Attempt] = {}
+        for segment in segments(self._layout.ledger):
+            if run_id_of(segment) in runs:
+                for _, line in read_lines(segment):
+                    if isinstance(line, Attempt):
+                        call = (line.run_id, line.item, line.turn, line.attempt)
+                        if call in calls:
+                            found[call] = line
+        return found
 
     # --- one object -------------------------------------------------------------------------------
 
@@ -318,9 +343,3 @@ class Away(Remote):
 
     def _relative(self, path: Path) -> str:
         return self._layout.relative(path)
-
-
-def _is_in_place(line: Attempt, history: History) -> bool:
-    """Whether what a call made was put in place, and recorded."""
-    final = final_image(line.images)
-    return final is None or history.made_at(final.path) == final.sha256

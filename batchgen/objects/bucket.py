@@ -16,6 +16,7 @@ Source: https://developmentseed.org/obstore/latest/; docs/adr/0023.
 
 import os
 import re
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -150,7 +151,9 @@ class Bucket:
         Raises:
             OSError: The disk failed.
         """
-        draft = into.with_name(f".{into.name}.{os.getpid()}.fetched")
+        # Several threads may be at it: what builds on one picture begins at the same moment.
+        by = f"{os.getpid()}-{threading.get_ident():x}"
+        draft = into.with_name(f".{into.name}.{by}.fetched")
         try:
             stored, pieces = self._opened(path)
             with draft.open("wb") as file:

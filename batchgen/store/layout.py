@@ -172,7 +172,11 @@ class Layout:
         """A free name for what lies where a picture belongs, and is not what was made there."""
         below = self.root / "quarantine" / path.relative_to(self.root)
         names = (below.with_name(f"{path.stem}.{n}{path.suffix}") for n in itertools.count(1))
-        return next(name for name in names if not os.path.lexists(name))
+        return next(
+            name
+            for name in names
+            if not os.path.lexists(name) and self.shelf.size_bytes(self.relative(name)) is None
+        )
 
     def set_aside(self, part_name: str) -> Iterator[Path]:
         """What is in quarantine of one call."""

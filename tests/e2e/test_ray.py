@@ -137,6 +137,20 @@ def test_the_same_job_comes_to_the_same_here_in_shards_and_on_ray(
     assert (again.code, emulated.n_requests) == (0, 3 * n_of_one_run), again.err
 
 
+def test_a_budget_holds_on_the_cluster_that_is_found_by_itself(
+    cluster: RayCluster, tmp_path: Path
+) -> None:
+    job = write_job(tmp_path / "job.jsonl", [f"item-{n}" for n in range(30)])
+    with emulator("--latency", "0.2") as service:
+        where = ("--base-url", service.url, "--executor", "ray", "--ray-address", "auto")
+        flags = (*where, "-o", tmp_path / "output", "--max-cost", "0.5")
+        done = batchgen("run", job, *flags, COMETAPI_KEY=KEY, **cluster.env)
+
+        assert done.code == 8, done.err
+        assert service.n_requests == 3
+    assert len(list((tmp_path / "output/job/ledger").glob("*.w*.jsonl"))) >= 1
+
+
 def test_a_run_that_is_killed_goes_on_when_it_is_started_again(
     cluster: RayCluster, tmp_path: Path
 ) -> None:

@@ -22,7 +22,7 @@ from batchgen.store.pictures import AnswerImages, FindMade
 from tests import ledgers
 from tests.commands import until
 from tests.hands import Carrying, InProcess
-from tests.runs import KEY, Ran, run_job, write_job
+from tests.runs import KEY, QuickTime, Ran, run_job, write_job
 from tests.servers import (
     Answer,
     End,
@@ -95,6 +95,26 @@ async def test_a_budget_holds_over_all_workers(tmp_path: Path) -> None:
 
         assert server.n_requests == 3
     assert ran.exit_code == 8
+
+
+async def test_a_limit_of_tokens_holds_over_all_workers(tmp_path: Path) -> None:
+    limits = {"tpm": 80, "concurrency": 12}
+    job = write_job(tmp_path / "job.jsonl", items(90), limits=limits)
+    quick = QuickTime()
+    at_s: list[float] = []
+
+    def script(asked: ServerAsked) -> Answer:
+        at_s.append(quick.monotonic_s())
+        return draws(asked)
+
+    with FaultServer(script) as server:
+        ran = await run_job(job, server, hands=InProcess(3), quick=quick)
+
+    assert ran.exit_code == 0
+    sent = [one for run in ledgers.segments(ran.directory) for one in run if one["event"] == "sent"]
+    (tokens,) = {one["est_tokens"] for one in sent}
+    in_a_minute = max(sum(0 <= at - begin < 60 for at in at_s) for begin in at_s)
+    assert in_a_minute * tokens <= 80 < len(sent) * tokens
 
 
 async def test_a_conversation_goes_on_from_worker_to_worker(tmp_path: Path) -> None:

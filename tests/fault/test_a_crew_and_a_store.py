@@ -3,7 +3,7 @@
 import asyncio
 import hashlib
 import json
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterable, Iterator
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,9 @@ from PIL import Image
 from batchgen import Redo
 from batchgen.crew.messages import Ended, Message, News
 from batchgen.errors import ClusterError, StoreError
+from batchgen.mirror.arrivals import Arrivals
+from batchgen.mirror.away import Away
+from batchgen.mirror.contents import Contents
 from batchgen.mirror.lending import Borrower
 from batchgen.mirror.outpost import Outpost
 from batchgen.model import ReferenceFile
@@ -263,7 +266,7 @@ async def test_what_a_worker_stages_after_it_was_given_up_is_set_aside(
 
         assert again.exit_code == 0
         assert server.n_requests == 2
-    assert bucket.read(f"job/quarantine/{late[0]}.item.png") == png("take 1")
+    assert bucket.read(f"job/quarantine/{late[0]}.images.item.png") == png("take 1")
     assert hidden(bucket) == []
 
 
@@ -415,3 +418,186 @@ async def test_a_worker_keeps_some_of_what_it_was_lent_and_refuses_another_versi
 
 def digests_in(directory: Path) -> set[str]:
     return {hashlib.sha256(path.read_bytes()).hexdigest() for path in directory.glob("*.[0-9]*")}
+
+
+async def test_many_that_build_on_one_picture_begin_at_the_same_moment(
+    tmp_path: Path, bucket: OneBucket
+) -> None:
+    children = [
+        {"id": f"child-{n}", "prompt": f"{n}", "references": ["item:parent"]} for n in range(30)
+    ]
+    job = write_job(tmp_path / "job.jsonl", ["parent", *children])
+
+    with FaultServer(draws) as server:
+        ran = await run_there(job, server, bucket, hands=InProcess(3), concurrency=30)
+
+    assert ran.exit_code == 0
+
+
+async def test_no_key_is_in_what_came_of_a_broken_picture(
+    tmp_path: Path, bucket: OneBucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    canary = Canary()
+    monkeypatch.setenv("COMETAPI_KEY", canary.key)
+    job = write_job(tmp_path / "job.jsonl", ["item"])
+    hands = InProcess(2)
+    quotes = png("item")[:60] + canary.key.encode() + png("item")[60:]
+
+    def script(asked: ServerAsked) -> Answer:
+        broken = http(200, json.dumps(document(image_part(quotes))).encode())[:-40]
+        return sends(broken, end=End.BROKEN) if asked.nth == 1 else draws(asked)
+
+    async def lose_before_it_tells(worker: str, message: Message) -> None:
+        if isinstance(message, Ended) and len(hands.names) == 2:
+            await hands.lose(worker)
+
+    hands.desk.hears = lose_before_it_tells
+    with FaultServer(script) as server:
+        await run_there(job, server, bucket, hands=hands)
+
+    assert any("/quarantine/" in path for path in bucket.names())
+    assert not [path for path, data in bucket.objects().items() if canary.found_in(data)]
+
+
+async def test_what_comes_late_of_a_turn_is_kept(
+    tmp_path: Path, bucket: OneBucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    talk = {"id": "talk", "turns": [{"prompt": "a"}, {"prompt": "b"}]}
+    job = write_job(tmp_path / "job.jsonl", [talk])
+    late = Late(bucket, InProcess(2), monkeypatch)
+
+    with FaultServer(takes) as server:
+        ran = await run_there(job, server, bucket, hands=late.hands)
+        late.comes()
+        again = await run_there(job, server, bucket, hands=InProcess(1))
+
+        assert server.n_requests == 3
+    assert (ran.exit_code, again.exit_code) == (0, 0)
+    assert png("a take 1") in bucket.objects().values()
+    looked_at(bucket, tmp_path)
+
+
+async def test_what_comes_late_after_another_run_has_made_it_is_kept_and_counted_once(
+    tmp_path: Path, bucket: OneBucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = write_job(tmp_path / "job.jsonl", ["item"])
+    late = Late(bucket, InProcess(2), monkeypatch)
+
+    with FaultServer(takes) as server:
+        await run_there(job, server, bucket, hands=late.hands)
+        made = await run_there(job, server, bucket, hands=InProcess(1), redo=Redo(done=True))
+        late.comes()
+        again = await run_there(job, server, bucket, hands=InProcess(1))
+
+        assert server.n_requests == 3
+    assert len(again.attempts) == len(made.attempts)
+    assert png("item take 1") in bucket.objects().values()
+    looked_at(bucket, tmp_path)
+
+
+class Late:
+    """The first worker that would stage anything is given up before, and does it when told."""
+
+    def __init__(
+        self, bucket: OneBucket, hands: InProcess, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        self.bucket, self.hands = bucket, hands
+        self.objects: dict[str, bytes] = {}
+        stage = Outpost.stage
+
+        async def not_yet(
+            outpost: Outpost,
+            stem: str,
+            paths: Iterable[str],
+            parts: Iterable[Path],
+            record: bytes | None,
+        ) -> None:
+            if self.objects:
+                await stage(outpost, stem, paths, parts, record)
+                return
+            for path in paths:
+                self.objects[f"job/.parts/{stem}/{path}"] = (
+                    outpost.layout.root / path
+                ).read_bytes()
+            self.objects[f"job/.parts/{stem}.end"] = record or b""
+            await hands.lose(outpost.layout.root.name.rpartition(".")[2], is_dead=False)
+
+        monkeypatch.setattr(Outpost, "stage", not_yet)
+
+    def comes(self) -> None:
+        for key, data in self.objects.items():
+            self.bucket.put(key, data)
+
+
+def takes(asked: ServerAsked) -> Answer:
+    return whole(document(image_part(png(f"{asked.prompt} take {asked.nth}"))))
+
+
+async def test_every_version_that_somebody_retouched_is_kept(
+    tmp_path: Path, bucket: OneBucket
+) -> None:
+    job = write_job(tmp_path / "job.jsonl", ["item"])
+
+    with FaultServer(takes) as server:
+        await run_there(job, server, bucket, hands=InProcess(1))
+        for version in ("one", "two"):
+            bucket.put("job/images/item.png", png(version))
+            await run_there(job, server, bucket, hands=InProcess(1), redo=Redo(done=True))
+
+    assert bucket.read("job/quarantine/images/item.1.png") == png("one")
+    assert bucket.read("job/quarantine/images/item.2.png") == png("two")
+
+
+async def test_a_run_that_ends_between_placing_and_recording_is_gone_on_with(
+    tmp_path: Path, bucket: OneBucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = write_job(tmp_path / "job.jsonl", ["item"])
+
+    async def fails(*_: Any) -> None:
+        raise StoreError("the machine dies")
+
+    with FaultServer(draws) as server:
+        with monkeypatch.context() as dying:
+            dying.setattr(Away, "move", fails)
+            with pytest.raises(StoreError):
+                await run_there(job, server, bucket, hands=InProcess(1))
+        assert "job/images/item.png" in bucket.names()
+        ran = await run_there(job, server, bucket, hands=InProcess(1))
+
+        assert (ran.exit_code, server.n_requests) == (0, 1)
+    assert not [path for path in bucket.names() if "quarantine" in path], "it was our own"
+    looked_at(bucket, tmp_path)
+
+
+async def test_a_record_that_is_gone_from_the_store_stops_nobody(
+    tmp_path: Path, bucket: OneBucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = write_job(tmp_path / "job.jsonl", items(3))
+
+    async def fails(*_: Any) -> None:
+        raise StoreError("the machine dies")
+
+    with FaultServer(draws) as server:
+        with pytest.raises(ClusterError):
+            await run_there(job, server, bucket, hands=InProcess(2, FailingDesk()))
+        with monkeypatch.context() as dying:
+            dying.setattr(Away, "keep", fails)
+            with pytest.raises(StoreError):
+                await run_there(job, server, bucket, hands=InProcess(2))
+        for key in bucket.names():
+            if "/.parts/" in key:
+                bucket.delete(key)
+        ran = await run_there(job, server, bucket, hands=InProcess(2))
+
+    assert ran.exit_code == 0
+    looked_at(bucket, tmp_path)
+
+
+async def test_all_that_is_set_aside_of_one_call_has_a_name_of_its_own(bucket: OneBucket) -> None:
+    arrivals = Arrivals(Bucket.at(ObjectAddress("s3", bucket.name, "job")), Contents())
+    bucket.put("job/.parts/CALL/drafts/x.1.1.png", b"draft")
+    bucket.put("job/.parts/CALL/thoughts/x.1.1.png", b"thought")
+
+    await asyncio.to_thread(arrivals.clear)
+
+    assert set(bucket.objects().values()) == {b"draft", b"thought"}
