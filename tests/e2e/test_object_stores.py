@@ -8,11 +8,14 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from batchgen import Runner
+from batchgen.clock import Clock
 from tests import crashes, ledgers, servers
 from tests.commands import Done, EmulatorProcess, batchgen, started, until
 from tests.objects import (
@@ -821,3 +824,46 @@ def test_without_the_extra_it_is_named(job: Path, tmp_path: Path) -> None:
     )
     assert refused.code == 2
     assert "pip install 'batchgen[cloud]'" in refused.err
+
+
+async def test_a_place_that_a_killed_run_left_is_taken_over_when_its_claim_is_old(
+    bucket: OneBucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine = {**environment_of(tmp_path / "machine", bucket.store.url), "COMETAPI_KEY": KEY}
+    job = write_job(tmp_path / "job.jsonl", IDS, limits={"concurrency": 2})
+    begun = threading.Event()
+
+    def script(asked: Asked) -> Answer:
+        begun.set()
+        threading.Event().wait(0.2)
+        return servers.draws(asked)
+
+    with FaultServer(script) as server:
+        to = ("-o", f"{bucket.address}/x", "--base-url", server.url, "--progress", "none")
+        with started("run", job, *to, **machine) as first:
+            until(begun.is_set, "a request")
+            first.signal(signal.SIGKILL)
+            first.end()
+        assert "x/job/.lock" in bucket.names()
+        at_once = batchgen("run", job, *to, **machine)
+        assert at_once.code == 11, at_once.err
+
+        for name, value in machine.items():
+            monkeypatch.setenv(name, value)
+        monkeypatch.setattr("batchgen.mirror.claim.WATCH_S", 0.1)
+        in_six_minutes = Clock(now=lambda: datetime.now(UTC) + timedelta(minutes=6))
+        async with Runner(
+            job,
+            output=f"{bucket.address}/x",
+            base_url=server.url,
+            clock=in_six_minutes,
+            thumbnails=False,
+        ) as later:
+            async for _ in later.results():
+                pass
+        twice = {prompt for prompt, n in server.requests.items() if n > 1}
+    assert later.summary.exit_code == 0
+    there = bucket.download("x/job", tmp_path / "there")
+    lost = [one["item"] for one in ledgers.attempts(there) if one["outcome"] == "interrupted"]
+    assert twice <= set(lost)
+    assert len(list((there / "images").iterdir())) == len(IDS)
