@@ -21,8 +21,9 @@ from batchgen.objects import read_address
 from batchgen.objects.bucket import Bucket, ObjectGone, Refused
 from tests import servers
 from tests.commands import ROOT, batchgen, environment
+from tests.hands import InProcess
 from tests.objects import HOST
-from tests.runs import KEY, write_job
+from tests.runs import KEY, run_job, write_job
 from tests.servers import FaultServer
 
 ACCOUNT: Final = "shop"
@@ -176,3 +177,37 @@ def test_a_run_into_azure_is_gone_on_with_on_another_machine(port: int, tmp_path
         verified = batchgen("verify", f"{place}/job", **env)
         assert (verified.code, verified.last_line) == (0, "6 of 6 pictures as recorded")
         assert ACCOUNT_KEY not in said + verified.err
+
+
+def test_objects_are_copied_and_deleted_by_the_hundred_also_those_that_are_gone(
+    bucket: Bucket,
+) -> None:
+    bucket.put("one", b"1")
+    bucket.copy("one", "deep/two")
+    assert bucket.get("deep/two")[0] == b"1"
+
+    bucket.delete_all(["one", "never", "deep/two"])
+
+    assert list(bucket.listed()) == []
+
+
+async def test_workers_put_what_they_make_there_themselves(
+    bucket: Bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COMETAPI_KEY", KEY)
+    job = write_job(tmp_path / "job.jsonl", [f"item-{n}" for n in range(6)])
+
+    with FaultServer(servers.draws) as server:
+        ran = await run_job(
+            job,
+            server,
+            output=str(bucket.address),
+            hands=InProcess(2),
+            whole=False,
+            patient=True,
+        )
+
+    assert ran.exit_code == 0
+    there = [stored.path for stored in bucket.listed("job/images")]
+    assert len(there) == 6
+    assert not list(bucket.listed("job/.parts"))
