@@ -37,7 +37,6 @@ from batchgen.crew.messages import (
 from batchgen.crew.place import Handover, parts_of
 from batchgen.errors import (
     AttemptError,
-    BatchgenError,
     ClusterError,
     MissingReference,
     NeverLeft,
@@ -271,6 +270,7 @@ class Crew:
         try:
             yield
         finally:
+            sides += self._settling
             for side in sides:
                 side.cancel()
             for side in sides:
@@ -402,18 +402,15 @@ class Crew:
         settling = asyncio.create_task(self._settle(under_way, adopted))
         self._settling.add(settling)
         settling.add_done_callback(self._settling.discard)
+        settling.add_done_callback(self._side_ended)
 
     async def _settle(self, cases: Iterable[_Case], adopted: Iterable[Path]) -> None:
         """Find the ends of calls whose worker is lost; others are heard of meanwhile."""
         for case in cases:
             lease, end_of = case.lease, self.recovery.end_of
-            if lease is None or case.ended.done():
-                continue
-            try:
+            if lease is not None and not case.ended.done():
                 await self.handover.find(lease.sent)
                 case.end(await asyncio.to_thread(end_of, lease.sent, case.request.item))
-            except BatchgenError as failed:
-                case.end(failed)
         await asyncio.to_thread(_remove_drafts, adopted)
 
 

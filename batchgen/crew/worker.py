@@ -138,7 +138,7 @@ class Worker:
             async with self._place.at_hand(ticket.request.body) as body:
                 leave = partial(self._leave, ticket.number)
                 end = await sender.send(replace(ticket.request, body=body), leave)
-            sent = self._sent.pop(ticket.number, None)
+            sent = self._sent.get(ticket.number)
             self._tell(Ended(ticket.number, await to_the_end(self._place.hand_in(end, sent))))
         except Exception as failure:  # noqa: BLE001 - it is raised where the run is
             self._tell(Ended(ticket.number, self._portable(failure)))

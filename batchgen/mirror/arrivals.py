@@ -3,6 +3,7 @@
 Source: `store.staged` has the names.
 """
 
+import threading
 from collections import defaultdict, deque
 from collections.abc import Iterable
 from contextlib import suppress
@@ -32,6 +33,7 @@ class Arrivals:
         self._bucket, self._contents = bucket, contents
         self._placed: dict[str, list[str]] = {}  # and not recorded yet
         self._needless: deque[str] = deque()
+        self._sweeping = threading.Lock()
 
     def place(self, line: Attempt, path: str) -> None:
         """Copy a file of a call to where it belongs."""
@@ -62,16 +64,16 @@ class Arrivals:
         Args:
             most: So much of it, the oldest first: the lines of the rest are nowhere but here.
         """
-        left = len(self._needless) if most is None else most
-        while left > 0:
-            n_now = min(_AT_ONCE, left)
-            left -= n_now
-            needless = [self._needless.popleft() for _ in range(n_now)]
-            try:
-                self._bucket.delete_all(needless)
-            except StoreError:
-                self._needless.extendleft(reversed(needless))
-                raise
+        with self._sweeping:  # what is on its way in a thread is not waited for when a run ends
+            left = len(self._needless) if most is None else min(most, len(self._needless))
+            while left > 0:
+                needless = [self._needless.popleft() for _ in range(min(_AT_ONCE, left))]
+                left -= len(needless)
+                try:
+                    self._bucket.delete_all(needless)
+                except StoreError:
+                    self._needless.extendleft(reversed(needless))
+                    raise
 
     # --- what was left by runs and workers that are no more ---------------------------------------
 

@@ -219,7 +219,7 @@ class Away(Remote):
             if line is not None and line.outcome is Outcome.IMAGE:
                 self._arrivals.recorded(staged.line, staged.paths)
             if line is not None or not there[stem].issuperset(staged.paths):
-                (self._layout.parts / record_name(stem)).unlink(missing_ok=True)
+                (parts / record_name(stem)).unlink(missing_ok=True)
 
     async def begin(self, segment: Path) -> None:
         """Send closed segments, empty the mirror, and begin with the segment of this run.
@@ -278,8 +278,7 @@ class Away(Remote):
         for path in segments(self._layout.ledger):
             there = self._contents.size_bytes(f"ledger/{path.name}")
             if path != but and there != path.stat().st_size:
-                send = self._held(lambda: ship_whole(self._bucket, path, self._contents))  # noqa: B023
-                await self._patience.until_done(send)
+                await self._do(lambda: ship_whole(self._bucket, path, self._contents))  # noqa: B023
 
     async def _ship(self, own: Path) -> None:
         """Send what is new of the ledger every few seconds; what fails is sent the next time.

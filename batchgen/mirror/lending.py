@@ -6,7 +6,6 @@ What lies in the store anyway, as a picture that is to be edited, is taken from 
 """
 
 import asyncio
-import hashlib
 import os
 from collections import Counter, OrderedDict
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -148,5 +147,5 @@ def _check(file: ReferenceFile) -> None:
 
 
 def _digest(file: ReferenceFile) -> str:
-    with open_unchanged(file) as opened:
-        return hashlib.file_digest(opened, "sha256").hexdigest()
+    _check(file)
+    return sha256_of(Path(file.path))

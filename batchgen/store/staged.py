@@ -19,6 +19,7 @@ from batchgen.model import Attempt, Item
 from batchgen.sanitize import Secrets
 from batchgen.store.layout import Layout
 from batchgen.store.ledger import Sent
+from batchgen.store.receipts import part_name
 
 STAGED: Final = ".parts"
 _RECORD: Final = ".end"
@@ -38,6 +39,11 @@ class Staged(msgspec.Struct, frozen=True, kw_only=True):
     item: Item
     line: Attempt
     paths: tuple[str, ...]
+
+    @property
+    def is_of_one_call(self) -> bool:
+        """Whether both lines tell of the same call."""
+        return part_name(self.line) == part_name(self.sent)
 
     def encoded(self, secrets: Secrets) -> bytes:
         """As it is stored."""
@@ -67,9 +73,19 @@ def made_by(layout: Layout, line: Attempt) -> Iterator[str]:
 def records(directory: Path, stem: str = "*") -> Iterator[Staged]:
     """Yield the records that were brought here: of one call, or of all.
 
+    One that is not its name's, or tells of files elsewhere, is nobody's: a store may be written to
+    by others.
+
     Raises:
         StoreError: The disk failed.
     """
     for path in directory.glob(record_name(stem)):
         with store_errors(path), suppress(FileNotFoundError, msgspec.MsgspecError):
-            yield msgspec.json.decode(path.read_bytes(), type=Staged)
+            staged = msgspec.json.decode(path.read_bytes(), type=Staged)
+            is_named = path.name == record_name(part_name(staged.sent)) and staged.is_of_one_call
+            if is_named and all(map(_is_inside, staged.paths)):
+                yield staged
+
+
+def _is_inside(path: str) -> bool:
+    return not path.startswith("/") and ".." not in path.split("/")

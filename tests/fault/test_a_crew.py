@@ -209,6 +209,27 @@ async def test_an_answer_that_was_whole_when_its_worker_was_lost_is_not_paid_aga
         assert server.requests[line["item"]] == 1
 
 
+async def test_a_bug_while_a_lost_worker_is_looked_after_ends_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = write_job(tmp_path / "job.jsonl", items(12))
+    hands = InProcess(2)
+
+    async def lose_before_it_tells(worker: str, message: Message) -> None:
+        if isinstance(message, Ended) and len(hands.names) == 2:
+            await hands.lose(worker)
+
+    def trips(*_: Any) -> Any:
+        raise LookupError("nobody thought of that")
+
+    monkeypatch.setattr("batchgen.recovery.Recovery.end_of", trips)
+    hands.desk.hears = lose_before_it_tells
+    with FaultServer(draws) as server:
+        async with asyncio.timeout(20):
+            with pytest.raises(ClusterError, match="nobody thought of that"):
+                await run_job(job, server, hands=hands, whole=False)
+
+
 async def test_many_workers_may_be_lost_one_after_the_other(tmp_path: Path) -> None:
     job = write_job(tmp_path / "job.jsonl", items(60), retries={"unsure": 10})
     hands = InProcess(3)
