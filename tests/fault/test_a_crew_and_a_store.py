@@ -601,24 +601,3 @@ async def test_all_that_is_set_aside_of_one_call_has_a_name_of_its_own(bucket: O
     await asyncio.to_thread(arrivals.clear)
 
     assert set(bucket.objects().values()) == {b"draft", b"thought"}
-
-
-async def test_a_record_that_somebody_made_up_reaches_no_file_of_this_machine(
-    tmp_path: Path, bucket: OneBucket
-) -> None:
-    job = write_job(tmp_path / "job.jsonl", items(3))
-    mine = tmp_path / "mine.png"
-    mine.write_bytes(png("mine"))
-
-    with FaultServer(draws) as server:
-        with pytest.raises(ClusterError):
-            await run_there(job, server, bucket, hands=InProcess(2, FailingDesk()))
-        (first, *_) = [key for key in bucket.names() if key.endswith(".end")]
-        record = json.loads(bucket.read(first))
-        record["paths"] = [f"{'../' * 30}{mine}"]
-        bucket.put(first, json.dumps(record).encode())
-        ran = await run_there(job, server, bucket, hands=InProcess(2))
-
-    assert ran.exit_code == 0
-    assert mine.read_bytes() == png("mine")
-    assert hidden(bucket) == []
