@@ -78,6 +78,14 @@ class Started:
     def signal(self, number: signal.Signals) -> None:
         self.process.send_signal(number)
 
+    def until_stopping(self) -> None:
+        """Wait until it has said that it stops: two signals that come at once have no order."""
+        assert self.process.stderr is not None
+        for line in self.process.stderr:
+            if line.startswith(b"stopping"):
+                return
+        raise AssertionError("it never said that it stops")
+
     def end(self) -> Done:
         out, err = self.process.communicate(timeout=DEADLINE_S)
         return Done(self.process.returncode, out.decode(), err.decode())

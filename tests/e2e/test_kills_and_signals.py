@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from tests import ledgers, servers
-from tests.commands import ROOT, Started, batchgen, started, until
+from tests.commands import ROOT, batchgen, started, until
 from tests.runs import KEY, write_job
 from tests.servers import Answer, Asked, FaultServer
 
@@ -71,15 +71,6 @@ def until_answered(server: FaultServer, n_answered: int) -> None:
     until(lambda: server.answered.total() >= n_answered, f"{n_answered} answers")
 
 
-def until_stopping(run: Started) -> None:
-    """Until the run has said that it stops."""
-    assert run.process.stderr is not None
-    for line in run.process.stderr:
-        if line.startswith(b"stopping"):
-            return
-    raise AssertionError("it never said that it stops")
-
-
 @pytest.mark.parametrize(("number", "code", "reason"), STOPS)
 def test_a_first_signal_lets_what_is_under_way_end_and_the_next_run_makes_the_rest(
     job: Path, number: signal.Signals, code: int, reason: str, tried: Tried
@@ -89,7 +80,7 @@ def test_a_first_signal_lets_what_is_under_way_end_and_the_next_run_makes_the_re
         with start(job, server) as run:
             until_under_way(server, job, n_answered=3, n_open=4)
             run.signal(number)
-            until_stopping(run)
+            run.until_stopping()
             gate.open()
             assert run.end().code == code
         assert server.n_requests == server.answered.total() == 7
@@ -125,7 +116,7 @@ def test_a_second_signal_cancels_at_once_and_more_of_them_do_no_harm(
         with start(job, server) as run:
             until_under_way(server, job, n_answered=3, n_open=4)
             run.signal(signal.SIGINT)
-            until_stopping(run)
+            run.until_stopping()
             for _ in range(n_more):
                 run.signal(signal.SIGINT)
             assert run.end().code == 130
@@ -154,7 +145,7 @@ def test_a_signal_while_requests_wait_for_their_pace_sends_no_more(
         with start(paced, server) as run:
             until_under_way(server, paced, n_answered=1, n_open=0)
             run.signal(signal.SIGINT)
-            until_stopping(run)
+            run.until_stopping()
             n_sent = server.n_requests
             assert run.end().code == 130
         assert server.n_requests == n_sent <= 2

@@ -189,6 +189,7 @@ def test_ctrl_c_ends_a_run_on_ray_as_it_ends_any_and_twice_at_once(
         with started("run", job, *flags, COMETAPI_KEY=KEY, **cluster.env) as run:
             until(lambda: service.n_requests >= n_of_first + 3, "3 more requests")
             run.signal(signal.SIGTERM)
+            run.until_stopping()
             run.signal(signal.SIGINT)
             done = run.end()
         assert (done.code, "***" in done.err) == (143, False), done.err
@@ -390,7 +391,7 @@ def test_a_process_that_stands_still_is_replaced_when_the_run_is_given_up(tmp_pa
             workers = [pid for pid in family(run.process.pid) if is_worker(pid)]
             os.kill(workers[0], signal.SIGSTOP)
             run.signal(signal.SIGINT)
-            time.sleep(1)  # two that come at once are one
+            run.until_stopping()
             run.signal(signal.SIGINT)
             out, err = run.process.communicate(timeout=60)
     for pid in workers:
