@@ -172,6 +172,11 @@ class Hold:
             self._claim.rename(self.run_id)
         return self.run_id
 
+    @property
+    def is_taken_over(self) -> bool:
+        """Whether somebody had the place of a store and did not live to let go of it."""
+        return self._claim is not None and self._claim.is_taken_over
+
     async def share(self) -> None:
         """Let the other shards begin, now that what earlier runs left is taken over."""
         if isinstance(self._lock, ShardLock):

@@ -27,7 +27,7 @@ from batchgen.clock import Clock, stamp
 from batchgen.conclusion import Conclusion
 from batchgen.conversation import Conversations
 from batchgen.course import Calls, Course
-from batchgen.crew import Crew, Hands, SameDisk, ThroughStore
+from batchgen.crew import Crew, Hands, SameDisk, ThroughStore, salvage
 from batchgen.ending import (
     EXIT_BY_SIGNAL,
     EXIT_LEFT,
@@ -88,7 +88,7 @@ from batchgen.settle import CallEnd
 from batchgen.stop import Stop
 from batchgen.store.broken import Broken
 from batchgen.store.expanded import place_items, read_groups, read_items, read_parents
-from batchgen.store.history import Name
+from batchgen.store.history import History, Name
 from batchgen.store.layout import Layout, new_run_id
 from batchgen.store.ledger import Ledger, Run
 from batchgen.store.parts import Writer
@@ -479,6 +479,7 @@ class Runner:
         for warning in warnings:
             self._warn(warning)
         if self._hold.away is not None:
+            await self._salvage(brief, history)
             await self._hold.away.catch_up(history)
         takeover = await Takeover.look(
             self._layout,
@@ -522,6 +523,21 @@ class Runner:
         if self._hands is not None and isinstance(caller, Crew) and not self._forecast.is_idle:
             await self._take_on(self._hands, brief, caller, stack)
         self._announce(manifest, brief.provider)
+
+    async def _salvage(self, brief: Brief, history: History) -> None:
+        """Have whole answers that workers of earlier runs left put into the store.
+
+        They are looked for on other machines where a run did not see all of its calls end.
+
+        Raises:
+            Stopped: Somebody asked to stop meanwhile.
+            ClusterError: Nobody can say where they are; nothing was sent.
+            StoreError: The store does not take them.
+        """
+        await self.stop.cuts_short(salvage(brief, self._clock, self._warn))
+        if self._hands is not None and (history.is_cut_off or self._hold.is_taken_over):
+            await self._hands.salvage(brief, self.stop)
+        self._go_on()
 
     async def _caller(
         self, transport: Transport, settings: Settings, recovery: Recovery, stack: AsyncExitStack

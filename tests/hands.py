@@ -11,8 +11,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from batchgen.crew import Crew, Desk, Worker
+from batchgen.clock import Clock
+from batchgen.crew import Crew, Desk, Worker, salvage
 from batchgen.crew.messages import Message, News, Order, Ticket
+from batchgen.crew.place import parts_of
+from batchgen.stop import Stop
 from batchgen.workshop import Brief
 
 
@@ -79,6 +82,8 @@ class InProcess:
         self, run_id: str, root: Path, brief: Brief, crew: Crew
     ) -> AsyncIterator[None]:
         self._run_id, self._root, self.brief = run_id, root, carried(brief)
+        if brief.address is not None:
+            crew.salvage = self._salvage
         self.ready(crew)
         async with crew.at(self.desk):
             for _ in range(self.n):
@@ -95,6 +100,13 @@ class InProcess:
         self.names.append(name)
         worker = Worker(self._run_id, name, self._root, self.brief, self.desk)
         self.working[name] = asyncio.get_running_loop().create_task(worker.work())
+
+    async def salvage(self, brief: Brief, stop: Stop) -> None:
+        """There is no machine but this one."""
+
+    async def _salvage(self, name: str) -> None:
+        assert self.brief is not None
+        await salvage(carried(self.brief), Clock(), print, parts_of(self._run_id, name))
 
     async def lose(self, name: str, *, is_dead: bool = True) -> None:
         """Cut a worker off, and get another one; what is not dead goes on, and is not heard."""

@@ -11,6 +11,7 @@ since neither knows where the other is. Nothing in here knows what carries the m
     desk, messages   what is said
     crew, worker     the two sides
     place            how files come from the one to the other: on one disk, or through a store
+    salvage          what lost workers left on their machines
 
 Source: docs/adr/0024.
 """
@@ -18,6 +19,17 @@ Source: docs/adr/0024.
 from batchgen.crew.crew import Crew, Hands
 from batchgen.crew.desk import Desk, RunSide, WorkerSide
 from batchgen.crew.place import SameDisk, ThroughStore
+from batchgen.crew.salvage import salvage
 from batchgen.crew.worker import Worker
 
-__all__ = ["Crew", "Desk", "Hands", "RunSide", "SameDisk", "ThroughStore", "Worker", "WorkerSide"]
+__all__ = [
+    "Crew",
+    "Desk",
+    "Hands",
+    "RunSide",
+    "SameDisk",
+    "ThroughStore",
+    "Worker",
+    "WorkerSide",
+    "salvage",
+]

@@ -4,12 +4,13 @@ attempt(item, n)          a value in every case, as if it were made here
   ├── prepare             the turn, the files, the body
   └── _try                a ticket at the desk; once more if its worker is lost before it leaves
         ├── _leave        the worker asks; few of each wait at a time, for those are lost with it
-        └── _end_of       the worker tells; if it is lost, the end is found on disk, or is not known
+        └── _end_of       the worker tells; if it is lost, the end is found where it left it, or is
+                          not known
 """
 
 import asyncio
 import itertools
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -114,6 +115,10 @@ def _nobody(_worker: str) -> None:
     return
 
 
+async def _nothing_left(_worker: str) -> None:
+    return
+
+
 class Hands(Protocol):
     """Gets workers for a run, wherever they are."""
 
@@ -133,6 +138,16 @@ class Hands(Protocol):
             ClusterError: There are none to be had.
         """
 
+    async def salvage(self, brief: Brief, stop: Stop) -> None:
+        """Have what workers of earlier runs left put into the store, wherever it lies.
+
+        Machines that are no more are passed over.
+
+        Raises:
+            ClusterError: There is no telling where workers were.
+            StoreError: The store does not take it.
+        """
+
 
 @dataclass(slots=True)
 class Crew:
@@ -141,6 +156,8 @@ class Crew:
     Attributes:
         find_made: Says what was made last under a path.
         on_given_up: Told of a worker that is alive, as far as anybody knows, and is not heard.
+        salvage: Has what a lost worker left put into the store, where its machine lives; raises
+            StoreError.
         warn: Told of what a person should read.
     """
 
@@ -155,6 +172,7 @@ class Crew:
     warn: Callable[[str], None]
     on_disk_failure: Callable[[StoreError], None]
     on_given_up: Callable[[str], None] = _nobody
+    salvage: Callable[[str], Awaitable[None]] = _nothing_left
     silence_s: float = _SILENCE_S
     called_off_s: float = _CALLED_OFF_S
     _cases: dict[int, _Case] = field(default_factory=dict)
@@ -167,6 +185,7 @@ class Crew:
     _filled: asyncio.Event = field(default_factory=asyncio.Event)
     _failed: Exception | None = None
     _settling: set[asyncio.Task[None]] = field(default_factory=set)
+    _hurry: Stop = field(default_factory=Stop)  # asked when calls are given up
 
     async def attempt(self, item: Item, n: int) -> CallEnd:
         """Make call number n of an item's next turn.
@@ -253,6 +272,7 @@ class Crew:
                 if case.ended.cancelled():
                     raise
                 self._order(CalledOff(number))
+                self._hurry.ask("calls are given up")
                 within_s = self.called_off_s
             except TimeoutError:
                 self._give_up(case.worker)
@@ -399,13 +419,15 @@ class Crew:
         theirs = parts / parts_of(self.governor.run_id, worker)
         # In the thread that clears away what was recorded, or it would look for it in vain.
         adopted = await self.writer.call(partial(take_from_worker, theirs, parts))
-        settling = asyncio.create_task(self._settle(under_way, adopted))
+        settling = asyncio.create_task(self._settle(worker, under_way, adopted))
         self._settling.add(settling)
         settling.add_done_callback(self._settling.discard)
         settling.add_done_callback(self._side_ended)
 
-    async def _settle(self, cases: Iterable[_Case], adopted: Iterable[Path]) -> None:
+    async def _settle(self, worker: str, cases: list[_Case], adopted: Iterable[Path]) -> None:
         """Find the ends of calls whose worker is lost; others are heard of meanwhile."""
+        if cases:
+            await self._hurry.cuts_short(self.salvage(worker))
         for case in cases:
             lease, end_of = case.lease, self.recovery.end_of
             if lease is not None and not case.ended.done():

@@ -126,14 +126,13 @@ class Desk:
         inbox = self._inboxes.setdefault(worker, _Inbox())
         inbox.is_waiting = True
         self._deal()
-        await inbox.filled.wait()
+        if not self._is_closed:  # else nobody would wake who comes late
+            await inbox.filled.wait()
         inbox.is_waiting = False
         inbox.filled.clear()
         if worker in self._lost or (self._is_closed and not inbox.orders):
             return None
         orders, inbox.orders = inbox.orders, []
-        if self._is_closed:
-            inbox.filled.set()
         return orders
 
     async def tell(self, worker: str, messages: Sequence[Message]) -> None:

@@ -41,6 +41,7 @@ class Claim:
 
     Attributes:
         on_lost: Told once, with why, when it is held for sure no more.
+        is_taken_over: Whether whoever had it before did not live to let go of it.
     """
 
     def __init__(
@@ -55,6 +56,7 @@ class Claim:
             "since": stamp(clock.now()),
             "nonce": secrets.token_hex(8),
         }
+        self.is_taken_over = False
         self._n = 0
         self._version = Version(None, None)
         # One of its own, so that pictures on their way hold no renewal up.
@@ -133,7 +135,8 @@ class Claim:
     async def _take(self) -> None:
         for _ in range(_N_TRIES):
             with suppress(Refused):
-                return await self._put(is_new=True)
+                await self._put(is_new=True)
+                return
             found = await self._read()
             if found is None:
                 continue  # let go of just now
@@ -147,7 +150,9 @@ class Claim:
                 raise self._held(again)
             self._version = again[1].version
             with suppress(Refused):
-                return await self._put()
+                await self._put()
+                self.is_taken_over = True
+                return
         raise OutputHeld(f"{self._where} was taken by another run just now; run again later")
 
     async def _make_sure(self) -> None:

@@ -1,7 +1,8 @@
 """Where a worker works that has no disk in common with its run: a directory of its own.
 
 It is settled here as everywhere. What a call made is then put into the store, where only the run
-takes it from (see `store.staged`), and goes from here.
+takes it from (see `store.staged`), and goes from here. A worker that is lost in between leaves a
+whole answer here, which whoever comes after it puts there (see `crew.salvage`).
 """
 
 import asyncio
@@ -14,20 +15,25 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from batchgen.errors import store_errors
+from batchgen.clock import Clock
+from batchgen.errors import StoreError, store_errors
 from batchgen.mirror.lending import Borrower
 from batchgen.mirror.patience import Patience
-from batchgen.mirror.place import place_of_worker
+from batchgen.mirror.place import workers_of
 from batchgen.mirror.remote import mime_of
 from batchgen.model import ReferenceFile
+from batchgen.objects import ObjectAddress
 from batchgen.objects.bucket import Bucket
 from batchgen.store.layout import Layout
-from batchgen.store.receipts import RECEIPT
+from batchgen.store.receipts import answered
 from batchgen.store.staged import STAGED, record_name
 
 _LOCK: Final = ".lock"
 # Who cannot reach a store for so long when he begins has no access to it, or no way there.
 _TRIED_FOR_S: Final = 30.0
+# A process that was killed may take some seconds until it lets go of its files.
+_DYING_LOOKS: Final = 50
+_BETWEEN_LOOKS_S: Final = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,11 +97,12 @@ async def outpost(name: str, bucket: Bucket, patience: Patience) -> AsyncIterato
     Raises:
         StoreError: The store does not let us write there, or the disk failed.
     """
-    root = place_of_worker(name)
+    workers = workers_of(bucket.address)
+    root = workers / name
     layout = Layout(root)
     with store_errors(root):
-        root.parent.mkdir(parents=True, exist_ok=True)
-        await asyncio.to_thread(_remove_left, root.parent)
+        workers.mkdir(parents=True, exist_ok=True)
+        await asyncio.to_thread(_remove_left, workers)
         for directory in (root, layout.parts, layout.references):
             directory.mkdir()
         lock = _locked(root)
@@ -103,11 +110,51 @@ async def outpost(name: str, bucket: Bucket, patience: Patience) -> AsyncIterato
         async with patience:
             sign = f"{STAGED}/{name}.here"
             await patience.until_done(lambda: _try_out(bucket, sign), patience_s=_TRIED_FOR_S)
-            borrower = Borrower(layout.references, bucket, patience.until_done)
-            yield Outpost(layout, bucket, patience, borrower)
+            yield _at(root, bucket, patience)
+    finally:
+        os.close(lock)
+        await asyncio.to_thread(_remove_left, workers)
+
+
+def with_answers(address: ObjectAddress, name: str = "*") -> list[Path]:
+    """The directories of workers of a place, on this machine, in which whole answers lie.
+
+    Args:
+        address: The place.
+        name: Only that of one worker.
+    """
+    return sorted(filter(_has_answers, workers_of(address).glob(name)))
+
+
+@asynccontextmanager
+async def left_behind(
+    root: Path, bucket: Bucket, patience: Patience, clock: Clock
+) -> AsyncIterator[Outpost | None]:
+    """Open the directory of a worker that is no more; None if somebody is there still.
+
+    It goes away at the end, unless answers are left in it.
+
+    Raises:
+        StoreError: The disk failed.
+    """
+    n_looks = 0
+    while (lock := _taken(root)) is None and n_looks < _DYING_LOOKS:
+        n_looks += 1
+        await clock.sleep(_BETWEEN_LOOKS_S)
+    if lock is None:
+        yield None
+        return
+    try:
+        yield _at(root, bucket, patience)
     finally:
         os.close(lock)
         await asyncio.to_thread(_remove_left, root.parent)
+
+
+def _at(root: Path, bucket: Bucket, patience: Patience) -> Outpost:
+    layout = Layout(root)
+    borrower = Borrower(layout.references, bucket, patience.until_done)
+    return Outpost(layout, bucket, patience, borrower)
 
 
 def _locked(root: Path) -> int:
@@ -124,14 +171,28 @@ def _try_out(bucket: Bucket, path: str) -> None:
     bucket.delete(path)
 
 
+def _taken(root: Path) -> int | None:
+    """Hold the directory of a worker that is no more; None if somebody has it, or nobody had."""
+    with suppress(OSError):
+        lock = os.open(root / _LOCK, os.O_WRONLY | os.O_CLOEXEC)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            os.close(lock)
+        else:
+            return lock
+    return None
+
+
+def _has_answers(root: Path) -> bool:
+    return next(answered(Layout(root).parts), None) is not None
+
+
 def _remove_left(workers: Path) -> None:
     """Remove the directories of workers that are no more and left no whole answer."""
     for root in workers.iterdir():
-        with suppress(OSError):
-            lock = os.open(root / _LOCK, os.O_WRONLY | os.O_CLOEXEC)
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                if not any(path.stat().st_size for path in root.glob(f".parts/*{RECEIPT}")):
+        if (lock := _taken(root)) is not None:
+            with suppress(OSError, StoreError):
+                if not _has_answers(root):
                     shutil.rmtree(root)
-            finally:
-                os.close(lock)
+            os.close(lock)

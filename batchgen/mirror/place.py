@@ -20,9 +20,9 @@ def mirror_of(address: ObjectAddress) -> Path:
     return _state() / "mirror" / store / address.bucket / address.key
 
 
-def place_of_worker(name: str) -> Path:
-    """The directory of a worker of a run elsewhere, whose files go into a store as they come."""
-    return _state() / "workers" / name
+def workers_of(address: ObjectAddress) -> Path:
+    """Where workers of runs into a place in a store have their directories on this machine."""
+    return _state() / "workers" / _digest(str(mirror_of(address)))
 
 
 def _state() -> Path:

@@ -168,6 +168,12 @@ class History:
             return False
         return line.attempt <= past.last.attempt
 
+    @property
+    def is_cut_off(self) -> bool:
+        """Whether a run did not see all of its calls end."""
+        last = max(self.runs, default=None)
+        return bool(self.unfinished) or (last is not None and last not in self.ends)
+
     def has(self, name: Name) -> bool:
         """Whether anything was ever done for an item and key."""
         return hash(name) in self._last

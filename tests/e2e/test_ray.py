@@ -25,7 +25,7 @@ from tests.commands import (
     until,
 )
 from tests.e2e.test_shards import JOB, N_ITEMS, all_at_once, came_to
-from tests.objects import environment_of, object_store
+from tests.objects import Between, Fault, Request, environment_of, object_store
 from tests.ray_cluster import RayCluster, ray_cluster
 from tests.runs import KEY, write_job
 from tests.servers import png
@@ -328,8 +328,7 @@ def test_a_run_into_a_store_from_nodes_without_a_disk_in_common_loses_a_node_and
         objects = bucket.objects()
     assert not [path for path in objects if "/." in path]
     assert not list((tmp_path / "machine").rglob("*.png")), "none came through the run"
-    for left in (tmp_path / "nodes/batchgen/workers").iterdir():
-        assert list(left.glob(".parts/*.json")), "only whole answers are kept of who was killed"
+    assert not list((tmp_path / "nodes/batchgen/workers").glob("*/*")), "nobody is at work"
     (there / ".parts").mkdir()
     ledgers.check_directory(there, ended=False)
     segments = [path.name for path in (there / "ledger").iterdir()]
@@ -338,6 +337,75 @@ def test_a_run_into_a_store_from_nodes_without_a_disk_in_common_loses_a_node_and
     assert all(name.endswith(".jsonl") for name in segments), "no slice is left"
     everything = {**seen, **objects}
     assert not [path for path, data in everything.items() if canary.found_in(data)]
+
+
+def test_whole_answers_of_a_killed_worker_are_staged_by_its_node_and_those_of_a_run_by_all(
+    tmp_path: Path,
+) -> None:
+    pytest.importorskip("ray")
+    job = write_job(
+        tmp_path / "job.jsonl", [f"item-{n}" for n in range(24)], retries={"patience": 10}
+    )
+    away: list[str] = []  # what of the store is
+
+    def unplugged(request: Request) -> Fault | None:
+        return "reset" if any(part in request.path for part in away) else None
+
+    with emulator("--latency", "0.3") as service, object_store() as store:
+        bucket = store.bucket()
+        with (
+            Between(store, unplugged) as between,
+            ray_cluster(2, machine=environment_of(tmp_path / "nodes", between.url)) as cluster,
+        ):
+            machine = environment_of(tmp_path / "machine", between.url)
+            env = {"COMETAPI_KEY": KEY, **machine, **cluster.env}
+            flags = [*on(cluster, service), "-o", bucket.address, "--concurrency", "6"]
+            with started("run", job, *flags, **env) as run:
+                until(lambda: service.n_requests >= 3, "3 requests")
+                away.append("/.parts/")
+                until(lambda: whole_answers(tmp_path / "nodes"), "a whole answer")
+                worker = next(iter(whole_answers(tmp_path / "nodes"))).parents[1]
+                os.kill(holder_of(worker / ".lock"), signal.SIGKILL)
+                left = {one for one in whole_answers(tmp_path / "nodes") if worker in one.parents}
+                away.clear()
+                until(lambda: not left & whole_answers(tmp_path / "nodes"), "they are staged")
+                n_first = service.n_requests
+                until(lambda: service.n_requests >= n_first + 2, "2 more requests")
+                away.append("")
+                gave_up = run.end()
+            kept = whole_answers(tmp_path / "nodes")
+            away.clear()
+            bucket.delete("job/.lock")  # or the next run would watch it for a while
+            done = batchgen("run", job, *flags, **env)
+            verified = batchgen("verify", f"{bucket.address}/job", **machine)
+        paid_twice = twice(service)
+
+        assert (gave_up.code, done.code) == (12, 0), gave_up.err + done.err
+        there = bucket.download("job", tmp_path / "there")
+        assert (verified.code, "24 of 24 pictures" in verified.err) == (0, True), verified.err
+    stems = {one.stem for one in left | kept}
+    ends = {ledgers.part_stem(one): one for one in ledgers.attempts(there)}
+    assert left
+    assert kept
+    assert {(ends[one]["outcome"], ends[one]["recovered"]) for one in stems} == {("image", True)}
+    assert paid_twice <= may_be_billed(there)
+    assert not paid_twice & {ends[one]["item"] for one in stems}
+    assert not whole_answers(tmp_path / "nodes")
+
+
+def whole_answers(machine: Path) -> set[Path]:
+    """The receipts in the directories of workers of a machine."""
+    return set(machine.glob("batchgen/workers/*/*/.parts/*.json"))
+
+
+def holder_of(file: Path) -> int:
+    """The process that has a file open."""
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            with suppress(OSError):
+                if any(one.readlink() == file for one in (entry / "fd").iterdir()):
+                    return int(entry.name)
+    raise AssertionError(f"nobody has {file}")
 
 
 def test_one_sigterm_lets_what_is_under_way_end_however_long_that_takes(

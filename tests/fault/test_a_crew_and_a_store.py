@@ -1,9 +1,11 @@
 """Workers that have no disk in common with their run, whose files belong into a store."""
 
 import asyncio
+import fcntl
 import hashlib
 import json
 from collections.abc import Callable, Coroutine, Iterable, Iterator
+from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -12,9 +14,10 @@ import msgspec
 import pytest
 from PIL import Image
 
-from batchgen import Redo
-from batchgen.crew.messages import Ended, Message, News
-from batchgen.errors import ClusterError, StoreError
+from batchgen import Redo, Runner
+from batchgen.crew import salvage
+from batchgen.crew.messages import Ended, Left, Message, News
+from batchgen.errors import ClusterError, Stopped, StoreError
 from batchgen.mirror.arrivals import Arrivals
 from batchgen.mirror.away import Away
 from batchgen.mirror.contents import Contents
@@ -25,6 +28,7 @@ from batchgen.objects import ObjectAddress
 from batchgen.objects.bucket import Bucket
 from tests import ledgers
 from tests.canary import Canary
+from tests.commands import until
 from tests.hands import Carrying, InProcess
 from tests.objects import (
     Between,
@@ -33,9 +37,10 @@ from tests.objects import (
     OneBucket,
     Request,
     environment_of,
+    nothing,
     object_store,
 )
-from tests.runs import KEY, Ran, run_job, write_job
+from tests.runs import KEY, QuickTime, Ran, run_job, write_job
 from tests.servers import (
     Answer,
     End,
@@ -87,8 +92,8 @@ def looked_at(bucket: OneBucket, tmp_path: Path) -> Path:
     return there
 
 
-def workers_of(tmp_path: Path) -> list[Path]:
-    return list((tmp_path / "machine/batchgen/workers").iterdir())
+def workers_of(tmp_path: Path, name: str = "*") -> list[Path]:
+    return list((tmp_path / "machine/batchgen/workers").glob(f"*/*.{name}"))
 
 
 async def test_what_workers_make_goes_into_the_store_and_by_no_other_way(
@@ -178,6 +183,151 @@ async def test_what_a_worker_has_staged_is_not_paid_again_though_it_is_lost_befo
         assert server.requests[line["item"]] == 1
     looked_at(bucket, tmp_path)
     assert hidden(bucket) == []
+
+
+class Unplugged:
+    """A store that is away while `is_away`: for staged files, or for everything."""
+
+    def __init__(self, part: str = "") -> None:
+        self.is_away, self._part = False, part
+
+    def __call__(self, request: Request) -> Fault | None:
+        return "reset" if self.is_away and self._part in request.path else None
+
+
+async def test_what_workers_had_whole_when_the_store_went_away_for_good_is_not_paid_again(
+    tmp_path: Path, bucket: OneBucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = write_job(tmp_path / "job.jsonl", items(12), retries={"patience": 2})
+    unplugged = Unplugged()
+
+    def script(asked: ServerAsked) -> Answer:
+        unplugged.is_away = server.n_requests >= 4
+        return draws(asked)
+
+    with Between(bucket.store, unplugged) as between, FaultServer(script) as server:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", between.url)
+        with pytest.raises(StoreError):
+            await run_there(job, server, bucket, hands=InProcess(3), concurrency=3)
+        left = workers_of(tmp_path)
+        n_first = server.n_requests
+        server.script, unplugged.is_away = draws, False
+        bucket.delete("job/.lock")  # or it would have to grow stale
+        ran = await run_there(job, server, bucket, hands=InProcess(3))
+
+        assert ran.exit_code == 0
+        assert server.n_requests > n_first
+        assert set(server.requests.values()) == {1}
+    assert left
+    assert len([line for line in ran.attempts if line["recovered"]]) >= len(left)
+    assert not [line for line in ran.attempts if line["outcome"] != "image"]
+    looked_at(bucket, tmp_path)
+    assert (hidden(bucket), workers_of(tmp_path)) == ([], [])
+
+
+async def test_what_a_lost_worker_had_whole_is_staged_by_its_machine_and_not_paid_again(
+    tmp_path: Path, bucket: OneBucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = write_job(tmp_path / "job.jsonl", items(12))
+    unplugged = Unplugged("/.parts/")
+    hands = InProcess(2)
+
+    def has_an_answer(worker: str) -> bool:
+        return any(list(root.glob(".parts/*.json")) for root in workers_of(tmp_path, worker))
+
+    async def lose_with_what_it_has(worker: str) -> None:
+        await asyncio.to_thread(until, lambda: has_an_answer(worker), "a whole answer")
+        await hands.lose(worker)
+        await asyncio.gather(hands.working[worker], return_exceptions=True)
+        unplugged.is_away = False
+
+    async def loses_one(worker: str, message: Message) -> None:
+        if isinstance(message, Left) and len(hands.names) == 2 and not unplugged.is_away:
+            unplugged.is_away = True
+            losing.append(asyncio.ensure_future(lose_with_what_it_has(worker)))
+
+    losing: list[asyncio.Future[None]] = []
+    hands.desk.hears = loses_one
+    with Between(bucket.store, unplugged) as between, FaultServer(draws) as server:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", between.url)
+        ran = await run_there(job, server, bucket, hands=hands)
+
+        await asyncio.gather(*losing)
+        assert ran.exit_code == 0
+        assert set(server.requests.values()) == {1}
+    assert [line for line in ran.attempts if line["recovered"]]
+    assert {line["outcome"] for line in ran.attempts} == {"image"}
+    looked_at(bucket, tmp_path)
+    assert (hidden(bucket), workers_of(tmp_path)) == ([], [])
+
+
+async def test_what_lies_at_a_worker_who_lives_or_is_of_another_place_is_left_alone(
+    tmp_path: Path, bucket: OneBucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = write_job(tmp_path / "job.jsonl", items(2), retries={"patience": 2})
+    unplugged = Unplugged()
+
+    def script(asked: ServerAsked) -> Answer:
+        unplugged.is_away = True
+        return draws(asked)
+
+    hands = InProcess(1)
+    with Between(bucket.store, unplugged) as between, FaultServer(script) as server:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", between.url)
+        with pytest.raises(StoreError):
+            await run_there(job, server, bucket, hands=hands)
+        unplugged.is_away = False
+        assert hands.brief is not None
+        elsewhere = replace(hands.brief, address=ObjectAddress("s3", bucket.name, "job/job"))
+        (left,) = workers_of(tmp_path)
+        quick = QuickTime()
+        await salvage(elsewhere, quick.clock(), print)
+        assert quick.waits_s == []
+        with (left / ".lock").open("wb") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            await salvage(hands.brief, quick.clock(), print)
+        assert quick.waits_s, "it might have been dying"
+        assert workers_of(tmp_path) == [left]
+        assert not [key for key in bucket.names() if "/.parts/" in key]
+
+        await salvage(hands.brief, quick.clock(), print)
+    assert workers_of(tmp_path) == []
+    assert [key for key in bucket.names() if key.endswith(".end")]
+
+
+async def test_who_asks_to_stop_while_answers_are_salvaged_is_not_held_up_and_loses_none(
+    tmp_path: Path, bucket: OneBucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = write_job(tmp_path / "job.jsonl", items(2), retries={"patience": 2})
+    unplugged = Unplugged()
+    stopping: list[Runner] = []
+
+    def script(asked: ServerAsked) -> Answer:
+        unplugged.is_away = True
+        return draws(asked)
+
+    def away_and_stopped(request: Request) -> Fault | None:
+        if request.method == "PUT" and "/.parts/" in request.path:
+            stopping[0].request_stop("sigint")
+            return "reset"
+        return None
+
+    with Between(bucket.store, unplugged) as between, FaultServer(script) as server:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", between.url)
+        with pytest.raises(StoreError):
+            await run_there(job, server, bucket, hands=InProcess(1), concurrency=1)
+        bucket.delete("job/.lock")  # or it would have to grow stale
+        between.script = away_and_stopped
+        stopping.append(Runner(job, base_url=server.url, output=bucket.address))
+        with pytest.raises(Stopped):
+            async with stopping[0]:
+                raise AssertionError
+        between.script = nothing
+        again = await run_there(job, server, bucket)
+
+        assert again.exit_code == 0
+        assert set(server.requests.values()) == {1}
+    assert [line["recovered"] for line in again.attempts] == [True, False]
 
 
 class FailingDesk(Carrying):

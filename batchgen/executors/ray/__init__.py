@@ -10,22 +10,23 @@ import importlib.util
 import os
 import signal
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Generic, TypeVar
 
 from batchgen.crew import Crew
 from batchgen.errors import ClusterError, UsageError
 from batchgen.executors.ray.cluster import Cluster, host_and_port
-from batchgen.executors.ray.shift import Shift
+from batchgen.executors.ray.shift import Shift, salvage_on
 from batchgen.stop import Stop
 from batchgen.workshop import Brief
 
 _MOST_LOCAL: Final = 4
 _JOIN_S: Final = 60.0
 _LEAVE_S: Final = 15.0
+T = TypeVar("T")
 
 
 @dataclass(slots=True)
@@ -76,6 +77,23 @@ class RayHands:
             finally:
                 await member.leave()
 
+    async def salvage(self, brief: Brief, stop: Stop) -> None:
+        """Have every node put into the store what workers left there; see `crew.Hands`.
+
+        Of a cluster that is started here this machine is the only node, and looked after already.
+        """
+        if self.address is None:
+            return
+        with Cluster(self.address, self._n_local()) as cluster:
+            member = _Member(cluster, cluster.nodes)
+            with _signals_kept():
+                nodes = await member.join(brief, stop)
+            try:
+                looks = (salvage_on(cluster.ray, node, brief) for node in nodes or ())
+                await stop.cuts_short(_all(looks))
+            finally:
+                await member.leave()
+
     def _n_local(self) -> int:
         return self.n_workers or min(_MOST_LOCAL, os.cpu_count() or 1)
 
@@ -94,35 +112,35 @@ def _signals_kept() -> Iterator[None]:
             signal.siginterrupt(signal.SIGTERM, False)  # noqa: FBT003 - a function of C
 
 
-class _Member:
+class _Member(Generic[T]):
     """A thread that joins a cluster, and lives for as long as we are in it.
 
     What Ray starts is killed by the system when the thread that started it ends. It is a daemon: a
     cluster that does not answer keeps nobody.
     """
 
-    def __init__(self, cluster: Cluster, begin: Callable[[], Shift]) -> None:
+    def __init__(self, cluster: Cluster, begin: Callable[[], T]) -> None:
         self._cluster, self._begin = cluster, begin
         self._leaves = threading.Event()
 
-    async def join(self, brief: Brief, stop: Stop) -> Shift | None:
-        """Join, and put up the desk; None if the run stops meanwhile.
+    async def join(self, brief: Brief, stop: Stop) -> T | None:
+        """Join, and begin; None if the run stops meanwhile.
 
         Raises:
             ClusterError: There is no cluster, or it does not answer.
         """
         loop = asyncio.get_running_loop()
-        joined: asyncio.Future[Shift] = loop.create_future()
+        joined: asyncio.Future[T] = loop.create_future()
         self._left: asyncio.Future[None] = loop.create_future()
 
         def live() -> None:
             try:
                 self._cluster.connect(brief)
-                shift = self._begin()
+                begun = self._begin()
             except Exception as failed:  # noqa: BLE001 - it is raised where it is waited for
                 _from_thread(loop, joined, failed)
             else:
-                _from_thread(loop, joined, shift)
+                _from_thread(loop, joined, begun)
                 self._leaves.wait()
             with suppress(Exception):
                 self._cluster.disconnect()
@@ -147,6 +165,10 @@ class _Member:
         """Leave the cluster, which ends if it was started here; waits for a while."""
         self._leaves.set()
         await asyncio.wait({self._left}, timeout=_LEAVE_S)
+
+
+async def _all(works: Iterable[Awaitable[None]]) -> None:
+    await asyncio.gather(*works)
 
 
 async def _done(future: "asyncio.Future[Any]") -> None:

@@ -139,7 +139,11 @@ class Cluster:
         """How many workers there shall be if nobody says so."""
         if self.address is None:
             return self.n_local
-        return max(1, sum(bool(node["Alive"]) for node in self.ray.nodes()))
+        return max(1, len(self.nodes()))
+
+    def nodes(self) -> list[str]:
+        """The nodes that are there, by what Ray calls them."""
+        return [node["NodeID"] for node in self.ray.nodes() if node["Alive"]]
 
     def disconnect(self) -> None:
         """Let go of the cluster; one that was started here ends."""

@@ -16,8 +16,10 @@ from pathlib import Path
 from typing import Any, Final
 
 from batchgen._version import __version__
-from batchgen.crew import Crew, Desk, Worker
+from batchgen.clock import Clock
+from batchgen.crew import Crew, Desk, Worker, salvage
 from batchgen.crew.messages import Message, News, Order
+from batchgen.crew.place import parts_of
 from batchgen.errors import BatchgenError, ClusterError, UsageError
 from batchgen.executors.local import raise_file_limit
 from batchgen.wording import duration
@@ -26,6 +28,8 @@ from batchgen.workshop import Brief
 _BETWEEN_LOOKS_S: Final = 0.2
 _UNTOLD_S: Final = 15.0
 _FAREWELL_S: Final = 15.0
+# A node that is to look what workers left there answers within so long, or is no more.
+_REACHED_S: Final = 60.0
 _MAX_WAITING: Final = 100_000
 
 
@@ -76,14 +80,20 @@ async def _answer(asked: Awaitable[Any]) -> Any:
 class _Place:
     """A process on some node, in which one worker after the other may work."""
 
-    async def is_there(self) -> str:
-        """Answer, with the version that is installed there."""
-        return __version__
+    async def is_there(self) -> tuple[str, str]:
+        """Answer, with the version that is installed there, and the node."""
+        import ray
+
+        return __version__, ray.get_runtime_context().get_node_id()
 
     async def work(self, run_id: str, name: str, root: Path, brief: Brief, desk: Any) -> None:
         """Work until the desk sends the worker home."""
         raise_file_limit()
         await Worker(run_id, name, root, brief, _AtDesk(desk)).work()
+
+    async def salvage(self, brief: Brief, worker: str) -> None:
+        """Put what workers left here into the store; see `crew.salvage`."""
+        await salvage(brief, Clock(), _unheard, worker)
 
 
 @dataclass(slots=True)
@@ -100,6 +110,7 @@ class Shift:
     _places: list[Any] = field(default_factory=list)
     _at_work: set[int] = field(default_factory=set)
     _given_up: dict[str, asyncio.Event] = field(default_factory=dict)
+    _nodes: dict[str, str] = field(default_factory=dict)  # where each worker was, by its name
 
     def __post_init__(self) -> None:
         """Put up the desk on the node of the run, whose end is the run's."""
@@ -118,6 +129,8 @@ class Shift:
     def begin(self, n_workers: int) -> None:
         """Have so many workers, from now on."""
         self.crew.on_given_up = self._give_up
+        if self.brief.address is not None:
+            self.crew.salvage = self._salvage
         self._keepers = [asyncio.create_task(self._keep(n)) for n in range(n_workers)]
         self._keepers.append(asyncio.create_task(self._watch()))
         for keeper in self._keepers:
@@ -147,7 +160,8 @@ class Shift:
         while True:
             name = f"{number:02x}{life:02x}"
             try:
-                self._check(await place.is_there.remote())
+                version, self._nodes[name] = await place.is_there.remote()
+                self._check(version)
                 was_there = True
                 self._at_work.add(number)
                 if await self._works(place, name):
@@ -183,6 +197,10 @@ class Shift:
         working.add_done_callback(_heard)
         self.ray.kill(place)
         return False
+
+    async def _salvage(self, name: str) -> None:
+        if (node := self._nodes.get(name)) is not None:
+            await salvage_on(self.ray, node, self.brief, parts_of(self.run_id, name))
 
     def _give_up(self, name: str) -> None:
         if (given_up := self._given_up.get(name)) is not None:
@@ -233,6 +251,34 @@ class Shift:
                     f"Ray has placed no worker for {duration(gone_s)} (retries.patience): free a "
                     "processor in the cluster, or lower --ray-workers, and run again"
                 )
+
+
+async def salvage_on(ray: Any, node: str, brief: Brief, worker: str = "*") -> None:
+    """Have what workers left on a node put into the store; nothing, if the node is no more.
+
+    Raises:
+        StoreError: The store does not take it.
+    """
+    from ray.exceptions import RayError, RayTaskError
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    there = NodeAffinitySchedulingStrategy(node, soft=False)
+    options = {"num_cpus": 0, "max_restarts": 0, "scheduling_strategy": there}
+    place = ray.remote(_Place).options(**options).remote()
+    try:
+        async with asyncio.timeout(_REACHED_S + brief.patience_s):
+            await place.salvage.remote(brief, worker)
+    except RayTaskError as failed:
+        raise _cause(failed) from None
+    except (RayError, TimeoutError):
+        return
+    finally:
+        with suppress(Exception):
+            ray.kill(place)
+
+
+def _unheard(_warning: str) -> None:
+    """The run waits for the same store, and tells of it."""
 
 
 def _cause(failed: Any) -> Exception:
