@@ -66,7 +66,7 @@ class _Inbox:
         self.filled.set()
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False)  # a dashboard would name every message after what is in it
 class Desk:
     """Both sides of it; used from one event loop."""
 

@@ -3,7 +3,7 @@
 import asyncio
 
 from batchgen.crew import Desk
-from batchgen.crew.messages import Alive, CalledOff, News
+from batchgen.crew.messages import Alive, CalledOff, News, Told
 
 
 async def test_who_comes_when_all_have_been_sent_home_goes_home_as_well() -> None:
@@ -14,6 +14,12 @@ async def test_who_comes_when_all_have_been_sent_home_goes_home_as_well() -> Non
         assert await desk.pull("late") is None
         assert await desk.pull("later") is None
         assert await desk.news() == [News("late", Alive())]
+
+
+async def test_a_dashboard_that_shows_the_desk_shows_nothing_that_lies_there() -> None:
+    desk = Desk()
+    await desk.tell("somebody", [Told("a secret")])
+    assert "secret" not in repr(desk)
 
 
 async def test_who_waits_when_all_are_sent_home_goes_home() -> None:
