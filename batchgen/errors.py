@@ -222,6 +222,16 @@ def _rebuild(kind: type[AttemptError], message: str, attributes: dict[str, objec
     return error
 
 
+def attempt_error(kind: str) -> type[AttemptError] | None:
+    """The class of a name, as `kind` says it; None if there is none."""
+    known = AttemptError.__subclasses__()
+    for one in known:
+        if one.__name__ == kind:
+            return one
+        known += one.__subclasses__()
+    return None
+
+
 class Unreachable(AttemptError):
     """No connection came about; nothing was sent, nothing billed, retried freely."""
 

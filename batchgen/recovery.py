@@ -131,7 +131,8 @@ class Recovery:
             elif _is_made_since(history, sent):
                 yield self._interrupted(sent, Interrupted(_LATE)), "retry"
             elif one is not None:
-                yield self._arrived(one), "done"
+                end = self._arrived(one)
+                yield end, self._decision(end.error)
             elif receipt is not None:
                 end = self.settler.settle(receipt, recovered=True)
                 yield end, self._decision(end.error)
@@ -163,10 +164,10 @@ class Recovery:
         return self.settler.settle(receipt, recovered=True)
 
     def _arrived(self, staged: Staged) -> CallEnd:
-        """The end of a call whose worker has put all that it made into a store."""
+        """The end of a call whose worker has put all that came of it into a store."""
         line = msgspec.structs.replace(staged.line, recovered=True)
         record = self.layout.parts / record_name(part_name(line))
-        return CallEnd(staged.item, line, None, (record,), staged=staged.paths)
+        return CallEnd(staged.item, line, staged.error, (record,), staged=staged.paths)
 
     def _interrupted(self, sent: Sent, lost: AttemptError, item: Item | None = None) -> CallEnd:
         item = item or Item(id=sent.item, model=sent.model, prompt="", key=sent.key)

@@ -536,7 +536,7 @@ class Runner:
         """
         await self.stop.cuts_short(salvage(brief, self._clock, self._warn))
         if self._hands is not None and (history.is_cut_off or self._hold.is_taken_over):
-            await self._hands.salvage(brief, self.stop)
+            await self._hands.salvage(brief, self.stop, self._warn)
         self._go_on()
 
     async def _caller(

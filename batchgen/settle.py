@@ -66,6 +66,11 @@ class CallEnd:
     staged: tuple[str, ...] = ()
 
     @property
+    def is_whole(self) -> bool:
+        """Whether an answer came whole and was understood: nothing more is to be found out."""
+        return bool(self.leftovers) and not self.is_unsettled
+
+    @property
     def goes_on(self) -> bool:
         """Whether a turn has ended well that is not the last of its item."""
         line = self.line

@@ -15,7 +15,6 @@ from batchgen.clock import Clock
 from batchgen.crew import Crew, Desk, Worker, salvage
 from batchgen.crew.messages import Message, News, Order, Ticket
 from batchgen.crew.place import parts_of
-from batchgen.stop import Stop
 from batchgen.workshop import Brief
 
 
@@ -74,6 +73,8 @@ class InProcess:
     names: list[str] = field(default_factory=list)
     working: dict[str, asyncio.Task[None]] = field(default_factory=dict)
     ready: Callable[[Crew], None] = lambda _crew: None
+    n_salvaged: int = 0
+    crew: Crew = field(init=False)
     _run_id: str = ""
     _root: Path = Path()
 
@@ -82,6 +83,7 @@ class InProcess:
         self, run_id: str, root: Path, brief: Brief, crew: Crew
     ) -> AsyncIterator[None]:
         self._run_id, self._root, self.brief = run_id, root, carried(brief)
+        self.crew = crew
         if brief.address is not None:
             crew.salvage = self._salvage
         self.ready(crew)
@@ -101,8 +103,9 @@ class InProcess:
         worker = Worker(self._run_id, name, self._root, self.brief, self.desk)
         self.working[name] = asyncio.get_running_loop().create_task(worker.work())
 
-    async def salvage(self, brief: Brief, stop: Stop) -> None:
-        """There is no machine but this one."""
+    async def salvage(self, *_: Any) -> None:
+        """There is no machine but this one, which has been looked at."""
+        self.n_salvaged += 1
 
     async def _salvage(self, name: str) -> None:
         assert self.brief is not None

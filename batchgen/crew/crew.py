@@ -138,13 +138,18 @@ class Hands(Protocol):
             ClusterError: There are none to be had.
         """
 
-    async def salvage(self, brief: Brief, stop: Stop) -> None:
+    async def salvage(self, brief: Brief, stop: Stop, warn: Callable[[str], None]) -> None:
         """Have what workers of earlier runs left put into the store, wherever it lies.
 
         Machines that are no more are passed over.
 
+        Args:
+            brief: What each machine is told.
+            stop: Cuts it short.
+            warn: Told of what is waited for.
+
         Raises:
-            ClusterError: There is no telling where workers were.
+            ClusterError: There is no telling where workers were, or one machine cannot be asked.
             StoreError: The store does not take it.
         """
 
@@ -157,7 +162,7 @@ class Crew:
         find_made: Says what was made last under a path.
         on_given_up: Told of a worker that is alive, as far as anybody knows, and is not heard.
         salvage: Has what a lost worker left put into the store, where its machine lives; raises
-            StoreError.
+            StoreError, or ClusterError.
         warn: Told of what a person should read.
     """
 
@@ -425,14 +430,21 @@ class Crew:
         settling.add_done_callback(self._side_ended)
 
     async def _settle(self, worker: str, cases: list[_Case], adopted: Iterable[Path]) -> None:
-        """Find the ends of calls whose worker is lost; others are heard of meanwhile."""
-        if cases:
-            await self._hurry.cuts_short(self.salvage(worker))
-        for case in cases:
-            lease, end_of = case.lease, self.recovery.end_of
-            if lease is not None and not case.ended.done():
-                await self.handover.find(lease.sent)
-                case.end(await asyncio.to_thread(end_of, lease.sent, case.request.item))
+        """Find the ends of calls whose worker is lost; others are heard of meanwhile.
+
+        Where nobody can say what it had, its calls have no end: the next run looks again.
+        """
+        try:
+            if cases:
+                await self._hurry.cuts_short(self.salvage(worker))
+            for case in cases:
+                lease, end_of = case.lease, self.recovery.end_of
+                if lease is not None and not case.ended.done():
+                    await self.handover.find(lease.sent)
+                    case.end(await asyncio.to_thread(end_of, lease.sent, case.request.item))
+        except (StoreError, ClusterError) as failure:
+            for case in cases:
+                case.end(failure)
         await asyncio.to_thread(_remove_drafts, adopted)
 
 

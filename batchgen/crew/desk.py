@@ -103,6 +103,8 @@ class Desk:
 
     async def lose(self, worker: str) -> None:
         """Hear a worker no more; the last news of it is that it is gone."""
+        if worker in self._lost:
+            return
         self._lost.add(worker)
         inbox = self._inboxes.pop(worker, None)
         if inbox is not None:

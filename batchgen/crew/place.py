@@ -33,7 +33,7 @@ from batchgen.settle import CallEnd
 from batchgen.store.layout import Layout
 from batchgen.store.ledger import Sent
 from batchgen.store.receipts import part_name
-from batchgen.store.staged import Staged, made_by
+from batchgen.store.staged import Failed, Staged, made_by
 from batchgen.wire.request import RequestBody
 
 # So many files are on their way at a worker.
@@ -198,11 +198,13 @@ class OwnDirectory:
         line, root = end.line, self.layout.root
         made = [path for path in made_by(self.layout, line) if (root / path).is_file()]
         parts = _with_bytes(end) if end.is_unsettled and line.billed != "no" else []
-        for part in parts:  # nobody looks at it before it is in the store
-            await asyncio.to_thread(self.secrets.mask, part)
+        with store_errors(root):
+            for part in parts:  # nobody looks at it before it is in the store
+                await asyncio.to_thread(self.secrets.mask, part)
         record = None
-        if end.error is None:
-            record = Staged(sent=sent, item=end.item, line=line, paths=tuple(made))
+        if end.is_whole:
+            failed = None if end.error is None else Failed.of(end.error)
+            record = Staged(sent=sent, item=end.item, line=line, paths=tuple(made), failed=failed)
         told = None if record is None else record.encoded(self.secrets)
         await self.outpost.stage(part_name(line), made, parts, told)
         await asyncio.to_thread(_remove, (*(root / path for path in made), *end.leftovers))
@@ -216,7 +218,8 @@ class OwnDirectory:
 
 def _remove(files: Iterable[Path]) -> None:
     for path in files:
-        path.unlink(missing_ok=True)
+        with store_errors(path):
+            path.unlink(missing_ok=True)
 
 
 def _with_bytes(end: CallEnd) -> list[Path]:

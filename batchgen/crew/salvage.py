@@ -25,8 +25,8 @@ async def salvage(
 ) -> None:
     """Stage the whole answers that workers of a place left on this machine.
 
-    What a worker that lives has in hand is its own. A call that made nothing is not staged: it has
-    to be made again anyway.
+    What a worker that lives has in hand is its own: it is waited for a while, and then left alone.
+    An answer of which nobody can make sense is set aside, and its call counts as lost.
 
     Args:
         brief: What the workers of a run are told; without a store there is nothing to do.
@@ -50,6 +50,7 @@ async def salvage(
                         place = OwnDirectory(outpost, brief.secrets)
                         await _stage(place, brief.settler(place.layout, _nothing_before))
     except BatchgenError as error:
+        brief.secrets.scrub(error)
         what = "answers that a worker left there could not be put into the store"
         raise StoreError(f"on {platform.node()}: {what}: {error}; run again for them") from error
 

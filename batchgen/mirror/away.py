@@ -28,7 +28,7 @@ from batchgen.mirror.lending import Lender
 from batchgen.mirror.patience import Patience
 from batchgen.mirror.remote import Remote
 from batchgen.mirror.shipping import SLICE_S, Shipper, ship_whole
-from batchgen.model import Attempt, Item, Outcome, ReferenceFile
+from batchgen.model import Attempt, Item, ReferenceFile
 from batchgen.objects.bucket import Bucket
 from batchgen.store.history import History, final_image
 from batchgen.store.images import sha256_of
@@ -216,7 +216,7 @@ class Away(Remote):
         lines = self._lines_of({one.sent.call for one in brought})
         for staged in brought:
             stem, line = part_name(staged.sent), lines.get(staged.sent.call)
-            if line is not None and line.outcome is Outcome.IMAGE:
+            if line is not None and line.outcome is staged.line.outcome:
                 self._arrivals.recorded(staged.line, staged.paths)
             if line is not None or not there[stem].issuperset(staged.paths):
                 (parts / record_name(stem)).unlink(missing_ok=True)

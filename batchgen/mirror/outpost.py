@@ -31,8 +31,8 @@ from batchgen.store.staged import STAGED, record_name
 _LOCK: Final = ".lock"
 # Who cannot reach a store for so long when he begins has no access to it, or no way there.
 _TRIED_FOR_S: Final = 30.0
-# A process that was killed may take some seconds until it lets go of its files.
-_DYING_LOOKS: Final = 50
+# A process that was killed, or is cut off, lets go of its files within so many looks.
+_DYING_LOOKS: Final = 300
 _BETWEEN_LOOKS_S: Final = 0.1
 
 
@@ -137,10 +137,12 @@ async def left_behind(
     Raises:
         StoreError: The disk failed.
     """
-    n_looks = 0
-    while (lock := _taken(root)) is None and n_looks < _DYING_LOOKS:
-        n_looks += 1
-        await clock.sleep(_BETWEEN_LOOKS_S)
+    lock: int | None = None
+    with store_errors(root), suppress(FileNotFoundError):
+        for _ in range(_DYING_LOOKS):
+            if (lock := _taken(root)) is not None:
+                break
+            await clock.sleep(_BETWEEN_LOOKS_S)
     if lock is None:
         yield None
         return
@@ -172,16 +174,19 @@ def _try_out(bucket: Bucket, path: str) -> None:
 
 
 def _taken(root: Path) -> int | None:
-    """Hold the directory of a worker that is no more; None if somebody has it, or nobody had."""
-    with suppress(OSError):
-        lock = os.open(root / _LOCK, os.O_WRONLY | os.O_CLOEXEC)
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            os.close(lock)
-        else:
-            return lock
-    return None
+    """Hold the directory of a worker that is no more; None if somebody has it.
+
+    Raises:
+        FileNotFoundError: It is gone, or nobody has had it yet.
+        OSError: The disk failed.
+    """
+    lock = os.open(root / _LOCK, os.O_WRONLY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(lock)
+        return None
+    return lock
 
 
 def _has_answers(root: Path) -> bool:
@@ -190,9 +195,11 @@ def _has_answers(root: Path) -> bool:
 
 def _remove_left(workers: Path) -> None:
     """Remove the directories of workers that are no more and left no whole answer."""
-    for root in workers.iterdir():
-        if (lock := _taken(root)) is not None:
-            with suppress(OSError, StoreError):
-                if not _has_answers(root):
-                    shutil.rmtree(root)
-            os.close(lock)
+    for root in workers.glob("*"):
+        with suppress(OSError, StoreError):
+            if (lock := _taken(root)) is not None:
+                try:
+                    if not _has_answers(root):
+                        shutil.rmtree(root)
+                finally:
+                    os.close(lock)

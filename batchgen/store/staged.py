@@ -10,12 +10,12 @@ belongs: whoever was given up for lost, and goes on, can write here and nowhere 
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import Final
+from typing import Final, Self
 
 import msgspec
 
-from batchgen.errors import store_errors
-from batchgen.model import Attempt, Item
+from batchgen.errors import AttemptError, attempt_error, store_errors
+from batchgen.model import Attempt, Billed, Item, Outcome
 from batchgen.sanitize import Secrets
 from batchgen.store.layout import Layout
 from batchgen.store.ledger import Sent
@@ -25,13 +25,36 @@ STAGED: Final = ".parts"
 _RECORD: Final = ".end"
 
 
+class Failed(msgspec.Struct, frozen=True, kw_only=True):
+    """Why a whole answer was not what was asked for; see `AttemptError`."""
+
+    kind: str
+    message: str
+    billed: Billed
+    tries: int | None = None
+
+    @classmethod
+    def of(cls, error: AttemptError) -> Self:
+        """As it travels."""
+        return cls(kind=error.kind, message=error.message, billed=error.billed, tries=error.tries)
+
+    @property
+    def error(self) -> AttemptError | None:
+        """The same again; None of a kind that nobody knows."""
+        kind = attempt_error(self.kind)
+        if kind is None:
+            return None
+        return kind(self.message, billed=self.billed, tries=self.tries)
+
+
 class Staged(msgspec.Struct, frozen=True, kw_only=True):
-    """The record of a call that has made what it was for.
+    """The record of a call whose answer came whole.
 
     Attributes:
         sent: Its `sent` line.
         line: Its line, but for the decision.
         paths: What it made, as paths of the ledger.
+        failed: Why that is no picture.
     """
 
     v: int = 1
@@ -39,11 +62,19 @@ class Staged(msgspec.Struct, frozen=True, kw_only=True):
     item: Item
     line: Attempt
     paths: tuple[str, ...]
+    failed: Failed | None = None
 
     @property
-    def is_of_one_call(self) -> bool:
-        """Whether both lines tell of the same call."""
-        return part_name(self.line) == part_name(self.sent)
+    def error(self) -> AttemptError | None:
+        """Why it made no picture, if it did not."""
+        return None if self.failed is None else self.failed.error
+
+    @property
+    def is_sound(self) -> bool:
+        """Whether all of it tells of the same call, and of the same end of it."""
+        is_image, error = self.line.outcome is Outcome.IMAGE, self.error
+        is_one_end = is_image if self.failed is None else not is_image and error is not None
+        return is_one_end and part_name(self.line) == part_name(self.sent)
 
     def encoded(self, secrets: Secrets) -> bytes:
         """As it is stored."""
@@ -82,8 +113,8 @@ def records(directory: Path, stem: str = "*") -> Iterator[Staged]:
     for path in directory.glob(record_name(stem)):
         with store_errors(path), suppress(FileNotFoundError, msgspec.MsgspecError):
             staged = msgspec.json.decode(path.read_bytes(), type=Staged)
-            is_named = path.name == record_name(part_name(staged.sent)) and staged.is_of_one_call
-            if is_named and all(map(_is_inside, staged.paths)):
+            is_named = path.name == record_name(part_name(staged.sent))
+            if is_named and staged.is_sound and all(map(_is_inside, staged.paths)):
                 yield staged
 
 

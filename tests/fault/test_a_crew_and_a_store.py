@@ -4,6 +4,8 @@ import asyncio
 import fcntl
 import hashlib
 import json
+import shutil
+import threading
 from collections.abc import Callable, Coroutine, Iterable, Iterator
 from dataclasses import replace
 from io import BytesIO
@@ -42,6 +44,7 @@ from tests.objects import (
 )
 from tests.runs import KEY, QuickTime, Ran, run_job, write_job
 from tests.servers import (
+    USAGE,
     Answer,
     End,
     FaultServer,
@@ -52,6 +55,7 @@ from tests.servers import (
     picture_of,
     png,
     sends,
+    waits_for,
     whole,
 )
 from tests.servers import Asked as ServerAsked
@@ -70,6 +74,10 @@ def bucket(store: ObjectStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("COMETAPI_KEY", KEY)
     return store.bucket()
+
+
+def attempts_in(bucket: OneBucket, tmp_path: Path) -> list[Any]:
+    return ledgers.attempts(bucket.download("job", tmp_path / "looked at"))
 
 
 def items(n: int) -> list[str]:
@@ -293,6 +301,124 @@ async def test_what_lies_at_a_worker_who_lives_or_is_of_another_place_is_left_al
         await salvage(hands.brief, quick.clock(), print)
     assert workers_of(tmp_path) == []
     assert [key for key in bucket.names() if key.endswith(".end")]
+
+
+@pytest.mark.parametrize(
+    ("answer", "outcome"),
+    [
+        ({"promptFeedback": {"blockReason": "SAFETY"}}, "blocked"),
+        ({"candidates": [{"content": {"parts": [{"text": "No."}]}}]}, "text_only"),
+    ],
+)
+async def test_a_whole_answer_without_a_picture_that_was_salvaged_counts_as_it_would_have(
+    answer: Any, outcome: str, tmp_path: Path, bucket: OneBucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    retries = {"patience": 2, "no_image": 0}
+    job = write_job(tmp_path / "job.jsonl", items(2), retries=retries)
+    unplugged = Unplugged()
+
+    def script(_asked: ServerAsked) -> Answer:
+        unplugged.is_away = True
+        return whole({**answer, "usageMetadata": USAGE})
+
+    with Between(bucket.store, unplugged) as between, FaultServer(script) as server:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", between.url)
+        with pytest.raises(StoreError):
+            await run_there(job, server, bucket, hands=InProcess(1), concurrency=1)
+        bucket.delete("job/.lock")  # or it would have to grow stale
+        server.script, unplugged.is_away = draws, False
+        ran = await run_there(job, server, bucket, hands=InProcess(1))
+
+        assert server.requests["item-0"] == (1 if outcome == "blocked" else 2)
+        assert server.requests["item-1"] == 1
+    first, *_ = [line for line in ran.attempts if line["item"] == "item-0"]
+    assert (first["outcome"], first["billed"], first["recovered"]) == (outcome, "yes", True)
+    assert first["cost_basis"] == "reported"
+    looked_at(bucket, tmp_path)
+    assert (hidden(bucket), workers_of(tmp_path)) == ([], [])
+
+
+async def test_where_nobody_can_say_what_a_lost_worker_had_the_others_end_and_the_next_run_looks(
+    tmp_path: Path, bucket: OneBucket
+) -> None:
+    job = write_job(tmp_path / "job.jsonl", items(12))
+    hands, released = InProcess(3), threading.Event()
+
+    async def fails(_worker: str) -> None:
+        asyncio.get_running_loop().call_later(0.5, released.set)
+        raise StoreError("on node: no")
+
+    async def loses_one(worker: str, message: Message) -> None:
+        if isinstance(message, Left) and server.n_requests >= 4 and len(hands.names) == 3:
+            hands.crew.salvage = fails
+            await hands.lose(worker)
+
+    def script(asked: ServerAsked) -> Answer:
+        return draws(asked) if server.n_requests < 4 else waits_for(released, draws(asked))
+
+    hands.desk.hears = loses_one
+    with FaultServer(script) as server:
+        with pytest.raises(StoreError, match="on node: no"):
+            await run_there(job, server, bucket, hands=hands, concurrency=6)
+        n_asked, n_answered = server.n_requests, server.answered.total()
+        ended = [line for line in attempts_in(bucket, tmp_path) if line["outcome"] == "image"]
+        assert n_asked >= 5
+        assert n_answered - 2 <= len(ended), "all but what the lost one had"
+        again = InProcess(3)
+        ran = await run_there(job, server, bucket, hands=again)
+
+        assert (ran.exit_code, again.n_salvaged) == (0, 1)
+        paid_again = {item for item, n in server.requests.items() if n > 1}
+    interrupted = [line["item"] for line in ran.attempts if line["outcome"] == "interrupted"]
+    assert paid_again <= set(interrupted)
+
+
+async def test_whoever_gives_up_does_not_wait_for_what_a_lost_worker_had(
+    tmp_path: Path, bucket: OneBucket
+) -> None:
+    job = write_job(tmp_path / "job.jsonl", items(2))
+    hands = InProcess(1)
+
+    async def for_ever(_worker: str) -> None:
+        runner.request_stop("sigint")
+        runner.cancel()
+        await asyncio.Event().wait()
+
+    async def loses_it(worker: str, message: Message) -> None:
+        if isinstance(message, Left):
+            hands.crew.salvage = for_ever
+            await hands.lose(worker)
+
+    hands.desk.hears = loses_it
+    with FaultServer(draws) as server:
+        runner = Runner(job, base_url=server.url, output=bucket.address, hands=hands)
+        async with asyncio.timeout(20), runner:
+            async for _ in runner.results():
+                pass
+    assert runner.summary.exit_code == 130
+    assert [line["outcome"] for line in attempts_in(bucket, tmp_path)] == ["interrupted"]
+
+
+async def test_other_machines_are_asked_only_after_a_run_that_did_not_see_all_of_its_calls_end(
+    tmp_path: Path, bucket: OneBucket
+) -> None:
+    job = write_job(tmp_path / "job.jsonl", items(4))
+
+    async def asked_by(**options: Any) -> int:
+        hands = InProcess(2)
+        await run_there(job, server, bucket, hands=hands, **options)
+        return hands.n_salvaged
+
+    with FaultServer(draws) as server:
+        assert await asked_by(limit=2) == 0, "there was none"
+        assert await asked_by() == 0, "it ended"
+        own = (name for name in bucket.names() if "/ledger/" in name and ".w" not in name)
+        segment = max(own)
+        *lines, end = bucket.read(segment).splitlines(keepends=True)
+        assert b'"end"' in end
+        bucket.put(segment, b"".join(lines))
+        shutil.rmtree(tmp_path / "machine")
+        assert await asked_by(redo=Redo(done=True)) == 1, "it has no end"
 
 
 async def test_who_asks_to_stop_while_answers_are_salvaged_is_not_held_up_and_loses_none(

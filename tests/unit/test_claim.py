@@ -98,7 +98,9 @@ async def test_a_stale_claim_is_watched_and_taken_over_if_nothing_moves() -> Non
         dead = claim(store, time)
         await never_let_go.enter_async_context(dead)
         time.passed_s += 301
-        async with claim(store, time, "two"):
+        assert not dead.is_taken_over
+        async with claim(store, time, "two") as taken:
+            assert taken.is_taken_over
             assert WATCH_S in time.waits_s
             assert says(store)["run_id"] == "two"
             with pytest.raises(StoreError, match="is not held any more"):

@@ -3,7 +3,7 @@
 import asyncio
 
 from batchgen.crew import Desk
-from batchgen.crew.messages import Alive, CalledOff, News, Told
+from batchgen.crew.messages import Alive, CalledOff, Gone, News, Told
 
 
 async def test_who_comes_when_all_have_been_sent_home_goes_home_as_well() -> None:
@@ -37,6 +37,8 @@ async def test_what_is_lost_is_sent_home_and_has_no_orders_any_more() -> None:
     waiting = asyncio.ensure_future(desk.pull("lost"))
     await asyncio.sleep(0)
     await desk.lose("lost")
+    await desk.lose("lost")
+    assert await desk.news() == [News("lost", Gone())], "once, or it would be looked after twice"
     await desk.order([CalledOff(0)])
     async with asyncio.timeout(5):
         assert await waiting is None

@@ -5,11 +5,12 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from batchgen.model import Item
+from batchgen.errors import TextOnly
+from batchgen.model import Item, Outcome
 from batchgen.sanitize import Secrets
 from batchgen.store.ledger import Sent
 from batchgen.store.receipts import part_name
-from batchgen.store.staged import Staged, record_name, records
+from batchgen.store.staged import Failed, Staged, record_name, records
 from tests.galleries import ended
 
 ITEM = Item(id="mug", model="m", prompt="a mug", key="k")
@@ -26,6 +27,11 @@ SENT = Sent(
 RECORD = Staged(sent=SENT, item=ITEM, line=LINE, paths=("images/mug.png",))
 
 
+def refused(failed: Failed | None) -> Staged:
+    line = msgspec.structs.replace(LINE, outcome=Outcome.TEXT_ONLY)
+    return msgspec.structs.replace(RECORD, line=line, paths=(), failed=failed)
+
+
 def put(directory: Path, record: Staged, name: str = record_name(part_name(SENT))) -> None:
     (directory / name).write_bytes(record.encoded(Secrets([])))
 
@@ -34,6 +40,30 @@ def test_a_record_is_read_as_it_was_written(tmp_path: Path) -> None:
     put(tmp_path, RECORD)
 
     assert list(records(tmp_path)) == list(records(tmp_path, part_name(SENT))) == [RECORD]
+
+
+def test_a_record_of_a_refusal_says_again_why(tmp_path: Path) -> None:
+    why = TextOnly("the model wrote", billed="yes", tries=0)
+    put(tmp_path, refused(Failed.of(why)))
+
+    (found,) = records(tmp_path)
+    assert isinstance(found.error, TextOnly)
+    assert vars(found.error) == vars(why)
+
+
+@pytest.mark.parametrize("kind", ["Nobody", "AttemptErrors", "BaseException", ""])
+def test_a_record_of_a_failure_that_nobody_knows_is_none(tmp_path: Path, kind: str) -> None:
+    put(tmp_path, refused(Failed(kind=kind, message="", billed="no")))
+
+    assert not list(records(tmp_path))
+
+
+def test_a_record_that_tells_of_two_ends_is_none(tmp_path: Path) -> None:
+    failed = Failed.of(TextOnly("the model wrote"))
+    put(tmp_path, msgspec.structs.replace(RECORD, failed=failed))
+    assert not list(records(tmp_path))
+    put(tmp_path, refused(None))
+    assert not list(records(tmp_path))
 
 
 @pytest.mark.parametrize("path", ["/etc/passwd", "../mug.png", "images/../../mug.png", "images/.."])

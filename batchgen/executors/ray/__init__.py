@@ -77,7 +77,7 @@ class RayHands:
             finally:
                 await member.leave()
 
-    async def salvage(self, brief: Brief, stop: Stop) -> None:
+    async def salvage(self, brief: Brief, stop: Stop, warn: Callable[[str], None]) -> None:
         """Have every node put into the store what workers left there; see `crew.Hands`.
 
         Of a cluster that is started here this machine is the only node, and looked after already.
@@ -89,7 +89,7 @@ class RayHands:
             with _signals_kept():
                 nodes = await member.join(brief, stop)
             try:
-                looks = (salvage_on(cluster.ray, node, brief) for node in nodes or ())
+                looks = (salvage_on(cluster.ray, node, brief, warn) for node in nodes or ())
                 await stop.cuts_short(_all(looks))
             finally:
                 await member.leave()
@@ -168,7 +168,10 @@ class _Member(Generic[T]):
 
 
 async def _all(works: Iterable[Awaitable[None]]) -> None:
-    await asyncio.gather(*works)
+    """Do all, also where one fails; raises what the first one did."""
+    for came in await asyncio.gather(*works, return_exceptions=True):
+        if came is not None:
+            raise came
 
 
 async def _done(future: "asyncio.Future[Any]") -> None:

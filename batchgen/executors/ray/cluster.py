@@ -35,6 +35,8 @@ _MAX_PORT: Final = 65535
 _QUIET: Final = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_USAGE_STATS_REPORT_URL": "http://127.0.0.1:9",
+    # Or what is asked of it when it has ended starts a cluster, with the whole environment.
+    "RAY_ENABLE_AUTO_CONNECT": "0",
     # Or it ends the whole process a minute after a cluster is lost.
     "RAY_gcs_rpc_server_reconnect_timeout_s": "86400",
 }

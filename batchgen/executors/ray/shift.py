@@ -9,7 +9,7 @@ decided by the run.
 """
 
 import asyncio
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,8 +28,9 @@ from batchgen.workshop import Brief
 _BETWEEN_LOOKS_S: Final = 0.2
 _UNTOLD_S: Final = 15.0
 _FAREWELL_S: Final = 15.0
-# A node that is to look what workers left there answers within so long, or is no more.
+# A node that is to look what workers left there answers within so long, or is asked again.
 _REACHED_S: Final = 60.0
+_ASKED_AGAIN_S: Final = (2.0, 10.0, 30.0, None)
 _MAX_WAITING: Final = 100_000
 
 
@@ -200,7 +201,8 @@ class Shift:
 
     async def _salvage(self, name: str) -> None:
         if (node := self._nodes.get(name)) is not None:
-            await salvage_on(self.ray, node, self.brief, parts_of(self.run_id, name))
+            which = parts_of(self.run_id, name)
+            await salvage_on(self.ray, node, self.brief, self.crew.warn, which)
 
     def _give_up(self, name: str) -> None:
         if (given_up := self._given_up.get(name)) is not None:
@@ -253,32 +255,63 @@ class Shift:
                 )
 
 
-async def salvage_on(ray: Any, node: str, brief: Brief, worker: str = "*") -> None:
+async def salvage_on(
+    ray: Any, node: str, brief: Brief, warn: Callable[[str], None], worker: str = "*"
+) -> None:
     """Have what workers left on a node put into the store; nothing, if the node is no more.
 
     Raises:
+        ClusterError: The node is there, and cannot be asked.
         StoreError: The store does not take it.
     """
     from ray.exceptions import RayError, RayTaskError
+
+    loop = asyncio.get_running_loop()
+    for wait_s in _ASKED_AGAIN_S:
+        if (host := await asyncio.to_thread(_host_of, ray, node)) is None:
+            return
+        told = f"{host} is putting answers that workers left there into the store"
+        telling = loop.call_later(_UNTOLD_S, warn, told)
+        try:
+            await _ask(ray, node, brief, worker)
+        except RayTaskError as failed:
+            raise _cause(failed) from None
+        except (RayError, TimeoutError) as failed:
+            if wait_s is None:
+                raise ClusterError(
+                    f"{host} cannot be asked for answers that workers may have left there "
+                    f"({_why(failed)}); run again for them"
+                ) from None
+            await asyncio.sleep(wait_s)  # or it is dying, and that is not noticed yet
+        else:
+            return
+        finally:
+            telling.cancel()
+
+
+async def _ask(ray: Any, node: str, brief: Brief, worker: str) -> None:
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
     there = NodeAffinitySchedulingStrategy(node, soft=False)
     options = {"num_cpus": 0, "max_restarts": 0, "scheduling_strategy": there}
     place = ray.remote(_Place).options(**options).remote()
     try:
-        async with asyncio.timeout(_REACHED_S + brief.patience_s):
-            await place.salvage.remote(brief, worker)
-    except RayTaskError as failed:
-        raise _cause(failed) from None
-    except (RayError, TimeoutError):
-        return
+        async with asyncio.timeout(_REACHED_S):
+            await place.is_there.remote()
+        await place.salvage.remote(brief, worker)  # Ray tells if it dies
     finally:
         with suppress(Exception):
             ray.kill(place)
 
 
+def _host_of(ray: Any, node: str) -> str | None:
+    """What a node calls itself; None if it is no more."""
+    there = (one for one in ray.nodes() if one["NodeID"] == node and one["Alive"])
+    return next((str(one["NodeManagerHostname"]) for one in there), None)
+
+
 def _unheard(_warning: str) -> None:
-    """The run waits for the same store, and tells of it."""
+    """The run tells that it waits for this."""
 
 
 def _cause(failed: Any) -> Exception:
