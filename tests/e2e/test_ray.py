@@ -471,7 +471,7 @@ def test_a_process_that_stands_still_is_replaced_when_the_run_is_given_up(tmp_pa
 
 def is_worker(pid: int) -> bool:
     with suppress(OSError):
-        return b"_Place" in Path(f"/proc/{pid}/cmdline").read_bytes()
+        return b"ray::Place" in Path(f"/proc/{pid}/cmdline").read_bytes()
     return False
 
 

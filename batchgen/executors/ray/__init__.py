@@ -19,7 +19,8 @@ from typing import Any, Final, Generic, TypeVar
 from batchgen.crew import Crew
 from batchgen.errors import ClusterError, UsageError
 from batchgen.executors.ray.cluster import Cluster, host_and_port
-from batchgen.executors.ray.shift import Shift, salvage_on
+from batchgen.executors.ray.salvage import salvage_on
+from batchgen.executors.ray.shift import Shift
 from batchgen.stop import Stop
 from batchgen.workshop import Brief
 

@@ -1,100 +1,27 @@
-"""The workers of one run on a cluster, and the desk between it and them.
-
-Ray carries messages and nothing else: no picture, no file of a prompt and no key goes through its
-object store, its environments or its logs. A worker is told the key as an argument of a method,
-each time that it is started.
+"""The workers of one run on a cluster, and whoever looks after them.
 
 Ray's own restarts are used, and its retries of calls are not: whether a request is sent again is
 decided by the run.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from batchgen._version import __version__
-from batchgen.clock import Clock
-from batchgen.crew import Crew, Desk, Worker, salvage
-from batchgen.crew.messages import Message, News, Order
+from batchgen.crew import Crew, Desk
 from batchgen.crew.place import parts_of
-from batchgen.errors import BatchgenError, ClusterError, UsageError
-from batchgen.executors.local import raise_file_limit
+from batchgen.errors import BatchgenError, ClusterError
+from batchgen.executors.ray.actors import AtDesk, Place, cause_of, check_version, why
+from batchgen.executors.ray.salvage import salvage_on
 from batchgen.wording import duration
 from batchgen.workshop import Brief
 
 _BETWEEN_LOOKS_S: Final = 0.2
 _UNTOLD_S: Final = 15.0
 _FAREWELL_S: Final = 15.0
-# A node that is to look what workers left there answers within so long, or is asked again.
-_REACHED_S: Final = 60.0
-_ASKED_AGAIN_S: Final = (2.0, 10.0, 30.0, None)
 _MAX_WAITING: Final = 100_000
-
-
-@dataclass(frozen=True, slots=True)
-class _AtDesk:
-    """The desk as an actor, for both sides."""
-
-    actor: Any
-
-    async def order(self, orders: Sequence[Order]) -> None:
-        await _answer(self.actor.order.remote(orders))
-
-    async def news(self) -> list[News]:
-        news: list[News] = await _answer(self.actor.news.remote())
-        return news
-
-    async def lose(self, worker: str) -> None:
-        await _answer(self.actor.lose.remote(worker))
-
-    async def close(self) -> None:
-        await _answer(self.actor.close.remote())
-
-    async def pull(self, worker: str) -> list[Order] | None:
-        orders: list[Order] | None = await _answer(self.actor.pull.remote(worker))
-        return orders
-
-    async def tell(self, worker: str, messages: Sequence[Message]) -> None:
-        await _answer(self.actor.tell.remote(worker, messages))
-
-
-async def _answer(asked: Awaitable[Any]) -> Any:
-    """What the desk answers.
-
-    Raises:
-        ClusterError: It is there no more.
-    """
-    from ray.exceptions import RayError
-
-    try:
-        return await asked
-    except RayError as failed:
-        raise ClusterError(
-            f"the Ray cluster was lost ({_why(failed)}); what was under way may be billed, start "
-            "the cluster and run again"
-        ) from None
-
-
-class _Place:
-    """A process on some node, in which one worker after the other may work."""
-
-    async def is_there(self) -> tuple[str, str]:
-        """Answer, with the version that is installed there, and the node."""
-        import ray
-
-        return __version__, ray.get_runtime_context().get_node_id()
-
-    async def work(self, run_id: str, name: str, root: Path, brief: Brief, desk: Any) -> None:
-        """Work until the desk sends the worker home."""
-        raise_file_limit()
-        await Worker(run_id, name, root, brief, _AtDesk(desk)).work()
-
-    async def salvage(self, brief: Brief, worker: str) -> None:
-        """Put what workers left here into the store; see `crew.salvage`."""
-        await salvage(brief, Clock(), _unheard, worker)
 
 
 @dataclass(slots=True)
@@ -106,7 +33,7 @@ class Shift:
     root: Path
     brief: Brief
     crew: Crew
-    desk: _AtDesk = field(init=False)
+    desk: AtDesk = field(init=False)
     _keepers: list[asyncio.Task[None]] = field(default_factory=list)
     _places: list[Any] = field(default_factory=list)
     _at_work: set[int] = field(default_factory=set)
@@ -125,7 +52,7 @@ class Shift:
             "max_restarts": 0,
             "scheduling_strategy": NodeAffinitySchedulingStrategy(here, soft=False),
         }
-        self.desk = _AtDesk(self.ray.remote(Desk).options(**options).remote())
+        self.desk = AtDesk(self.ray.remote(Desk).options(**options).remote())
 
     def begin(self, n_workers: int) -> None:
         """Have so many workers, from now on."""
@@ -162,17 +89,17 @@ class Shift:
             name = f"{number:02x}{life:02x}"
             try:
                 version, self._nodes[name] = await place.is_there.remote()
-                self._check(version)
+                check_version(version)
                 was_there = True
                 self._at_work.add(number)
                 if await self._works(place, name):
                     return
                 place = self._new_place()  # the one that stands still may do so for ever
             except RayTaskError as failed:
-                raise _cause(failed) from None
+                raise cause_of(failed) from None
             except ActorDiedError as failed:
                 if not was_there:
-                    raise ClusterError(f"a worker could not be started: {_why(failed)}") from None
+                    raise ClusterError(f"a worker could not be started: {why(failed)}") from None
                 place = self._new_place()
             except RayActorError:
                 await asyncio.sleep(_BETWEEN_LOOKS_S)
@@ -215,16 +142,9 @@ class Shift:
             "max_task_retries": 0,
             "scheduling_strategy": "SPREAD",
         }
-        place = self.ray.remote(_Place).options(**options).remote()
+        place = self.ray.remote(Place).options(**options).remote()
         self._places.append(place)
         return place
-
-    def _check(self, version: str) -> None:
-        if version != __version__:
-            raise UsageError(
-                f"a node of the Ray cluster has batchgen {version}, and this is {__version__}: "
-                "install the same everywhere"
-            )
 
     def _kept(self, keeper: asyncio.Task[None]) -> None:
         if keeper.cancelled() or (failed := keeper.exception()) is None:
@@ -232,7 +152,7 @@ class Shift:
         if isinstance(failed, BatchgenError | RuntimeError):
             self.crew.fail(failed)
         else:
-            self.crew.fail(ClusterError(f"the Ray cluster failed: {_why(failed)}; run again"))
+            self.crew.fail(ClusterError(f"the Ray cluster failed: {why(failed)}; run again"))
 
     async def _watch(self) -> None:
         """Tell that nobody is at work, and end the run when that has lasted too long."""
@@ -253,78 +173,6 @@ class Shift:
                     f"Ray has placed no worker for {duration(gone_s)} (retries.patience): free a "
                     "processor in the cluster, or lower --ray-workers, and run again"
                 )
-
-
-async def salvage_on(
-    ray: Any, node: str, brief: Brief, warn: Callable[[str], None], worker: str = "*"
-) -> None:
-    """Have what workers left on a node put into the store; nothing, if the node is no more.
-
-    Raises:
-        ClusterError: The node is there, and cannot be asked.
-        StoreError: The store does not take it.
-    """
-    from ray.exceptions import RayError, RayTaskError
-
-    loop = asyncio.get_running_loop()
-    for wait_s in _ASKED_AGAIN_S:
-        if (host := await asyncio.to_thread(_host_of, ray, node)) is None:
-            return
-        told = f"{host} is putting answers that workers left there into the store"
-        telling = loop.call_later(_UNTOLD_S, warn, told)
-        try:
-            await _ask(ray, node, brief, worker)
-        except RayTaskError as failed:
-            raise _cause(failed) from None
-        except (RayError, TimeoutError) as failed:
-            if wait_s is None:
-                raise ClusterError(
-                    f"{host} cannot be asked for answers that workers may have left there "
-                    f"({_why(failed)}); run again for them"
-                ) from None
-            await asyncio.sleep(wait_s)  # or it is dying, and that is not noticed yet
-        else:
-            return
-        finally:
-            telling.cancel()
-
-
-async def _ask(ray: Any, node: str, brief: Brief, worker: str) -> None:
-    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
-
-    there = NodeAffinitySchedulingStrategy(node, soft=False)
-    options = {"num_cpus": 0, "max_restarts": 0, "scheduling_strategy": there}
-    place = ray.remote(_Place).options(**options).remote()
-    try:
-        async with asyncio.timeout(_REACHED_S):
-            await place.is_there.remote()
-        await place.salvage.remote(brief, worker)  # Ray tells if it dies
-    finally:
-        with suppress(Exception):
-            ray.kill(place)
-
-
-def _host_of(ray: Any, node: str) -> str | None:
-    """What a node calls itself; None if it is no more."""
-    there = (one for one in ray.nodes() if one["NodeID"] == node and one["Alive"])
-    return next((str(one["NodeManagerHostname"]) for one in there), None)
-
-
-def _unheard(_warning: str) -> None:
-    """The run tells that it waits for this."""
-
-
-def _cause(failed: Any) -> Exception:
-    """What a worker raised, without the wrapping of Ray."""
-    cause = getattr(failed, "cause", None)
-    return cause if isinstance(cause, Exception) else RuntimeError(str(failed))
-
-
-def _why(failed: BaseException) -> str:
-    """What Ray says of a failure, as far as a person can use it: the last line with an error."""
-    lines = [line.strip() for line in str(failed).splitlines() if line.strip()]
-    told = [line for line in lines if "Error" in line]
-    return (told or lines[:1] or [type(failed).__name__])[-1].rstrip(".")
 
 
 def _heard(ended: "asyncio.Future[Any]") -> None:
