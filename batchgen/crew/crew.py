@@ -440,6 +440,7 @@ class Crew:
             for case in cases:
                 lease, end_of = case.lease, self.recovery.end_of
                 if lease is not None and not case.ended.done():
+                    lease.leaves()  # as far as anybody knows it may have left up to now
                     await self.handover.find(lease.sent)
                     case.end(await asyncio.to_thread(end_of, lease.sent, case.request.item))
         except (StoreError, ClusterError) as failure:

@@ -20,7 +20,7 @@ figures were chosen by simulation, docs/adr/0010.
 import math
 from collections import deque
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import takewhile
 from typing import Final, Literal, TypeAlias
 
@@ -175,6 +175,13 @@ class Adaptive:
             self._failed_by_n = [n / 2 for n in self._failed_by_n]
         is_pace_used = self._pace is not None and self._pace.take(now_s)
         return Departure(now_s, n_in_flight, is_pace_used)
+
+    def leaves_late(self, departure: Departure, now_s: float) -> Departure:
+        """One that might have left before leaves only now: what is measured counts from here."""
+        self.forget(departure)
+        self._departures_s.append(now_s)
+        self._left_s = now_s
+        return replace(departure, at_s=now_s)
 
     def taken(self, departure: Departure, now_s: float) -> None:
         """The service worked on a request, whatever came of it."""

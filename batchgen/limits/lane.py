@@ -2,7 +2,7 @@
 
 import math
 import random
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -43,6 +43,8 @@ _HINT_JITTER: Final = 0.1
 _MOST_JITTER_S: Final = 0.25
 _MAX_STEPS: Final = 100
 _PROBE_AFTER: Final = 3
+# A line takes milliseconds to be durable; what leaves so much later was held up.
+_LATE_S: Final = 1.0
 _ITEMS_OF_A_GONE_MODEL: Final = 3
 
 
@@ -209,12 +211,31 @@ class Lane:
         self.n_in_flight -= 1
         if call.is_probe:
             self._is_probe_under_way = False
+        for window, entry in self._counted(call):
+            window.end(entry)
 
-    def sent(self, call: Call, now_s: float) -> None:
-        """It leaves only now: the windows count from here."""
-        for entry in (call.request, call.tokens, call.images, call.usd):
-            if entry is not None:
-                entry.at_s = now_s
+    def sent(self, call: Call, now_s: float) -> bool:
+        """It leaves only now: everything counts from here; whether others may wait for that."""
+        if now_s - call.departure.at_s > _LATE_S:
+            call.departure = self.adaptive.leaves_late(call.departure, now_s)
+        return self._count_from(call, now_s)
+
+    def _count_from(self, call: Call, now_s: float) -> bool:
+        was_overdue = False
+        for window, entry in self._counted(call):
+            was_overdue |= window.leaves(entry, now_s)
+        return was_overdue
+
+    def _counted(self, call: Call) -> Iterator[tuple[Window, Entry]]:
+        windows = self._windows
+        for window, entry in (
+            (windows.requests, call.request),
+            (windows.tokens, call.tokens),
+            (windows.images, call.images),
+            (windows.usd, call.usd),
+        ):
+            if window is not None and entry is not None:
+                yield window, entry
 
     def settle(
         self, call: Call, *, tokens: int | None, n_images: int | None, usd: Decimal | None
@@ -232,7 +253,7 @@ class Lane:
         """Learn from what a request came to."""
         if not self.is_proven:
             # The way to the service is new: when the first request arrived is known no better.
-            self.sent(call, now_s)
+            self._count_from(call, now_s)
         match error:
             case None:
                 self._worked(call, now_s)
@@ -376,7 +397,7 @@ class Lane:
 
 
 def _reserved(window: Window | None, at_s: float, amount: float) -> Entry | None:
-    return None if window is None else window.add(at_s, amount)
+    return None if window is None else window.add(at_s, amount, is_leaving=True)
 
 
 def all_steps(lanes: Sequence[Lane]) -> list[Step]:

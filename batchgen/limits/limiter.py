@@ -282,7 +282,8 @@ class Limiter:
 
     def sent(self, call: Call) -> None:
         """A request leaves only now: what had to be written first has taken its time."""
-        self._lane(call.model).sent(call, self._clock.monotonic_s())
+        if self._lane(call.model).sent(call, self._clock.monotonic_s()):
+            self._state.changed()
 
     def settle(
         self, call: Call, *, tokens: int | None, n_images: int | None, usd: Decimal | None

@@ -36,12 +36,17 @@ class Wait(NamedTuple):
 FREE: Final = Wait(0.0)
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Entry:
-    """What one request takes of a window: reserved when it leaves, settled when it has ended."""
+    """What one request takes of a window: reserved when it may leave, settled when it has ended.
+
+    Attributes:
+        is_leaving: It may leave, and has not been seen to: it counts for as long as that lasts.
+    """
 
     at_s: float
     amount: float
+    is_leaving: bool = False
 
 
 class Window:
@@ -56,12 +61,17 @@ class Window:
         self.limit = limit
         self._span_s = span_s / SAFETY
         self._entries: deque[Entry] = deque()
+        self._overdue: list[Entry] = []  # so old, and still leaving
         self._total = 0.0
 
     def wait_s(self, now_s: float, amount: float) -> float:
-        """Seconds until so much more fits; 0 if it does now."""
+        """Seconds until so much more fits; 0 if it does now, infinite if one has to leave first."""
         while self._entries and self._entries[0].at_s <= now_s - self._span_s:
-            self._total -= self._entries.popleft().amount
+            entry = self._entries.popleft()
+            if entry.is_leaving:
+                self._overdue.append(entry)
+            else:
+                self._total -= entry.amount
         left_s = 0.0
         over = self._total + amount - self.limit
         for entry in self._entries:
@@ -69,18 +79,35 @@ class Window:
                 break
             over -= entry.amount
             left_s = entry.at_s + self._span_s - now_s
-        return left_s
+        return math.inf if over > _ROUNDING and self._overdue else left_s
 
-    def add(self, at_s: float, amount: float) -> Entry:
+    def add(self, at_s: float, amount: float, *, is_leaving: bool = False) -> Entry:
         """Count what leaves now, or left before this run; entries come in the order of time."""
-        entry = Entry(at_s, amount)
+        entry = Entry(at_s, amount, is_leaving)
         self._entries.append(entry)
         self._total += amount
         return entry
 
+    def leaves(self, entry: Entry, at_s: float) -> bool:
+        """Count a request from now on, for it leaves only now; whether that was overdue."""
+        entry.at_s, entry.is_leaving = at_s, False
+        is_overdue = entry in self._overdue
+        if is_overdue:
+            self._overdue.remove(entry)
+            self._entries.append(entry)
+        return is_overdue
+
+    def end(self, entry: Entry) -> None:
+        """Count a request no longer than any: it leaves no more, if it did not."""
+        entry.is_leaving = False
+        if entry in self._overdue:
+            self._overdue.remove(entry)
+            self._total -= entry.amount
+
     def settle(self, entry: Entry, amount: float) -> None:
         """Count what a request really took, in place of what was reserved for it."""
-        if self._entries and entry.at_s >= self._entries[0].at_s:
+        is_counted = self._entries and entry.at_s >= self._entries[0].at_s
+        if is_counted or entry in self._overdue:
             self._total += amount - entry.amount
         entry.amount = amount
 

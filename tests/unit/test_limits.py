@@ -13,7 +13,7 @@ from decimal import Decimal
 import pytest
 from aiolimiter import AsyncLimiter
 
-from batchgen.errors import RateLimited
+from batchgen.errors import AttemptError, RateLimited
 from batchgen.limits import AUTO, Concurrency, Demand, Limiter, Limits, Out, read_concurrency
 from tests import virtual_time
 from tests.services import Load, at_most, fullest
@@ -465,6 +465,78 @@ def test_what_was_written_late_counts_from_when_it_left() -> None:
             return virtual_time.now_s()
 
     assert virtual_time.run(main()) >= 90
+
+
+def test_what_may_leave_counts_for_as_long_as_it_has_not_and_a_minute_from_then_on() -> None:
+    """A worker that stands still has leave, and wakes up."""
+
+    async def main() -> list[float]:
+        limiter = limiter_of(concurrency=at_most(8), rpm=2)
+        left_at: list[float] = []
+
+        async def one(held_s: float = 0.0) -> None:
+            async with limiter.departure("m") as call:
+                assert call is not None
+                await asyncio.sleep(held_s)
+                limiter.sent(call)
+                left_at.append(virtual_time.now_s())
+                limiter.heard(call, None)
+
+        await one()
+        await asyncio.gather(one(held_s=100), *(one() for _ in range(4)))
+        return left_at
+
+    left_at = sorted(virtual_time.run(main()))
+    assert len(left_at) == 6
+    for at_s in left_at:
+        assert sum(at_s <= other < at_s + 60 for other in left_at) <= 2, left_at
+
+
+def test_what_never_left_gives_its_place_back() -> None:
+    async def main() -> float:
+        limiter = limiter_of(concurrency=at_most(8), ipm=1)
+
+        async def never_leaves() -> None:
+            async with limiter.departure("m") as call:
+                assert call is not None
+                await asyncio.sleep(100)
+
+        await never_leaves()
+        async with limiter.departure("m"):
+            return virtual_time.now_s()
+
+    assert virtual_time.run(main()) == pytest.approx(100, abs=1)
+
+
+def test_what_left_late_tells_of_the_service_from_then_on() -> None:
+    async def main() -> tuple[float, float]:
+        limiter = limiter_of(concurrency=at_most(8))
+
+        async def one(error: AttemptError | None = None, held_s: float = 0.0) -> None:
+            async with limiter.departure("m") as call:
+                assert call is not None
+                await asyncio.sleep(held_s)
+                limiter.sent(call)
+                await asyncio.sleep(1)
+                limiter.heard(call, error)
+
+        await one()
+        late = asyncio.create_task(one(held_s=100))
+        for _ in range(99):
+            await one()
+        await late
+        adaptive = limiter._lane("m").adaptive
+        latency_s = adaptive.latency_s
+        late = asyncio.create_task(one(RateLimited("x", wait_s=1), held_s=100))
+        for _ in range(99):
+            await one()
+        await late
+        assert adaptive.per_min is not None
+        return latency_s, adaptive.per_min
+
+    latency_s, per_min = virtual_time.run(main())
+    assert latency_s == pytest.approx(1, abs=0.01)
+    assert per_min == pytest.approx(60, rel=0.2)
 
 
 def test_a_picture_that_may_have_been_drawn_keeps_its_place() -> None:
