@@ -10,12 +10,12 @@ attempt(item, n)          a value in every case, as if it were made here
 
 import asyncio
 import itertools
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 from batchgen.crew.desk import RunSide
 from batchgen.crew.messages import (
@@ -115,10 +115,6 @@ def _nobody(_worker: str) -> None:
     return
 
 
-async def _nothing_left(_worker: str) -> None:
-    return
-
-
 class Hands(Protocol):
     """Gets workers for a run, wherever they are."""
 
@@ -162,7 +158,7 @@ class Crew:
         find_made: Says what was made last under a path.
         on_given_up: Told of a worker that is alive, as far as anybody knows, and is not heard.
         salvage: Has what a lost worker left put into the store, where its machine lives; raises
-            StoreError, or ClusterError.
+            StoreError, or ClusterError. None where all have one disk in common.
         warn: Told of what a person should read.
     """
 
@@ -177,7 +173,7 @@ class Crew:
     warn: Callable[[str], None]
     on_disk_failure: Callable[[StoreError], None]
     on_given_up: Callable[[str], None] = _nobody
-    salvage: Callable[[str], Awaitable[None]] = _nothing_left
+    salvage: Callable[[str], Coroutine[Any, Any, None]] | None = None
     silence_s: float = _SILENCE_S
     called_off_s: float = _CALLED_OFF_S
     _cases: dict[int, _Case] = field(default_factory=dict)
@@ -435,8 +431,8 @@ class Crew:
         Where nobody can say what it had, its calls have no end: the next run looks again.
         """
         try:
-            if cases:
-                await self._hurry.cuts_short(self.salvage(worker))
+            if cases and self.salvage is not None:
+                await self._in_no_hurry(self.salvage(worker))
             for case in cases:
                 lease, end_of = case.lease, self.recovery.end_of
                 if lease is not None and not case.ended.done():
@@ -447,6 +443,20 @@ class Crew:
             for case in cases:
                 case.end(failure)
         await asyncio.to_thread(_remove_drafts, adopted)
+
+    async def _in_no_hurry(self, salvaging: Coroutine[Any, Any, None]) -> None:
+        """Wait for what a lost worker had, unless calls are given up.
+
+        Raises:
+            ClusterError: They are.
+        """
+        task = asyncio.ensure_future(salvaging)
+        if await self._hurry.cuts_short(asyncio.shield(task)) and not task.done():
+            task.cancel()
+            raise ClusterError(
+                "the run was given up before a lost worker's machine had said what it had; run "
+                "again for it"
+            )
 
 
 async def _event(event: asyncio.Event) -> None:

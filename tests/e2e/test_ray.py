@@ -393,6 +393,85 @@ def test_whole_answers_of_a_killed_worker_are_staged_by_its_node_and_those_of_a_
     assert not whole_answers(tmp_path / "nodes")
 
 
+def test_whole_answers_outlive_a_node_of_a_machine_that_lives_and_a_run_that_is_given_up(
+    tmp_path: Path,
+) -> None:
+    pytest.importorskip("ray")
+    job = write_job(tmp_path / "job.jsonl", [f"item-{n}" for n in range(18)])
+    away: list[str] = []
+
+    def throttled(request: Request) -> Fault | None:
+        is_away = request.method == "PUT" and any(part in request.path for part in away)
+        return "slow down" if is_away else None
+
+    with emulator("--latency", "0.3") as service, object_store() as store:
+        bucket = store.bucket()
+        with (
+            Between(store, throttled) as between,
+            ray_cluster(2, machine=environment_of(tmp_path / "nodes", between.url)) as cluster,
+        ):
+            machine = environment_of(tmp_path / "machine", between.url)
+            env = {"COMETAPI_KEY": KEY, **machine, **cluster.env}
+            flags = [*on(cluster, service), "-o", bucket.address, "--concurrency", "6"]
+            with started("run", job, *flags, **env) as run:
+                until(lambda: service.n_requests >= 3, "3 requests")
+                away.append("/.parts/")
+                until(lambda: len(whole_answers(tmp_path / "nodes")) >= 3, "whole answers")
+                seen = whole_answers(tmp_path / "nodes")
+                cluster.replace_a_node()
+                away.clear()
+                until(lambda: not seen & whole_answers(tmp_path / "nodes"), "they are staged")
+                away.append("/.parts/")
+                n_first = service.n_requests
+                until(lambda: service.n_requests >= n_first + 2, "2 more requests")
+                until(lambda: whole_answers(tmp_path / "nodes"), "whole answers")
+                seen |= whole_answers(tmp_path / "nodes")
+                run.signal(signal.SIGTERM)
+                run.until_stopping()
+                run.signal(signal.SIGTERM)
+                given_up = run.end()
+            away.clear()
+            done = batchgen("run", job, *flags, **env)
+        paid_twice = twice(service)
+
+        assert (given_up.code, done.code) == (143, 0), given_up.err + done.err
+        there = bucket.download("job", tmp_path / "there")
+    ends = {ledgers.part_stem(one): one for one in ledgers.attempts(there)}
+    assert {ends[one.stem]["outcome"] for one in seen} == {"image"}
+    listed = {one["item"] for one in ledgers.attempts(there) if one["billed"] == "maybe"}
+    assert paid_twice <= listed
+    assert not paid_twice & {ends[one.stem]["item"] for one in seen}
+    assert not whole_answers(tmp_path / "nodes")
+
+
+def test_what_a_cluster_tells_of_a_run_has_nothing_of_what_it_was_started_with(
+    cluster: RayCluster, tmp_path: Path
+) -> None:
+    canary = Canary()
+    job = write_job(tmp_path / "job.jsonl", [f"item-{n}" for n in range(12)])
+    code = (
+        f"import ray; ray.init(address='{cluster.address}', log_to_driver=False); "
+        "from ray._private import state; print(state.jobs(), state.actors())"
+    )
+    with emulator("--latency", "1") as service:
+        flags = [*on(cluster, service), "-o", tmp_path / "output", "--json"]
+        hook = ("--notify", f"{service.url}/{canary.key}")
+        with started("run", job, *flags, *hook, COMETAPI_KEY=canary.key, **cluster.env) as run:
+            until(lambda: service.n_requests >= 3, "3 requests")
+            told = subprocess.run(
+                [sys.executable, "-c", code],
+                env=environment(**cluster.env),
+                capture_output=True,
+                text=True,
+                check=True,
+                timeout=60,
+            ).stdout
+            assert run.end().code == 0
+    assert "'Entrypoint': 'batchgen'" in told or "'entrypoint': 'batchgen'" in told, told
+    assert "Place" in told
+    assert not list(canary.found_in(told.encode()))
+
+
 def whole_answers(machine: Path) -> set[Path]:
     """The receipts in the directories of workers of a machine."""
     return set(machine.glob("batchgen/workers/*/*/.parts/*.json"))

@@ -373,6 +373,12 @@ async def test_where_nobody_can_say_what_a_lost_worker_had_the_others_end_and_th
     assert paid_again <= set(interrupted)
 
 
+async def seen_through(runner: Runner) -> None:
+    async with runner:
+        async for _ in runner.results():
+            pass
+
+
 async def test_whoever_gives_up_does_not_wait_for_what_a_lost_worker_had(
     tmp_path: Path, bucket: OneBucket
 ) -> None:
@@ -392,11 +398,14 @@ async def test_whoever_gives_up_does_not_wait_for_what_a_lost_worker_had(
     hands.desk.hears = loses_it
     with FaultServer(draws) as server:
         runner = Runner(job, base_url=server.url, output=bucket.address, hands=hands)
-        async with asyncio.timeout(20), runner:
-            async for _ in runner.results():
-                pass
-    assert runner.summary.exit_code == 130
-    assert [line["outcome"] for line in attempts_in(bucket, tmp_path)] == ["interrupted"]
+        async with asyncio.timeout(20):
+            with pytest.raises(ClusterError, match="run again for it"):
+                await seen_through(runner)
+        assert runner.summary.exit_code == 130
+        assert attempts_in(bucket, tmp_path) == [], "nobody has looked: it has no end"
+        again = InProcess(1)
+        ran = await run_there(job, server, bucket, hands=again)
+        assert (ran.exit_code, again.n_salvaged) == (0, 1)
 
 
 async def test_other_machines_are_asked_only_after_a_run_that_did_not_see_all_of_its_calls_end(

@@ -18,7 +18,9 @@ _ASKED_AGAIN_S: Final = (2.0, 10.0, 30.0, None)
 async def salvage_on(
     ray: Any, node: str, brief: Brief, warn: Callable[[str], None], worker: str = "*"
 ) -> None:
-    """Have what workers left on a node put into the store; nothing, if the node is no more.
+    """Have what workers left on a node put into the store; nothing, if its machine is no more.
+
+    Another node of that machine does as well: it has the same disk.
 
     Raises:
         ClusterError: The node is there, and cannot be asked.
@@ -28,12 +30,13 @@ async def salvage_on(
 
     loop = asyncio.get_running_loop()
     for wait_s in _ASKED_AGAIN_S:
-        if (host := await asyncio.to_thread(_host_of, ray, node)) is None:
+        if (there := await asyncio.to_thread(_on_machine_of, ray, node)) is None:
             return
+        living, host = there
         told = f"{host} is putting answers that workers left there into the store"
         telling = loop.call_later(_UNTOLD_S, warn, told)
         try:
-            await _ask(ray, node, brief, worker)
+            await _ask(ray, living, brief, worker)
         except RayTaskError as failed:
             raise cause_of(failed) from None
         except (RayError, TimeoutError) as failed:
@@ -65,7 +68,13 @@ async def _ask(ray: Any, node: str, brief: Brief, worker: str) -> None:
             ray.kill(place)
 
 
-def _host_of(ray: Any, node: str) -> str | None:
-    """What a node calls itself; None if it is no more."""
-    there = (one for one in ray.nodes() if one["NodeID"] == node and one["Alive"])
-    return next((str(one["NodeManagerHostname"]) for one in there), None)
+def _on_machine_of(ray: Any, node: str) -> tuple[str, str] | None:
+    """A node that lives on the machine of one, that one if it does, and what the machine is called.
+
+    None if there is none: then nobody can look there.
+    """
+    nodes = ray.nodes()
+    addresses = {one["NodeManagerAddress"] for one in nodes if one["NodeID"] == node}
+    living = [one for one in nodes if one["Alive"] and one["NodeManagerAddress"] in addresses]
+    living.sort(key=lambda one: one["NodeID"] != node)
+    return next(((one["NodeID"], str(one["NodeManagerHostname"])) for one in living), None)
