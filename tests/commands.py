@@ -112,9 +112,9 @@ def started(*arguments: str | Path, **env: str) -> Iterator[Started]:
                 pipe.close()
 
 
-def until(happened: Callable[[], object], what: str) -> None:
+def until(happened: Callable[[], object], what: str, *, within_s: float = DEADLINE_S) -> None:
     """Look again and again until something has happened, within a deadline."""
-    give_up_s = time.monotonic() + DEADLINE_S
+    give_up_s = time.monotonic() + within_s
     while not happened():
         assert time.monotonic() < give_up_s, f"never happened: {what}"
         threading.Event().wait(0.01)
