@@ -81,8 +81,8 @@ def test_two_of_three_nodes_are_killed_and_every_item_has_its_one_picture_at_the
         with started("run", job, *flags, COMETAPI_KEY=canary.key, **cluster.env) as run:
             for share in (0.3, 0.65):
                 n_sent = int(share * N_PACED)
-                sent = f"{n_sent} requests"  # at ten a second, on a cluster that has just begun
-                until(lambda n=n_sent: service.n_requests >= n, sent, within_s=120)  # type: ignore[misc]
+                what = f"{n_sent} requests"  # at ten a second, on a cluster that has just begun
+                until(lambda n=n_sent: service.n_requests >= n, what, within_s=120)  # type: ignore[misc]
                 cluster.replace_a_node()
             out, err = run.process.communicate(timeout=120)
         done = Done(run.process.returncode, out.decode(), err.decode())
