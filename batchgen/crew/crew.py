@@ -451,8 +451,7 @@ class Crew:
             ClusterError: They are.
         """
         task = asyncio.ensure_future(salvaging)
-        if await self._hurry.cuts_short(asyncio.shield(task)) and not task.done():
-            task.cancel()
+        if await self._hurry.cuts_short(task) and not task.done():
             raise ClusterError(
                 "the run was given up before a lost worker's machine had said what it had; run "
                 "again for it"
