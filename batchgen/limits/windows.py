@@ -42,11 +42,13 @@ class Entry:
 
     Attributes:
         is_leaving: It may leave, and has not been seen to: it counts for as long as that lasts.
+        is_counted: It is in its window.
     """
 
     at_s: float
     amount: float
     is_leaving: bool = False
+    is_counted: bool = True
 
 
 class Window:
@@ -71,7 +73,7 @@ class Window:
             if entry.is_leaving:
                 self._overdue.append(entry)
             else:
-                self._total -= entry.amount
+                self._forget(entry)
         left_s = 0.0
         over = self._total + amount - self.limit
         for entry in self._entries:
@@ -89,7 +91,12 @@ class Window:
         return entry
 
     def leaves(self, entry: Entry, at_s: float) -> bool:
-        """Count a request from now on, for it leaves only now; whether that was overdue."""
+        """Count a request from now on, for it leaves only now; whether that was overdue.
+
+        One that has left, and is in the window no more, stays out of it.
+        """
+        if not entry.is_counted:
+            return False
         entry.at_s, entry.is_leaving = at_s, False
         is_overdue = entry in self._overdue
         if is_overdue:
@@ -102,12 +109,15 @@ class Window:
         entry.is_leaving = False
         if entry in self._overdue:
             self._overdue.remove(entry)
-            self._total -= entry.amount
+            self._forget(entry)
+
+    def _forget(self, entry: Entry) -> None:
+        entry.is_counted = False
+        self._total -= entry.amount
 
     def settle(self, entry: Entry, amount: float) -> None:
         """Count what a request really took, in place of what was reserved for it."""
-        is_counted = self._entries and entry.at_s >= self._entries[0].at_s
-        if is_counted or entry in self._overdue:
+        if entry.is_counted:
             self._total += amount - entry.amount
         entry.amount = amount
 

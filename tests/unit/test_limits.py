@@ -15,6 +15,7 @@ from aiolimiter import AsyncLimiter
 
 from batchgen.errors import AttemptError, RateLimited
 from batchgen.limits import AUTO, Concurrency, Demand, Limiter, Limits, Out, read_concurrency
+from batchgen.limits.windows import Window
 from tests import virtual_time
 from tests.services import Load, at_most, fullest
 
@@ -490,6 +491,20 @@ def test_what_may_leave_counts_for_as_long_as_it_has_not_and_a_minute_from_then_
     assert len(left_at) == 6
     for at_s in left_at:
         assert sum(at_s <= other < at_s + 60 for other in left_at) <= 2, left_at
+
+
+def test_what_is_in_a_window_no_more_changes_nothing_of_it_however_late_it_is_told_of() -> None:
+    """As of a worker that is lost long after its request has left."""
+    window = Window(100, 60)
+    old = window.add(0, 10, is_leaving=True)
+    window.leaves(old, 0)
+    assert window.wait_s(100, 100) == 0
+    window.add(100, 40)
+    window.leaves(old, 101)
+    window.settle(old, 90)
+    window.end(old)
+    assert window.wait_s(102, 60) == 0
+    assert window.wait_s(102, 61) > 0
 
 
 def test_what_never_left_gives_its_place_back() -> None:
