@@ -24,6 +24,7 @@ from batchgen.pool import Pool
 from batchgen.recorder import Recorder
 from batchgen.report.earlier import keep_summary
 from batchgen.report.reading import marked_items, summarize
+from batchgen.report.seal import Seal
 from batchgen.report.standing import is_left, result_of
 from batchgen.report.summary import Summary
 from batchgen.report.thumbnails import ThumbnailsOfARun
@@ -46,6 +47,7 @@ class Conclusion:
         fail_on: Which failures make it fail.
         thumbnails: Makes those of the page; None makes none.
         signal: Which signal came first, if any did.
+        seal: Of the job, if the run found it unbroken.
         summary: Its figures, as they were written; where the disk could not take them, with exit
             code 12. None before.
     """
@@ -64,6 +66,7 @@ class Conclusion:
     stop: Stop
     thumbnails: ThumbnailsOfARun | None
     signal: Callable[[], str | None]
+    seal: Seal | None = None
     summary: Summary | None = None
     _are_too_many: bool = field(init=False, default=True)
 
@@ -82,8 +85,9 @@ class Conclusion:
             # The reports read a history of their own; both would be held at once.
             self.recorder.history = History()
             self._are_too_many = await asyncio.to_thread(self._fails_by, statuses)
-            await self.recorder.segments.own.append(self._end(self._exit_code(statuses, error)))
-            self.summary = await asyncio.to_thread(self._report)
+            end = self._end(self._exit_code(statuses, error))
+            await self.recorder.segments.own.append(end)
+            self.summary = await asyncio.to_thread(self._report, end)
         except StoreError as failed:
             first = error if isinstance(error, StoreError) else failed
             code = self._exit_code(statuses, first)
@@ -156,14 +160,18 @@ class Conclusion:
             n_selected=self.n_selected,
         )
 
-    def _report(self) -> Summary:
+    def _report(self, end: End) -> Summary:
         if self.layout.shard is not None:  # a report tells of all of them
             summary = summarize(self.layout)
             with store_errors(self.layout.runs):
                 keep_summary(self.layout, summary)
             return summary
         from batchgen.report.rebuild import rebuild  # noqa: PLC0415 - only the end needs it
+        from batchgen.report.retell import retell  # noqa: PLC0415 - the same
 
+        told = None if self.seal is None else retell(self.layout, self.seal, self.run, end)
+        if told is not None:
+            return told
         is_wanted = self.thumbnails is not None and self.signal() is None
         thumbnails = self.thumbnails if is_wanted else None
         return rebuild(self.layout, thumbnails=None if thumbnails is None else thumbnails.make)

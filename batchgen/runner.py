@@ -43,7 +43,7 @@ from batchgen.errors import (
 )
 from batchgen.events import Event, RunBegan, Stopping, Warned
 from batchgen.filing import Filer
-from batchgen.forecast import Work, forecast
+from batchgen.forecast import Forecast, Work, forecast
 from batchgen.forecast.experience import Experience
 from batchgen.forecast.turns import Grounds
 from batchgen.foresight import outlook, warnings_ahead
@@ -77,6 +77,7 @@ from batchgen.provider import Provider
 from batchgen.recorder import Recorder
 from batchgen.recovery import Recovery, read_past
 from batchgen.references import ReferenceLibrary
+from batchgen.report.seal import Seal, find_unbroken
 from batchgen.report.summary import Summary
 from batchgen.report.thumbnails import ThumbnailsOfARun
 from batchgen.retry import Retries
@@ -131,6 +132,7 @@ class Runner:
     _course: Course
     _hold: Hold
     _groups: Mapping[str, str]
+    _seal: Seal | None
 
     def __init__(
         self,
@@ -466,30 +468,14 @@ class Runner:
         settings = manifest.settings
         transport = brief.transport()
         settler = brief.settler(self._layout, self._made)
-        since = counts_since(self._limits, self._budget, self._began_at)
-        warnings: list[str] = []
         experience = Experience()
-        history = await asyncio.to_thread(
-            partial(read_past, is_alone=self._hold.is_alone),
-            self._layout,
-            warnings.append,
-            since=since,
-            observe=experience.take,
+        self._seal = await asyncio.to_thread(self._find_seal)
+        takeover = (
+            await self._read_past(brief, experience)
+            if self._seal is None
+            else Takeover.of_nothing(self._layout, self._selection)
         )
-        for warning in warnings:
-            self._warn(warning)
-        if self._hold.away is not None:
-            await self._salvage(brief, history)
-            await self._hold.away.catch_up(history)
-        takeover = await Takeover.look(
-            self._layout,
-            history,
-            self._selection,
-            any_model="model" in self._options.get("ignore_change", ()),
-            redo=self._redo,
-            is_alone=self._hold.is_alone,
-            groups=self._groups,
-        )
+        history = takeover.history
         stack.callback(settler.blanks.remove)
         writer = await stack.enter_async_context(Writer(self._stop_for_disk))
         ledger = await stack.enter_async_context(
@@ -523,6 +509,47 @@ class Runner:
         if self._hands is not None and isinstance(caller, Crew) and not self._forecast.is_idle:
             await self._take_on(self._hands, brief, caller, stack)
         self._announce(manifest, brief.provider)
+
+    def _find_seal(self) -> Seal | None:
+        """The seal of the job, if the last run left nothing that this one might do."""
+        is_whole = self._selection.is_whole and self._limit is None
+        is_anew = self._redo.done or self._redo.marked
+        layout = self._layout
+        if not is_whole or is_anew or layout.shard is not None or layout.away is not None:
+            return None
+        seal = find_unbroken(layout, self._go_on)
+        lacks_thumbnails = seal is not None and not seal.has_thumbnails
+        return None if lacks_thumbnails and self._options.get("thumbnails", True) else seal
+
+    async def _read_past(self, brief: Brief, experience: Experience) -> Takeover:
+        """Read what all earlier runs did, and find what of it is to be taken over.
+
+        Raises:
+            UsageError: A picture would take the place of another item's.
+            StoreError: The disk, or the store, failed.
+        """
+        warnings: list[str] = []
+        history = await asyncio.to_thread(
+            partial(read_past, is_alone=self._hold.is_alone),
+            self._layout,
+            warnings.append,
+            since=counts_since(self._limits, self._budget, self._began_at),
+            observe=experience.take,
+        )
+        for warning in warnings:
+            self._warn(warning)
+        if self._hold.away is not None:
+            await self._salvage(brief, history)
+            await self._hold.away.catch_up(history)
+        return await Takeover.look(
+            self._layout,
+            history,
+            self._selection,
+            any_model="model" in self._options.get("ignore_change", ()),
+            redo=self._redo,
+            is_alone=self._hold.is_alone,
+            groups=self._groups,
+        )
 
     async def _salvage(self, brief: Brief, history: History) -> None:
         """Have whole answers that workers of earlier runs left put into the store.
@@ -622,6 +649,9 @@ class Runner:
         Of a job of a million items as little is read again as may be: nothing where all of it is to
         be made, for that was counted when it was read; else what is not in its place.
         """
+        if self._seal is not None:
+            self._forecast = Forecast(n_reused=self._seal.n_items)
+            return
         history, at, parents = self._recorder.history, self._clock.stamp(), self._parents
         grounds = Grounds(self._book, at, experience, self._limits, parents=parents)
         is_plain = self._selection.is_whole and not (parents or self._twins)
@@ -684,6 +714,7 @@ class Runner:
             stop=self.stop,
             thumbnails=self._thumbnails if self._options.get("thumbnails", True) else None,
             signal=lambda: self._signal,
+            seal=self._seal,
         )
 
     def _open_limits(self, retries: Retries) -> None:

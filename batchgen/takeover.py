@@ -99,6 +99,12 @@ class Takeover:
             await takeover._sum_up_the_last_run()
         return takeover
 
+    @classmethod
+    def of_nothing(cls, layout: Layout, selection: Selection) -> Self:
+        """What there is to take over in a directory that is as the last report sealed it."""
+        history = History()
+        return cls(layout, history, selection, Search(layout, history, tuple), Redo())
+
     @property
     def is_needed(self) -> bool:
         """Whether there is anything to settle or to file."""

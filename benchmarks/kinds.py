@@ -186,11 +186,13 @@ class Finished:
 
     Attributes:
         n: Items of the job.
+        is_sealed: Nobody has touched anything since; else the whole ledger is read.
     """
 
     name: str
     title: str
     n: int
+    is_sealed: bool = True
     contenders: tuple[str, ...] = ("run",)
     columns: tuple[Column, ...] = ()
     rounds: int = ROUNDS

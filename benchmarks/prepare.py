@@ -54,7 +54,7 @@ def prepared(scenario: Scenario, directory: Path) -> Measure:
             job = jobs.json_lines(directory, scenario.n)
             return partial(_beginning, job, directory, scenario.goes_on_s)
         case Finished():
-            return partial(_finished, *done(directory, scenario.n))
+            return partial(_finished, scenario, *done(directory, scenario.n))
         case Starts():
             return partial(_start, count())
         case _:
@@ -120,7 +120,9 @@ def _beginning(job: Path, directory: Path, goes_on_s: float, _contender: str) ->
         return measure_beginning(job, directory, server, goes_on_s)
 
 
-def _finished(job: Path, output: Path, _contender: str) -> Measured:
+def _finished(scenario: Finished, job: Path, output: Path, _contender: str) -> Measured:
+    if not scenario.is_sealed:
+        (output / job.stem / ".seal").unlink()
     with running_server("server", "--image-bytes", str(_REPLY_BYTES)) as server:
         return measure_finished(job, output, server)
 

@@ -337,10 +337,10 @@ class State:
             summary: Of the last run.
         """
         runs = self._layout.runs
-        last = last_with_calls(runs, summary)
+        last = last_with_calls(runs, summary, self._series.run_id)
         is_going_on = self.is_alive and last.run_id == self.run.run_id
         now = self._setting.clock.now() if is_going_on else None
-        past = last_runs(runs, self._runs)
+        past = last_runs(runs, self._runs.points)
         return figures(charts(last, self._series, past, now=now)), last.run_id
 
     def figures(self) -> RunFigures:

@@ -30,12 +30,16 @@ def read_summaries(runs: Path, kind: type[ToldT], *, before: str | None = None) 
     except OSError:
         return
     for run_id in reversed(run_ids):
-        if before is not None and run_id >= before:
-            continue
-        with suppress(OSError, *UNREADABLE):
-            with open_inside(runs / f"{run_id}.json") as file:
-                told = msgspec.json.decode(file.read(MAX_BYTES), type=kind)
-            yield told
+        if before is None or run_id < before:
+            yield from read_summary(runs / f"{run_id}.json", kind)
+
+
+def read_summary(path: Path, kind: type[ToldT]) -> Iterator[ToldT]:
+    """Read one summary of a run, or none if it cannot be read."""
+    with suppress(OSError, *UNREADABLE):
+        with open_inside(path) as file:
+            told = msgspec.json.decode(file.read(MAX_BYTES), type=kind)
+        yield told
 
 
 def summary_text(summary: Summary) -> bytes:

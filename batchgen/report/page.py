@@ -112,8 +112,8 @@ def write_page(
     *,
     marks: Mapping[str, Mark],
     thumbnails: MakeThumbnails | None = None,
-) -> None:
-    """Write the page of a job from its results.
+) -> bool:
+    """Write the page of a job from its results; return whether each picture has its thumbnail.
 
     It is written before there are thumbnails, as if all could be made, and once more if some could
     not: that takes seconds, and making them may take minutes.
@@ -137,18 +137,20 @@ def write_page(
     hoped = None if thumbnails is not None else _there(layout) | elsewhere
     _write(layout, lineage, view, Cards(layout, history, trail, marks, hoped), shown, found)
     if thumbnails is None:
-        return
+        return hoped is not None and hoped.issuperset(found)
     missing = {sha256: path for sha256, path in found.items() if sha256 not in elsewhere}
     if layout.away is not None:  # what is not at hand any more goes without one
         missing = {one: path for one, path in missing.items() if (layout.root / path).is_file()}
     made = thumbnails(Source(sha256, layout.root / path) for sha256, path in missing.items())
     remove_unused(layout.root, lambda digest: digest.hex() in found)
-    if made.n_failed or made.n_left or len(missing) + len(elsewhere) < len(found):
-        cards = Cards(layout, history, trail, marks, _there(layout) | elsewhere)
-        # A disk that got full has refused thumbnails, which is told. The page that there is shows
-        # the pictures themselves where they are missing, only later.
-        with suppress(OSError):
-            _write(layout, lineage, view, cards, shown, found)
+    if not (made.n_failed or made.n_left or len(missing) + len(elsewhere) < len(found)):
+        return True
+    cards = Cards(layout, history, trail, marks, _there(layout) | elsewhere)
+    # A disk that got full has refused thumbnails, which is told. The page that there is shows the
+    # pictures themselves where they are missing, only later.
+    with suppress(OSError):
+        _write(layout, lineage, view, cards, shown, found)
+    return False
 
 
 def _there(layout: Layout) -> frozenset[str]:
@@ -172,8 +174,13 @@ def _write(
                     found.setdefault(picture.sha256, picture.path)
             yield card
 
+    replace_page(layout, page(view, noted()))
+
+
+def replace_page(layout: Layout, pieces: Iterable[str]) -> None:
+    """Write the pieces of a page to where it belongs."""
     with replaced(layout.root / "report.html") as file:
-        for text in page(view, noted()):
+        for text in pieces:
             file.write(text.encode("utf-8", "replace"))
 
 
@@ -198,6 +205,13 @@ def page(view: View, cards: Iterable[Card], live: dict[str, Any] | None = None) 
         cards: The items to show.
         live: What the script needs to follow a run; None for a page that is opened from disk.
     """
+    return page_around(view, map(_as_line, cards), live)
+
+
+def page_around(
+    view: View, lines: Iterable[Markup], live: dict[str, Any] | None = None
+) -> Iterator[str]:
+    """The page around the lines of its items, piece by piece; see `page`."""
     summary, whole = view.summary, view.whole
     style, script = read_style(), read_script()
     remedies = {outcome.value: remedy(outcome) for outcome in Outcome}
@@ -216,7 +230,7 @@ def page(view: View, cards: Iterable[Card], live: dict[str, Any] | None = None) 
         charts_of=view.drawn_of,
         remedies=remedies,
         live=live is not None,
-        data=map(_as_line, chain([head], cards)),
+        data=chain([_as_line(head)], lines),
         style=Markup(style),  # noqa: S704 - our own
         script=Markup(script),  # noqa: S704 - our own
         policy=Markup(policy(style, script, is_served=live is not None)),  # noqa: S704 - our own

@@ -10,12 +10,13 @@ import msgspec
 from batchgen.dependencies import Lineage, read_lineage
 from batchgen.errors import store_errors
 from batchgen.model import Item
-from batchgen.report.charts.charts import charts, figures
+from batchgen.report.charts.charts import charts_of_run, charts_of_runs, figures
 from batchgen.report.earlier import keep_summary, summary_text
 from batchgen.report.markdown import summary_markdown
 from batchgen.report.page import MakeThumbnails, View, write_page
 from batchgen.report.past import last_runs, last_with_calls
 from batchgen.report.reading import Reading, Warn, marked_items, read_runs
+from batchgen.report.seal import Seal, inputs, marks_of, pages, results, write_seal
 from batchgen.report.summary import ItemTotals, Summary
 from batchgen.store.layout import Layout
 from batchgen.store.ledger import Run
@@ -33,7 +34,7 @@ def rebuild(
 
     Each file is replaced as a whole, also while a run, or another rebuild, writes the same ones.
     Nothing but the ledger, items.jsonl and review.jsonl is read, besides the pictures that the page
-    shows.
+    shows. A job of which all is done is sealed.
 
     Args:
         place: The job's directory.
@@ -46,19 +47,39 @@ def rebuild(
     """
     layout = Layout.at(place)
     gather_items(layout)
+    with store_errors(layout.root):
+        left = marks_of(layout, inputs(layout))
     reading, run = read_runs(layout) if warn is None else read_runs(layout, warn)
     items, whole = ItemTotals(), ItemTotals()
     lineage = read_lineage(layout, reading.history)
     with store_errors(layout.root):
         remove_left_drafts(layout.root)
         _write_results(layout, lineage, reading, run, items, whole)
+        left |= marks_of(layout, results(layout))
         summary = reading.summary(run, items)
-        _write_summary(layout, summary, is_one_run=len(reading.last_run.run_ids) == 1)
-        last = last_with_calls(layout.runs, summary)
-        drawn = figures(charts(last, reading.series, last_runs(layout.runs, reading.runs)))
+        write_summary(layout, summary, is_one_run=len(reading.last_run.run_ids) == 1)
+        last = last_with_calls(layout.runs, summary, reading.series.run_id)
+        points = reading.runs.points
+        drawn = figures(charts_of_run(last, reading.series))
+        beside = figures(charts_of_runs(last, last_runs(layout.runs, points)))
         marks = {} if reading.reviewed is None else reading.reviewed.marks
-        view = View(summary, whole.whole, drawn, last.run_id)
-        write_page(layout, lineage, reading.history, view, marks=marks, thumbnails=thumbnails)
+        view = View(summary, whole.whole, drawn + beside, last.run_id)
+        has_thumbnails = write_page(
+            layout, lineage, reading.history, view, marks=marks, thumbnails=thumbnails
+        )
+        left |= marks_of(layout, pages(layout))
+        is_at_rest = layout.away is None and reading.is_at_rest(run, items)
+        seal = Seal(
+            marks=left,
+            items=items,
+            review=summary.review,
+            cost_usd=summary.cost_usd,
+            points=points,
+            charts=str(drawn),
+            charts_of=last.run_id,
+            has_thumbnails=has_thumbnails,
+        )
+        write_seal(layout, seal if is_at_rest else None)
     return summary
 
 
@@ -125,7 +146,7 @@ def _as_job_line(item: Item, base: Path, *, is_here: bool) -> dict[str, Any]:
     return line
 
 
-def _write_summary(layout: Layout, summary: Summary, *, is_one_run: bool) -> None:
+def write_summary(layout: Layout, summary: Summary, *, is_one_run: bool) -> None:
     """Write the last summary, and keep it if it is that of one run, not of several shards."""
     text = summary_text(summary)
     _replace(layout.root / "summary.json", text)

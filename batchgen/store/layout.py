@@ -131,6 +131,11 @@ class Layout:
         return self.root / "broken.jsonl"
 
     @property
+    def seal(self) -> Path:
+        """What the next run may take as the last report left it; it may go away at any time."""
+        return self.root / ".seal"
+
+    @property
     def folders(self) -> tuple[Path, ...]:
         """Every directory that a run may make in here."""
         kinds = ("images", "thoughts", "drafts", "text", "turns", "quarantine")

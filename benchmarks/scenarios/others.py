@@ -4,7 +4,7 @@ from typing import Final
 
 from benchmarks import catalogue, jobs, logs, pictures
 from benchmarks.goals import Figures, Goal, Verdict, at_most, both
-from benchmarks.kinds import MB, Calls, Readings, Viewed
+from benchmarks.kinds import MB, Calls, Finished, Readings, Viewed
 
 _SYNC_CONTENDERS: Final = ("batchgen", "sync_a_line", "no_syncs")
 _MAX_TIMES_DUCKDB: Final = 3.0
@@ -45,6 +45,13 @@ SCENARIOS: Final = (
         n=400_000,
         write=jobs.table,
         script="csv_product",
+    ),
+    Finished(
+        name="anew-1m",
+        title="`batchgen run` of 1,000,000 items that are done, of which something was touched",
+        n=1_000_000,
+        is_sealed=False,
+        rounds=1,
     ),
     Readings(
         name="cost",

@@ -23,15 +23,20 @@ def charts(
     *,
     now: datetime | None = None,
 ) -> list[Chart]:
-    """The charts of the last run, in the order of a page; those without data are left out.
+    """All charts, in the order of a page; see `charts_of_run` and `charts_of_runs`."""
+    return [*charts_of_run(summary, series, now=now), *charts_of_runs(summary, runs)]
+
+
+def charts_of_run(
+    summary: Summary, series: RunSeries, *, now: datetime | None = None
+) -> list[Chart]:
+    """The charts of one run, in the order of a page; those without data are left out.
 
     Args:
-        summary: Of the last run, which may still be going on.
+        summary: Of the run, which may still be going on.
         series: What the ledger's lines gathered.
-        runs: The runs before it; it may be among them.
         now: How far a run has come that goes on; None for the last that its ledger tells.
     """
-    points = [*(point for point in runs if point.run_id != summary.run_id), _last(summary, runs)]
     found = [
         in_flight(summary, series, now),
         latency(summary, series),
@@ -40,9 +45,20 @@ def charts(
         waste(summary, series),
         cost_by_model(summary),
         *cost_by_tag(summary),
-        over_runs(points),
     ]
     return [chart for chart in found if chart is not None]
+
+
+def charts_of_runs(summary: Summary, runs: Sequence[RunPoint]) -> list[Chart]:
+    """The charts that a run is in beside others, which stand behind its own.
+
+    Args:
+        summary: Of the run.
+        runs: The runs before it; it may be among them, and others after it.
+    """
+    points = [*(point for point in runs if point.run_id != summary.run_id), _last(summary, runs)]
+    chart = over_runs(points)
+    return [] if chart is None else [chart]
 
 
 def _last(summary: Summary, runs: Iterable[RunPoint]) -> RunPoint:
@@ -61,9 +77,7 @@ def _last(summary: Summary, runs: Iterable[RunPoint]) -> RunPoint:
 
 def figures(found: Iterable[Chart]) -> Markup:
     """Charts as HTML: each with its heading, its sentence, and its figures as a table."""
-    return Markup('<div class="charts">{}</div>').format(
-        Markup("").join(_figure(chart) for chart in found)
-    )
+    return Markup("").join(_figure(chart) for chart in found)
 
 
 def _figure(chart: Chart) -> Markup:

@@ -1,6 +1,5 @@
 """What the ledger tells of each run: all that there is of those that were killed."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import msgspec
@@ -101,16 +100,10 @@ class LedgerRuns:
         elif isinstance(line, End) and (over := self._open.pop(run_id, None)) is not None:
             self._ended[run_id] = _ended(over.point, line)
 
-    def __iter__(self) -> Iterator[str]:
-        """The runs by their ids."""
-        yield from self._ended
-        yield from self._open
-
-    def point(self, run_id: str) -> RunPoint | None:
-        """What a run came to; None if the ledger has none of that name."""
-        if (run := self._open.get(run_id)) is not None:
-            return run.point
-        return self._ended.get(run_id)
+    @property
+    def points(self) -> dict[str, RunPoint]:
+        """What each run came to, by its id."""
+        return self._ended | {run_id: run.point for run_id, run in self._open.items()}
 
 
 def _ended(point: RunPoint, end: End) -> RunPoint:

@@ -4,14 +4,14 @@ import os
 from contextlib import suppress
 from datetime import datetime
 from decimal import Decimal, InvalidOperation
-from itertools import islice
+from itertools import chain, islice
 from math import isfinite
 from pathlib import Path
 from typing import Any, Final
 
 import msgspec
 
-from batchgen.report.earlier import MAX_BYTES, UNREADABLE, read_summaries
+from batchgen.report.earlier import MAX_BYTES, UNREADABLE, read_summaries, read_summary
 from batchgen.report.past.point import CallCount, RunItems, RunPoint
 from batchgen.report.summary import MAX_LISTED, Latency, Summary
 from batchgen.store.inside import open_inside
@@ -97,16 +97,18 @@ def read_point(path: Path) -> tuple[RunPoint, bool]:
     return _point(told, path.stem), told.is_newer
 
 
-def last_with_calls(directory: Path, summary: Summary) -> Summary:
+def last_with_calls(directory: Path, summary: Summary, run_id: str) -> Summary:
     """The last run that sent anything, of which there is something to draw.
 
     Args:
         directory: `runs/` of a job's directory.
         summary: Of the last run, which is returned if there is no other.
+        run_id: Which one it is by the ledger; where that has no summary, it is looked for.
     """
     if summary.attempts.total:
         return summary
-    told = islice(read_summaries(directory, Summary), MAX_RUNS)
+    named = read_summary(directory / f"{run_id}.json", Summary)
+    told = chain(named, islice(read_summaries(directory, Summary), MAX_RUNS))
     return next((one for one in told if one.attempts.total), summary)
 
 

@@ -1,6 +1,6 @@
 """The runs of a job from their summaries, and from the ledger those that have none."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,17 +20,17 @@ from batchgen.store.lock import may_be_held_by
 _MAX_WARNINGS: Final = 20
 
 
-def last_runs(directory: Path, ledger: LedgerRuns | None = None) -> list[RunPoint]:
+def last_runs(directory: Path, ledger: Mapping[str, RunPoint] | None = None) -> list[RunPoint]:
     """The last runs, oldest first, for a chart; what cannot be read is left out.
 
     Args:
         directory: `runs/` of a job's directory; it need not exist.
-        ledger: Tells of the runs that have no summary there.
+        ledger: Its runs as the ledger tells of them, which counts for those without a summary.
     """
     names: list[str] = []
     with suppress(OSError):
         names = file_names(directory)
-    known = LedgerRuns() if ledger is None else ledger
+    known = ledger or {}
     wanted = sorted({*names, *known})[-MAX_RUNS:]
     told = {}
     for run_id in {*names} & {*wanted}:
@@ -66,10 +66,11 @@ def read_history_of_runs(place: Path | Layout) -> tuple[list[RunPoint], list[str
     if not ended.issuperset(map(run_id_of, paths)):
         for where in read_history(paths, observe=ledger.take).unreadable:
             files.warn(f"the ledger has a line that cannot be read: {where}")
-    runs = list(_merged(sorted({*files.told, *ledger}), files.told, ledger))
+    known = ledger.points
+    runs = list(_merged(sorted({*files.told, *known}), files.told, known))
     if not runs:
         raise UsageError(f"{layout.root} holds no run: its ledger is empty")
-    last = max(ledger, default=None)
+    last = max(known, default=None)
     return [_seen(run, layout) if run.run_id == last else run for run in runs], files.warnings
 
 
@@ -82,13 +83,13 @@ def _seen(run: RunPoint, layout: Layout) -> RunPoint:
 
 
 def _merged(
-    run_ids: Iterable[str], told: dict[str, RunPoint], ledger: LedgerRuns
+    run_ids: Iterable[str], told: Mapping[str, RunPoint], ledger: Mapping[str, RunPoint]
 ) -> Iterator[RunPoint]:
     """Each run by its summary if that was written at its end, else by the ledger."""
     for run_id in run_ids:
         point = told.get(run_id)
         if point is None or point.state != "ended":
-            point = ledger.point(run_id) or point
+            point = ledger.get(run_id, point)
         if point is not None:
             yield point
 
