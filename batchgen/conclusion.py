@@ -169,12 +169,16 @@ class Conclusion:
         from batchgen.report.rebuild import rebuild  # noqa: PLC0415 - only the end needs it
         from batchgen.report.retell import retell  # noqa: PLC0415 - the same
 
-        told = None if self.seal is None else retell(self.layout, self.seal, self.run, end)
-        if told is not None:
-            return told
+        is_through = end.exit_code == 0 and end.stop_reason == "finished"
+        if self.seal is not None and is_through:
+            told = retell(self.layout, self.seal, self.run, end)
+            if told is not None:
+                return told
         is_wanted = self.thumbnails is not None and self.signal() is None
         thumbnails = self.thumbnails if is_wanted else None
-        return rebuild(self.layout, thumbnails=None if thumbnails is None else thumbnails.make)
+        seals = is_through and self.layout.away is None
+        make = None if thumbnails is None else thumbnails.make
+        return rebuild(self.layout, thumbnails=make, seals=seals)
 
     def _unwritten_summary(self, failed: StoreError, code: int) -> Summary | None:
         """The figures, added up without writing anything, for a disk that takes nothing more."""

@@ -112,6 +112,7 @@ def write_page(
     *,
     marks: Mapping[str, Mark],
     thumbnails: MakeThumbnails | None = None,
+    on_written: Callable[[], None],
 ) -> bool:
     """Write the page of a job from its results; return whether each picture has its thumbnail.
 
@@ -125,6 +126,7 @@ def write_page(
         view: What it tells besides its items.
         marks: What was thought of pictures.
         thumbnails: Makes those that are missing; None leaves it at those that there are.
+        on_written: Told as soon as the page is there, each time.
     """
     shown = Shown.of(read_results(layout.results))
     trail = Trail(shown.ids)
@@ -136,6 +138,7 @@ def write_page(
     elsewhere = frozenset(name.partition(".")[0] for name in layout.shelf.thumbnails())
     hoped = None if thumbnails is not None else _there(layout) | elsewhere
     _write(layout, lineage, view, Cards(layout, history, trail, marks, hoped), shown, found)
+    on_written()
     if thumbnails is None:
         return hoped is not None and hoped.issuperset(found)
     missing = {sha256: path for sha256, path in found.items() if sha256 not in elsewhere}
@@ -150,6 +153,7 @@ def write_page(
     # pictures themselves where they are missing, only later.
     with suppress(OSError):
         _write(layout, lineage, view, cards, shown, found)
+        on_written()
     return False
 
 
@@ -179,7 +183,7 @@ def _write(
 
 def replace_page(layout: Layout, pieces: Iterable[str]) -> None:
     """Write the pieces of a page to where it belongs."""
-    with replaced(layout.root / "report.html") as file:
+    with replaced(layout.page) as file:
         for text in pieces:
             file.write(text.encode("utf-8", "replace"))
 

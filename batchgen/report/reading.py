@@ -41,7 +41,7 @@ class Reading:
         reviewed: All runs under the marks of a review; None where there is none.
         series: The last run's calls over time.
         runs: What each run came to.
-        has_conversation: An item has several turns.
+        is_plain: No item has several turns, and none was failing under what it is called now.
     """
 
     last_run: LastRun
@@ -51,7 +51,7 @@ class Reading:
     reviewed: Reviewed | None = None
     series: RunSeries = field(default_factory=RunSeries)
     runs: LedgerRuns = field(default_factory=LedgerRuns)
-    has_conversation: bool = False
+    is_plain: bool = True
 
     def take(self, line: Line, place: int) -> None:
         """Count one line, in the order of the ledger."""
@@ -89,7 +89,7 @@ class Reading:
     def count(self, item: Item, run: Run, items: ItemTotals, *, is_selected: bool) -> Result:
         """Count where an item stands after a run, if it was about it; return it in any case."""
         result = result_of(item, self.history.standing(item))
-        self.has_conversation = self.has_conversation or len(item.turns) > 1
+        self.is_plain &= len(item.turns) <= 1 and (item.id, item.key) not in self.failing
         if self.reviewed is not None:
             self.reviewed.look_at(result)
         run_ids = self.last_run.run_ids
@@ -117,14 +117,18 @@ class Reading:
         return any(hashed in begun for _, begun in self.found.values())
 
     def is_at_rest(self, run: Run, items: ItemTotals) -> bool:
-        """Whether the next run of the same job will find nothing to do, and nothing new to tell.
+        """Whether the next run of the same job finds nothing to do, and nothing new to tell.
 
         Of a conversation more must be there than its last picture.
+
+        Args:
+            run: The last one, which has ended by itself.
+            items: Counts what it was about.
         """
         is_about_all = run.shard is None and run.selection.is_whole and run.limit is None
-        is_done = items.by_status.keys() == {"done"} and not self.has_conversation
-        is_clear = not (self.history.is_cut_off or self.history.unreadable or self.failing)
-        return is_about_all and is_done and is_clear
+        is_clear = not (self.history.unfinished or self.history.unreadable or self.series.n_open)
+        is_done = items.by_status.keys() == {"done"} and self.is_plain
+        return is_about_all and is_clear and is_done and len(self.last_run.run_ids) == 1
 
     def summary(self, run: Run, items: ItemTotals) -> Summary:
         """The figures of the last run, when its items were counted."""

@@ -10,13 +10,13 @@ import msgspec
 from batchgen.dependencies import Lineage, read_lineage
 from batchgen.errors import store_errors
 from batchgen.model import Item
-from batchgen.report.charts.charts import charts_of_run, charts_of_runs, figures
+from batchgen.report.charts.charts import charts, figures
 from batchgen.report.earlier import keep_summary, summary_text
 from batchgen.report.markdown import summary_markdown
 from batchgen.report.page import MakeThumbnails, View, write_page
 from batchgen.report.past import last_runs, last_with_calls
 from batchgen.report.reading import Reading, Warn, marked_items, read_runs
-from batchgen.report.seal import Seal, inputs, marks_of, pages, results, write_seal
+from batchgen.report.seal import Seal, Stamps, inputs, write_seal
 from batchgen.report.summary import ItemTotals, Summary
 from batchgen.store.layout import Layout
 from batchgen.store.ledger import Run
@@ -29,17 +29,19 @@ def rebuild(
     *,
     warn: Warn | None = None,
     thumbnails: MakeThumbnails | None = None,
+    seals: bool = False,
 ) -> Summary:
     """Write results.jsonl, failed.jsonl, summary.json, summary.md and report.html anew.
 
     Each file is replaced as a whole, also while a run, or another rebuild, writes the same ones.
     Nothing but the ledger, items.jsonl and review.jsonl is read, besides the pictures that the page
-    shows. A job of which all is done is sealed.
+    shows.
 
     Args:
         place: The job's directory.
         warn: Told of lines of the ledger, and of a review, that cannot be read.
         thumbnails: Makes those of the page's pictures that are missing; None makes none.
+        seals: A run asks for it that has seen the whole job through: if all is done, leave a seal.
 
     Raises:
         UsageError: There is no run in the directory.
@@ -47,39 +49,43 @@ def rebuild(
     """
     layout = Layout.at(place)
     gather_items(layout)
-    with store_errors(layout.root):
-        left = marks_of(layout, inputs(layout))
+    left = Stamps(layout)
+    left.note(inputs(layout))
     reading, run = read_runs(layout) if warn is None else read_runs(layout, warn)
     items, whole = ItemTotals(), ItemTotals()
     lineage = read_lineage(layout, reading.history)
     with store_errors(layout.root):
         remove_left_drafts(layout.root)
         _write_results(layout, lineage, reading, run, items, whole)
-        left |= marks_of(layout, results(layout))
+        left.note([layout.results, layout.failed])
         summary = reading.summary(run, items)
         write_summary(layout, summary, is_one_run=len(reading.last_run.run_ids) == 1)
         last = last_with_calls(layout.runs, summary, reading.series.run_id)
         points = reading.runs.points
-        drawn = figures(charts_of_run(last, reading.series))
-        beside = figures(charts_of_runs(last, last_runs(layout.runs, points)))
+        drawn = figures(charts(last, reading.series, last_runs(layout.runs, points)))
         marks = {} if reading.reviewed is None else reading.reviewed.marks
-        view = View(summary, whole.whole, drawn + beside, last.run_id)
+        view = View(summary, whole.whole, drawn, last.run_id)
         has_thumbnails = write_page(
-            layout, lineage, reading.history, view, marks=marks, thumbnails=thumbnails
+            layout,
+            lineage,
+            reading.history,
+            view,
+            marks=marks,
+            thumbnails=thumbnails,
+            on_written=lambda: left.note([layout.page]),
         )
-        left |= marks_of(layout, pages(layout))
-        is_at_rest = layout.away is None and reading.is_at_rest(run, items)
+        left.note([layout.runs, layout.thumbnails])
+    if seals and left.are_sound and reading.is_at_rest(run, items):
         seal = Seal(
-            marks=left,
-            items=items,
+            stamps=left.by_name,
+            items=items.found_done,
             review=summary.review,
             cost_usd=summary.cost_usd,
             points=points,
-            charts=str(drawn),
-            charts_of=last.run_id,
+            series=reading.series.settled,
             has_thumbnails=has_thumbnails,
         )
-        write_seal(layout, seal if is_at_rest else None)
+        write_seal(layout, seal)
     return summary
 
 
@@ -103,7 +109,7 @@ def _write_results(
     """
     encoder, base = msgspec.json.Encoder(), layout.root.resolve()
     is_here = layout.away is None
-    failed_path, run_ids = layout.root / "failed.jsonl", reading.last_run.run_ids
+    failed_path, run_ids = layout.failed, reading.last_run.run_ids
     with ExitStack() as files:
         done_file = files.enter_context(replaced(layout.results))
         failed_file: BinaryIO | None = None

@@ -1,19 +1,20 @@
-"""The seal of a job of which all is done: what the next run may take as this report left it.
+"""The seal of a job that is done: what the next run may take as this one left it.
 
-Reading a ledger takes as long as the job is large, however little there is to do, and so does
-writing what people read. A report that found every item done therefore leaves a seal: the files
-that it went by and wrote, and the few figures that the next one would find again. A run that finds
-the same job, an unbroken seal and each picture in its place knows what it would have read.
+To read a ledger takes as long as the job is large, however little there is to do, and so does
+writing what people read. A run that leaves every item done therefore leaves a seal: how the files
+are that its report went by and wrote, and the few figures that the next one would find again. A run
+that finds the same job, the seal unbroken and each picture in its place knows what it would read.
 
 The seal is no record: everything in it can be found again, and is, as soon as a file of it is not
-as it was left. That is told by its size and by two times, of which nobody can set the second one;
-so one that was copied here, or written by hand, holds nothing.
+as it was left.
 
 Source: docs/adr/0025.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+import stat
+from collections.abc import Callable, Iterable
 from contextlib import suppress
+from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
 from typing import Final, TypeAlias
@@ -23,6 +24,7 @@ import msgspec
 from batchgen._version import __version__
 from batchgen.errors import store_errors
 from batchgen.model import ImageFile
+from batchgen.report.charts.series import Series
 from batchgen.report.past import RunPoint
 from batchgen.report.summary import ItemTotals, Review
 from batchgen.store.broken import Broken
@@ -30,34 +32,33 @@ from batchgen.store.inside import open_inside
 from batchgen.store.layout import Layout
 from batchgen.store.replace import replaced
 
-# Size in bytes, mtime and ctime in nanoseconds; None where there is no such file.
-Mark: TypeAlias = tuple[int, int, int] | None
+# Inode, size in bytes, mtime and ctime in nanoseconds; None where there is no such file.
+Stamp: TypeAlias = tuple[int, int, int, int] | None
 _MAX_BYTES: Final = 64 << 20
+_A_SECOND_NS: Final = 10**9
 
 
 class Seal(msgspec.Struct, frozen=True, kw_only=True):
-    """What a report found in a job of which every item was done.
+    """What a run found and left when every item was done.
 
     Attributes:
         version: Of batchgen; another one may tell it otherwise.
-        marks: Of the files that it went by and wrote, by their names in the job's directory.
-        items: Where they stand: all of them are done.
+        stamps: Of the files that its report went by and wrote, by their names in the directory.
+        items: Where they stand, as the next run finds them.
         review: As the summary has it.
-        cost_usd: What was billed in the last run; None if that is not known.
+        cost_usd: What was billed in the run; None if that is not known.
         points: What each run came to, by the ledger.
-        charts: Those of the last run that sent anything, as HTML.
-        charts_of: That run.
+        series: The last run that sent anything.
         has_thumbnails: Each picture on the page has one.
     """
 
     version: str = __version__
-    marks: dict[str, Mark]
+    stamps: dict[str, Stamp]
     items: ItemTotals
     review: Review | msgspec.UnsetType = msgspec.UNSET
     cost_usd: Decimal | None
     points: dict[str, RunPoint]
-    charts: str
-    charts_of: str
+    series: Series
     has_thumbnails: bool
 
     @property
@@ -65,18 +66,37 @@ class Seal(msgspec.Struct, frozen=True, kw_only=True):
         """How many items there are."""
         return self.items.counts.total
 
-    def is_unbroken(self, marks: Mapping[str, Mark]) -> bool:
-        """Whether everything is as it was left, by the marks of this moment."""
-        return self.version == __version__ and self.marks == marks
 
+@dataclass(slots=True)
+class Stamps:
+    """How files are, noted one after the other; what is noted again is as it is now.
 
-class _Done(msgspec.Struct):
-    """What is wanted of a line of results.jsonl."""
+    Attributes:
+        are_sound: All of them tell whether a file was touched since.
+    """
 
-    images: tuple[ImageFile, ...] = ()
+    layout: Layout
+    by_name: dict[str, Stamp] = field(default_factory=dict)
+    are_sound: bool = True
 
+    def note(self, paths: Iterable[Path]) -> None:
+        """Note how files and directories are.
 
-_decoder: Final = msgspec.json.Decoder(_Done)
+        A link says nothing of what it leads to, and where times are whole seconds a second change
+        within one is not seen.
+        """
+        for path in paths:
+            try:
+                now = path.stat(follow_symlinks=False)
+            except (FileNotFoundError, NotADirectoryError):
+                stamp = None
+            except OSError:
+                stamp, self.are_sound = None, False
+            else:
+                is_plain = stat.S_ISREG(now.st_mode) or stat.S_ISDIR(now.st_mode)
+                self.are_sound &= is_plain and now.st_ctime_ns % _A_SECOND_NS != 0
+                stamp = now.st_ino, now.st_size, now.st_mtime_ns, now.st_ctime_ns
+            self.by_name[self.layout.relative(path)] = stamp
 
 
 def inputs(layout: Layout) -> list[Path]:
@@ -86,43 +106,14 @@ def inputs(layout: Layout) -> list[Path]:
     return [*own, *layout.segments]
 
 
-def results(layout: Layout) -> list[Path]:
-    """What it writes of the items."""
-    return [layout.results, layout.root / "failed.jsonl"]
+def outputs(layout: Layout) -> list[Path]:
+    """What it writes, besides the summary."""
+    return [layout.results, layout.failed, layout.page, layout.runs, layout.thumbnails]
 
 
-def pages(layout: Layout) -> list[Path]:
-    """What it writes to be looked at."""
-    return [layout.root / "report.html", layout.thumbnails]
-
-
-def marks_of(layout: Layout, paths: Iterable[Path]) -> dict[str, Mark]:
-    """The marks of some files and directories at this moment.
-
-    Raises:
-        OSError: The disk does not say.
-    """
-    return {layout.relative(path): _mark(path) for path in paths}
-
-
-def _mark(path: Path) -> Mark:
-    try:
-        now = path.stat(follow_symlinks=False)
-    except FileNotFoundError:
-        return None
-    return now.st_size, now.st_mtime_ns, now.st_ctime_ns
-
-
-def write_seal(layout: Layout, seal: Seal | None) -> None:
-    """Leave a seal; without one, whatever is there goes away.
-
-    Raises:
-        OSError: The disk failed.
-    """
-    if seal is None:
-        layout.seal.unlink(missing_ok=True)
-        return
-    with replaced(layout.seal) as file:
+def write_seal(layout: Layout, seal: Seal) -> None:
+    """Leave a seal. Where that cannot be, the next run reads everything, and nothing is lost."""
+    with suppress(OSError), replaced(layout.seal) as file:
         file.write(msgspec.json.encode(seal))
 
 
@@ -134,6 +125,19 @@ def read_seal(layout: Layout) -> Seal | None:
     ):
         return msgspec.json.decode(file.read(_MAX_BYTES), type=Seal)
     return None
+
+
+def is_unbroken(seal: Seal, layout: Layout, *, besides: Path | None = None) -> bool:
+    """Whether everything is as it was left.
+
+    Args:
+        seal: What was left.
+        layout: The job's directory.
+        besides: The segment that the run is writing, which is new.
+    """
+    now = Stamps(layout)
+    now.note(path for path in (*inputs(layout), *outputs(layout)) if path != besides)
+    return now.are_sound and seal.version == __version__ and seal.stamps == now.by_name
 
 
 def find_unbroken(layout: Layout, go_on: Callable[[], None]) -> Seal | None:
@@ -149,17 +153,21 @@ def find_unbroken(layout: Layout, go_on: Callable[[], None]) -> Seal | None:
     Cost: four microseconds an item.
     """
     seal = read_seal(layout)
+    if seal is None or not is_unbroken(seal, layout):
+        return None
     with store_errors(layout.root):
-        if seal is None or not seal.is_unbroken(marks_of(layout, all_paths(layout))):
-            return None
         if any(layout.parts.iterdir()):  # a run was killed
             return None
         return seal if _are_pictures_there(layout, go_on) else None
 
 
-def all_paths(layout: Layout) -> list[Path]:
-    """Everything that a seal has marks of."""
-    return [*inputs(layout), *results(layout), *pages(layout)]
+class _Done(msgspec.Struct):
+    """What is wanted of a line of results.jsonl."""
+
+    images: tuple[ImageFile, ...] = ()
+
+
+_decoder: Final = msgspec.json.Decoder(_Done)
 
 
 def _are_pictures_there(layout: Layout, go_on: Callable[[], None]) -> bool:

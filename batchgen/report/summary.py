@@ -474,6 +474,16 @@ class ItemTotals:
         n_counted = sum(self.by_status.values())
         self.by_status["pending"] = max(0, n_selected - n_counted)
 
+    @property
+    def found_done(self) -> "ItemTotals":
+        """The same for a run that finds all of them done: nothing is new then."""
+        return ItemTotals(
+            by_status=self.by_status,
+            n_reused=sum(self.by_status.values()),
+            n_wrong_size=self.n_wrong_size,
+            models=self.models,
+        )
+
     def difference(self, cost_delta_usd: Decimal | None) -> Diff:
         """What is different from the run before."""
         return Diff(

@@ -176,7 +176,8 @@ def place_items(draft: Path, layout: Layout) -> None:
 
 def is_same(path: Path, draft: Path) -> bool:
     """Whether an expanded job is there and is the same as another one, byte by byte."""
-    return path.is_file() and filecmp.cmp(path, draft, shallow=False)
+    is_ours = path.is_file() and not path.is_symlink()
+    return is_ours and filecmp.cmp(path, draft, shallow=False)
 
 
 def _link_instead(draft: Path, path: Path) -> None:

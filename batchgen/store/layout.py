@@ -80,6 +80,16 @@ class Layout:
         return self.root / "results.jsonl"
 
     @property
+    def failed(self) -> Path:
+        """The items that are not done, as a job."""
+        return self.root / "failed.jsonl"
+
+    @property
+    def page(self) -> Path:
+        """The pictures, to be looked at."""
+        return self.root / "report.html"
+
+    @property
     def ledger(self) -> Path:
         """The directory of the ledger's segments."""
         return self.root / "ledger"

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from batchgen import Redo, Selection
+from batchgen import Outcome, Redo, Selection, StoreError
 from batchgen.errors import Stopped
 from batchgen.events import Event, RunBegan
 from batchgen.report.rebuild import rebuild
@@ -141,6 +141,16 @@ def a_call_left_something(directory: Path) -> None:
     (directory / ".parts/somebodys.json").write_text("{}")
 
 
+def a_summary_is_removed(directory: Path) -> None:
+    [summary] = (directory / "runs").iterdir()
+    summary.unlink()
+
+
+def the_review_is_a_link(directory: Path) -> None:
+    (directory / "marks").touch()
+    (directory / "review.jsonl").symlink_to(directory / "marks")
+
+
 def the_seal_is_torn(directory: Path) -> None:
     os.truncate(directory / ".seal", 100)
 
@@ -148,6 +158,10 @@ def the_seal_is_torn(directory: Path) -> None:
 def the_seal_is_of_another_version(directory: Path) -> None:
     told = json.loads((directory / ".seal").read_bytes())
     (directory / ".seal").write_text(json.dumps({**told, "version": "0.0.1"}))
+
+
+def a_report_was_made(directory: Path) -> None:
+    rebuild(directory)
 
 
 def everything_was_copied(directory: Path) -> None:
@@ -161,7 +175,8 @@ CHANGES = (
     *map(remove, (".seal", "results.jsonl", "report.html")),
     *(a_page_was_written_by_hand, a_picture_is_marked, a_run_was_killed_before_it_did_anything),
     *(the_ledger_has_a_line_that_is_none, a_call_left_something, the_seal_is_torn),
-    *(the_seal_is_of_another_version, everything_was_copied),
+    *(the_seal_is_of_another_version, everything_was_copied, a_summary_is_removed),
+    *(the_review_is_a_link, a_report_was_made),
 )
 
 
@@ -231,6 +246,85 @@ async def test_who_asks_for_more_or_for_less_is_heard(job: Path) -> None:
         assert sum(server.requests.values()) == 6
         limited = await run_job(job, server, limit=1)
         assert limited.summary.items.reused == 3
+
+
+async def test_what_was_mended_is_told_of_once(tmp_path: Path) -> None:
+    job = write_job(tmp_path / "job.jsonl", ["a", "b"])
+    with FaultServer(lambda asked: refuses(400) if asked.prompt == "b" else draws(asked)) as server:
+        await run_job(job, server)
+    with FaultServer(draws) as server:
+        mended = await run_job(job, server, redo=Redo(failed=frozenset(Outcome)))
+        assert mended.summary.diff is not None
+        assert mended.summary.diff.fixed == ["b"]
+        for _ in range(2):
+            ran, is_taken = await run_again(job, server)
+            assert is_taken
+            assert ran.summary.diff is not None
+            assert ran.summary.diff.fixed == []
+
+
+async def test_what_failed_under_another_prompt_is_forgotten(tmp_path: Path) -> None:
+    job = write_job(tmp_path / "job.jsonl", ["a", {"id": "b", "prompt": "bad"}])
+    with FaultServer(
+        lambda asked: refuses(400) if asked.prompt == "bad" else draws(asked)
+    ) as ended:
+        await run_job(job, ended)
+        write_job(job, ["a", "b"])
+        await run_job(job, ended, whole=False)
+        assert (await run_again(job, ended, whole=False))[1]
+
+
+async def test_a_job_that_no_run_has_seen_through_is_not_sealed(
+    job: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def die(*_: object, **__: object) -> None:
+        raise StoreError("killed")
+
+    items = ["a", "b", "c"]
+    with FaultServer(draws) as server:
+        await run_job(write_job(job, items), server)
+        write_job(job, items, output={"name": "new-{id}"})
+        with monkeypatch.context() as dying:
+            dying.setattr("batchgen.runner.read_past", die)
+            with pytest.raises(StoreError):
+                await run_job(job, server)
+        rebuild(job.parent / "output/job")
+        ran, is_taken = await run_again(job, server)
+        assert not is_taken
+    pictures = sorted(path.name for path in (ran.directory / "images").iterdir())
+    assert pictures == ["new-a.png", "new-b.png", "new-c.png"]
+
+
+async def test_what_a_budget_stopped_is_not_sealed(tmp_path: Path) -> None:
+    job = tmp_path / "job.jsonl"
+    with FaultServer(draws) as server:
+        for prompt, max_usd in (("x", 1), ("y", 1), ("x", 0.01)):
+            write_job(job, [{"id": "a", "prompt": prompt}])
+            await run_job(job, server, whole=False, max_cost_usd=max_usd)
+        assert server.requests == {"x": 1, "y": 1}
+        await run_job(job, server, whole=False)
+        assert server.requests == {"x": 2, "y": 1}
+
+
+async def test_a_seal_that_cannot_be_left_costs_nothing(job: Path) -> None:
+    (job.parent / "output/job/.seal").mkdir(parents=True)
+    with FaultServer(draws) as server:
+        first = await run_job(job, server)
+        again, is_taken = await run_again(job, server)
+    assert (first.exit_code, again.exit_code, is_taken) == (0, 0, False)
+
+
+async def test_a_forged_seal_passes_on_no_markup(job: Path) -> None:
+    with FaultServer(draws) as server:
+        first = await run_job(job, server)
+        page, seal = first.directory / "report.html", first.directory / ".seal"
+        page.write_text(page.read_text("utf-8").replace("a mug", "<meta http-equiv>"), "utf-8")
+        left, now = json.loads(seal.read_bytes()), page.stat()
+        stamp = [now.st_ino, now.st_size, now.st_mtime_ns, now.st_ctime_ns]
+        left["stamps"]["report.html"] = stamp
+        seal.write_text(json.dumps(left))
+        ran, _ = await run_again(job, server)
+    assert "<meta http-equiv>" not in (ran.directory / "report.html").read_text("utf-8")
 
 
 async def test_what_is_not_wholly_done_is_not_sealed(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from typing import Final
 from batchgen.model import Outcome
 from batchgen.report.charts import draw, scales
 from batchgen.report.charts.draw import Chart
-from batchgen.report.charts.series import RunSeries, usable
+from batchgen.report.charts.series import Series, usable
 from batchgen.report.summary import MAX_LISTED, NO_USD, OTHER, Summary
 from batchgen.wording import counted
 
@@ -48,7 +48,7 @@ def cost_by_tag(summary: Summary) -> list[Chart]:
     ]
 
 
-def waste(summary: Summary, series: RunSeries) -> Chart | None:
+def waste(summary: Summary, series: Series) -> Chart | None:
     """What was paid for pictures, and what for calls that brought none, by outcome."""
     paid = {outcome: usable(usd) for outcome, usd in series.usd_by_outcome.items()}
     for_pictures = paid.pop(Outcome.IMAGE, NO_USD)

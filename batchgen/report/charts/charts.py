@@ -11,32 +11,27 @@ from batchgen.report.charts.draw import Chart
 from batchgen.report.charts.latency import latency
 from batchgen.report.charts.over_runs import over_runs
 from batchgen.report.charts.over_time import in_flight, outcomes
-from batchgen.report.charts.series import RunSeries
+from batchgen.report.charts.series import Series
 from batchgen.report.past import RunPoint, point_of
 from batchgen.report.summary import Summary
 
 
 def charts(
     summary: Summary,
-    series: RunSeries,
+    series: Series,
     runs: Sequence[RunPoint],
     *,
     now: datetime | None = None,
 ) -> list[Chart]:
-    """All charts, in the order of a page; see `charts_of_run` and `charts_of_runs`."""
-    return [*charts_of_run(summary, series, now=now), *charts_of_runs(summary, runs)]
-
-
-def charts_of_run(
-    summary: Summary, series: RunSeries, *, now: datetime | None = None
-) -> list[Chart]:
-    """The charts of one run, in the order of a page; those without data are left out.
+    """The charts of the last run, in the order of a page; those without data are left out.
 
     Args:
-        summary: Of the run, which may still be going on.
+        summary: Of the last run, which may still be going on.
         series: What the ledger's lines gathered.
+        runs: The runs before it; it may be among them.
         now: How far a run has come that goes on; None for the last that its ledger tells.
     """
+    points = [*(point for point in runs if point.run_id != summary.run_id), _last(summary, runs)]
     found = [
         in_flight(summary, series, now),
         latency(summary, series),
@@ -45,20 +40,9 @@ def charts_of_run(
         waste(summary, series),
         cost_by_model(summary),
         *cost_by_tag(summary),
+        over_runs(points),
     ]
     return [chart for chart in found if chart is not None]
-
-
-def charts_of_runs(summary: Summary, runs: Sequence[RunPoint]) -> list[Chart]:
-    """The charts that a run is in beside others, which stand behind its own.
-
-    Args:
-        summary: Of the run.
-        runs: The runs before it; it may be among them, and others after it.
-    """
-    points = [*(point for point in runs if point.run_id != summary.run_id), _last(summary, runs)]
-    chart = over_runs(points)
-    return [] if chart is None else [chart]
 
 
 def _last(summary: Summary, runs: Iterable[RunPoint]) -> RunPoint:
@@ -77,7 +61,9 @@ def _last(summary: Summary, runs: Iterable[RunPoint]) -> RunPoint:
 
 def figures(found: Iterable[Chart]) -> Markup:
     """Charts as HTML: each with its heading, its sentence, and its figures as a table."""
-    return Markup("").join(_figure(chart) for chart in found)
+    return Markup('<div class="charts">{}</div>').format(
+        Markup("").join(_figure(chart) for chart in found)
+    )
 
 
 def _figure(chart: Chart) -> Markup:

@@ -8,7 +8,7 @@ from markupsafe import Markup
 
 from batchgen.report.charts import draw, scales
 from batchgen.report.charts.draw import BASE, HEIGHT, PLOT, TOP, Chart
-from batchgen.report.charts.series import BINS_AN_OCTAVE, RunSeries
+from batchgen.report.charts.series import BINS_AN_OCTAVE, Series
 from batchgen.report.summary import Latency, Summary
 from batchgen.wording import counted, duration
 
@@ -17,7 +17,7 @@ _MAX_BINS: Final = 26
 _ROOM: Final = 0.28
 
 
-def latency(summary: Summary, series: RunSeries) -> Chart | None:
+def latency(summary: Summary, series: Series) -> Chart | None:
     """How long the calls took that brought a picture, on a logarithmic axis."""
     if not series.latencies:
         return None
@@ -100,7 +100,7 @@ def _quantile_lines(summary: Summary, place: Callable[[float], float]) -> Iterat
         yield draw.text(at, words, "label", "end" if is_left else "start", -6 if is_left else 6)
 
 
-def _told_latency(summary: Summary, series: RunSeries) -> str:
+def _told_latency(summary: Summary, series: Series) -> str:
     found = dict(_quantiles(summary.latency_s))
     n_pictures = sum(series.latencies.values())
     told = counted(n_pictures, "picture")

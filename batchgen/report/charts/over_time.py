@@ -10,7 +10,7 @@ from markupsafe import Markup
 
 from batchgen.report.charts import draw, scales
 from batchgen.report.charts.draw import BASE, HEIGHT, PLOT, TOP, Chart
-from batchgen.report.charts.series import RunSeries, Span, Timeline
+from batchgen.report.charts.series import Series, Span, Timeline
 from batchgen.report.summary import Summary
 from batchgen.wording import counted, duration
 
@@ -31,7 +31,7 @@ _MAX_LIMIT: Final = 10**9
 class _Run:
     """The last run up to some moment."""
 
-    series: RunSeries
+    series: Series
     until_s: float
 
     def grouped(self, at_most: int) -> Timeline:
@@ -61,7 +61,7 @@ class _Run:
         return f"{since} ({scales.shifted(began_at, at_s):%H:%M:%S})"
 
 
-def _run(series: RunSeries, now: datetime | None) -> _Run | None:
+def _run(series: Series, now: datetime | None) -> _Run | None:
     """None for a run that made no call."""
     if not (series.timeline.slots or series.n_open):
         return None
@@ -71,7 +71,7 @@ def _run(series: RunSeries, now: datetime | None) -> _Run | None:
 # --- calls in flight --------------------------------------------------------------------------
 
 
-def in_flight(summary: Summary, series: RunSeries, now: datetime | None) -> Chart | None:
+def in_flight(summary: Summary, series: Series, now: datetime | None) -> Chart | None:
     """Calls in flight, how many were allowed, and when nothing left."""
     run = _run(series, now)
     if run is None:
@@ -211,7 +211,7 @@ def _rows_in_flight(
 # --- what became of them ----------------------------------------------------------------------
 
 
-def outcomes(series: RunSeries, now: datetime | None) -> Chart | None:
+def outcomes(series: Series, now: datetime | None) -> Chart | None:
     """Pictures upwards, calls without one downwards."""
     run = _run(series, now)
     if run is None or not any(series.n_ended_as):
@@ -249,7 +249,7 @@ def outcomes(series: RunSeries, now: datetime | None) -> Chart | None:
     )
 
 
-def _key_outcomes(series: RunSeries) -> list[tuple[str, str, str]]:
+def _key_outcomes(series: Series) -> list[tuple[str, str, str]]:
     n_pictures, n_retried, n_failed = series.n_ended_as
     entries = [
         (n_pictures, "■", "c-ok", "picture" if n_pictures == 1 else "pictures"),

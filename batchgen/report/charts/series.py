@@ -5,7 +5,7 @@ on, latencies are counted on a fixed logarithmic grid, and only calls in flight 
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from copy import deepcopy
 from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, datetime
@@ -129,11 +129,8 @@ class Timeline:
 
 
 @dataclass(slots=True)
-class RunSeries:
-    """The last run as its charts need it; it can be asked at any moment, also while a run goes on.
-
-    A run that has sent nothing leaves those of the run before as they are. All moments are in
-    seconds since the run began.
+class Series:
+    """What the charts of a run are drawn from. All moments are in seconds since the run began.
 
     Attributes:
         ended_s: When it ended by itself; None as long as it did not.
@@ -154,9 +151,60 @@ class RunSeries:
     cooldowns: list[Span] = field(default_factory=list)
     steps: list[Any] = field(default_factory=list)
     most: Any = None
+
+    def until_s(self, now: datetime | None = None) -> float:
+        """How far the run has come: its end, or now, or else the last that is known of it."""
+        if self.ended_s is not None or now is None or self.began_at is None:
+            return self.last_s
+        return max(self.last_s, min((now - self.began_at).total_seconds(), _MAX_S))
+
+    def drawn(self) -> Timeline:
+        """The timeline with what is in flight still so."""
+        timeline = deepcopy(self.timeline)
+        for at_s in self._open_s:
+            timeline.begin(at_s)
+        return timeline
+
+    @property
+    def n_open(self) -> int:
+        """Calls that left and have no outcome."""
+        return len(self._open_s)
+
+    @property
+    def n_ended_as(self) -> tuple[int, int, int]:
+        """Calls that brought a picture, that were tried again, and that failed."""
+        slots = self.timeline.slots
+        return (
+            sum(slot.n_pictures for slot in slots),
+            sum(slot.n_retried for slot in slots),
+            sum(slot.n_failed for slot in slots),
+        )
+
+    @property
+    def _open_s(self) -> Collection[float]:
+        """When the calls left that have no outcome: there is none, once all have ended."""
+        return ()
+
+
+@dataclass(slots=True)
+class RunSeries(Series):
+    """That of the last run; it can be asked at any moment, also while a run goes on.
+
+    A run that has sent nothing leaves those of the run before as they are.
+    """
+
     _open: dict[Call, float] = field(default_factory=dict)
     _next: Run | None = None
     _round: Round = field(default_factory=Round)
+
+    @property
+    def settled(self) -> Series:
+        """The same, once every call has ended."""
+        return Series(**{one.name: getattr(self, one.name) for one in fields(Series)})
+
+    @property
+    def _open_s(self) -> Collection[float]:
+        return self._open.values()
 
     def take(self, line: Line) -> None:
         """Count one line, in the order of the ledger, of whichever run."""
@@ -185,34 +233,6 @@ class RunSeries:
                 self.most = line.concurrency.get("most")
             case _:
                 pass
-
-    def until_s(self, now: datetime | None = None) -> float:
-        """How far the run has come: its end, or now, or else the last that is known of it."""
-        if self.ended_s is not None or now is None or self.began_at is None:
-            return self.last_s
-        return max(self.last_s, min((now - self.began_at).total_seconds(), _MAX_S))
-
-    def drawn(self) -> Timeline:
-        """The timeline with what is in flight still so."""
-        timeline = deepcopy(self.timeline)
-        for at_s in self._open.values():
-            timeline.begin(at_s)
-        return timeline
-
-    @property
-    def n_open(self) -> int:
-        """Calls that left and have no outcome."""
-        return len(self._open)
-
-    @property
-    def n_ended_as(self) -> tuple[int, int, int]:
-        """Calls that brought a picture, that were tried again, and that failed."""
-        slots = self.timeline.slots
-        return (
-            sum(slot.n_pictures for slot in slots),
-            sum(slot.n_retried for slot in slots),
-            sum(slot.n_failed for slot in slots),
-        )
 
     def _begin(self, run: Run) -> None:
         fresh = RunSeries(run_id=run.run_id, began_at=_moment(run.at), _round=Round.of(run))

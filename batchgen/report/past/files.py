@@ -107,7 +107,7 @@ def last_with_calls(directory: Path, summary: Summary, run_id: str) -> Summary:
     """
     if summary.attempts.total:
         return summary
-    named = read_summary(directory / f"{run_id}.json", Summary)
+    named = read_summary(directory / f"{Path(run_id).name}.json", Summary)
     told = chain(named, islice(read_summaries(directory, Summary), MAX_RUNS))
     return next((one for one in told if one.attempts.total), summary)
 
