@@ -16,6 +16,7 @@ from batchgen.limits import Concurrency
 from batchgen.manifest import Manifest, open_manifest
 from batchgen.model import Item, content_key
 from batchgen.references import ReferenceLibrary
+from batchgen.sanitize import Secrets
 
 HEAD = "defaults: {model: m}\n"
 
@@ -454,6 +455,25 @@ def test_lines_that_are_alike_are_read_like_the_first_of_their_kind(tmp_path: Pa
     ]
     assert together[:-1] == apart
     assert all(item.key == content_key(item) for item in together)
+
+
+def test_of_many_items_those_with_the_key_in_them_are_refused_and_no_others(tmp_path: Path) -> None:
+    key = "sk-CANARY-0123456789"
+    leaks = {0: key, 700: "&#115;" + key[1:], 701: key.upper(), 1999: f"at 50% {key}"}
+    lines = [{"id": f"i{n}", "prompt": leaks.get(n, f"vase {n} at 50%")} for n in range(2000)]
+    lines[2]["prompt"], lines[3]["id"] = key[:9], key[9:]  # which is no key
+    text = "".join(
+        json.dumps(line) + "\n" for line in [{"job": {"defaults": {"model": "m"}}}, *lines]
+    )
+    manifest = opened(tmp_path, text, "job.jsonl")
+    items = list(manifest.items(ReferenceLibrary(), secrets=Secrets([key])))
+    assert [item.id for item in items] == [
+        str(one["id"]) for n, one in enumerate(lines) if n not in leaks
+    ]
+    assert [(problem.line, problem.field) for problem in manifest.problems.sorted_errors] == [
+        (n + 2, f"items[i{n}]") for n in leaks
+    ]
+    assert manifest.n_items == 2000
 
 
 # --- jobs that are meant to do harm ---------------------------------------------------------------
