@@ -6,6 +6,7 @@ Source: docs/cost.md.
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from functools import lru_cache
+from operator import attrgetter
 from typing import Any, Final, NamedTuple
 
 from batchgen.cost.prices import Price, PriceBook
@@ -19,6 +20,12 @@ TEXT_ALLOWANCE_TOKENS: Final = 650
 # What a model that may search mostly searches for at most, and reads of what it found.
 SEARCH_ALLOWANCE: Final = 3
 _FOUND_TOKENS: Final = 1000
+# What decides, beside its words and `extra`, of what kind an item with a prompt is.
+_BESIDE_WORDS: Final = (
+    *("model", "references", "aspect_ratio", "image_size"),
+    *("thinking_level", "include_thoughts", "google_search"),
+)
+_values_beside_words: Final = attrgetter(*_BESIDE_WORDS)
 
 
 def estimate_item(
@@ -59,9 +66,26 @@ def kind_and_input(item: Item, *, turn: int | None = None) -> tuple[Kind, int, i
     Returns:
         The kind, and about how many tokens of text and of images.
     """
+    if item.prompt is None or item.extra is not None:
+        kind, n_chars, n_image_tokens = _kind_and_load(item, turn)
+    else:
+        kind, n_chars, n_image_tokens = _beside_words(*_values_beside_words(item))
+        n_chars += len(item.prompt) + len(item.system_instruction or "")
+    return kind, text_tokens(n_chars), n_image_tokens
+
+
+@lru_cache(1024)  # a job of many items mixes few of these
+def _beside_words(*values: Any) -> tuple[Kind, int, int]:
+    """What `_kind_and_load` tells of an item with a prompt, without its words."""
+    beside = dict(zip(_BESIDE_WORDS, values, strict=True))
+    return _kind_and_load(Item(id="", prompt="", **beside), None)
+
+
+def _kind_and_load(item: Item, turn: int | None) -> tuple[Kind, int, int]:
+    """The kind of a call, the characters that it sends, and the tokens of its images."""
     load = load_of(item, turn=turn)
     kind = KnownModels.shipped().kind(item, load.n_images)
-    return kind, text_tokens(load.n_chars), load.n_images * _a_reference(item.model)
+    return kind, load.n_chars, load.n_images * _a_reference(item.model)
 
 
 @lru_cache(1024)

@@ -17,10 +17,11 @@ from batchgen.cost import (
     count_tokens,
     estimate,
     estimate_item,
+    kind_and_input,
     price_tokens,
 )
 from batchgen.cost.prices import read_price
-from batchgen.model import Item, Reference, Tokens, Turn
+from batchgen.model import Item, Kind, Reference, Tokens, Turn
 from batchgen.wire.usage import read_usage
 
 BOOK = PriceBook.shipped()
@@ -197,6 +198,22 @@ def test_the_estimate_of_an_item_counts_what_its_call_brings_along(
     model: str, fields: dict[str, Any], micro_usd: int
 ) -> None:
     assert estimate_item(BOOK, item(model, **fields), at=TODAY) == Decimal(micro_usd) / 1_000_000
+
+
+def test_items_that_are_alike_but_for_their_words_each_count_their_own() -> None:
+    labelled = (Reference(path="/a.png", label="z" * 4), REFERENCE)
+    alike = [
+        item(PRO, references=references, prompt="x" * n_prompt, system_instruction=instruction)
+        for references in ((), labelled)
+        for n_prompt, instruction in ((4, None), (8, None), (8, "y" * 3), (4, None))
+    ]
+    kind, larger = Kind(), Kind(references=2)
+    assert [kind_and_input(one) for one in alike] == [
+        *((kind, 1, 0), (kind, 2, 0), (kind, 3, 0), (kind, 1, 0)),
+        *((larger, 2, 1120), (larger, 3, 1120), (larger, 4, 1120), (larger, 2, 1120)),
+    ]
+    size_4k = {"generationConfig": {"imageConfig": {"imageSize": "4K"}}}
+    assert kind_and_input(item(PRO, extra=size_4k)) == (Kind(size="4K"), 100, 0)
 
 
 @pytest.mark.parametrize(
