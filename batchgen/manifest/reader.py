@@ -12,7 +12,7 @@ found by a second reading, and only where the first one left eight-byte marks th
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, date, datetime
-from functools import cache, partial
+from functools import cache
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
@@ -45,7 +45,6 @@ from batchgen.seen import Seen
 
 # Something that was read, and the items that came of it.
 _Read: TypeAlias = tuple[Entry, Sequence[Item]]
-_ReadOne: TypeAlias = Callable[[int, UsualLine | Draft, Line | None], _Read]
 
 # So much of what items say is looked through at once.
 _BLOCK_BYTES: Final = 1 << 16
@@ -172,22 +171,21 @@ class Manifest:
 
     def _read(self, reader: ItemReader, problems: Problems) -> Iterator[_Read]:
         """Read all items; a bad one yields none."""
-        reads = self._read_openly(reader, problems)
+        reads = self._read_each(reader, problems)
+        if (name := self.settings.output_name) is not None:
+            reads = _named(reads, name, problems)
         return reads if self._secrets is None else _discreet(reads, self._secrets, problems)
 
-    def _read_openly(self, reader: ItemReader, problems: Problems) -> Iterator[_Read]:
-        """Read all items, whatever they hold."""
-        read_one: _ReadOne = partial(
-            self._read_one, reader, problems, Shapes(problems.repeats_warning)
-        )
-        if (name := self.settings.output_name) is not None:
-            read_one = partial(_read_named, read_one, name, problems)
+    def _read_each(self, reader: ItemReader, problems: Problems) -> Iterator[_Read]:
+        """Read all items, each by itself."""
+        shapes = Shapes(problems.repeats_warning)
         for n, written in enumerate(self._source.items(), 1):
             if isinstance(written, UsualLine):
-                yield read_one(n, written, written.line)
+                yield self._read_one(reader, problems, shapes, n, written, written.line)
             else:
                 for draft in self._drafts(n, written, problems):
-                    read = read_one(n, draft, usual_fields(draft.fields))
+                    line = usual_fields(draft.fields)
+                    read = self._read_one(reader, problems, shapes, n, draft, line)
                     yield _varied(draft, read) if draft.from_matrix else read
 
     def _read_one(
@@ -288,23 +286,17 @@ def _checker(problems: Problems) -> Checker:
     return Checker(may_search=problems.n_errors < MAX_SHOWN_PROBLEMS)
 
 
-def _read_named(
-    read_one: _ReadOne,
-    name: OutputName,
-    problems: Problems,
-    n: int,
-    entry: UsualLine | Draft,
-    line: Line | None,
-) -> _Read:
-    """Read an item, and say where its picture lies; a missing tag is a mistake of the item."""
-    read, items = read_one(n, entry, line)
-    may_search = problems.n_errors < MAX_SHOWN_PROBLEMS
-    if items and (fault := name.fault(items[0], may_search=may_search)) is not None:
-        draft = entry.draft()
-        home, owner = draft.home, written_id(draft.fields)
-        problems.error(home.path, home.place(("tags",)), f"items[{owner}].tags", fault)
-        return draft, ()
-    return read, [msgspec.structs.replace(item, file=name.path(item)) for item in items]
+def _named(reads: Iterable[_Read], name: OutputName, problems: Problems) -> Iterator[_Read]:
+    """Say where pictures lie; a missing tag is a mistake of its item."""
+    for entry, items in reads:
+        may_search = problems.n_errors < MAX_SHOWN_PROBLEMS
+        if items and (fault := name.fault(items[0], may_search=may_search)) is not None:
+            draft = entry.draft()
+            home, owner = draft.home, written_id(draft.fields)
+            problems.error(home.path, home.place(("tags",)), f"items[{owner}].tags", fault)
+            yield draft, ()
+        else:
+            yield entry, [msgspec.structs.replace(item, file=name.path(item)) for item in items]
 
 
 def _discreet(reads: Iterable[_Read], secrets: Secrets, problems: Problems) -> Iterator[_Read]:
