@@ -110,7 +110,7 @@ def usual_line(raw: bytes) -> Line | None:
     except (msgspec.MsgspecError, UnicodeDecodeError):
         return None
     n_quotes = raw.count(b'"')
-    if b"\\" in raw:
+    if _BACKSLASH in raw:  # a number is found in a fifth of the time
         if b"\\\\" in raw:  # then a quote that follows may be escaped or not
             return None
         n_quotes -= raw.count(b'\\"')
@@ -136,13 +136,19 @@ def key_halves(item: Item) -> tuple[bytes, bytes]:
 def _n_strings(line: Line) -> int:
     """How many strings a line holds, keys among them."""
     n = 4
-    for text in (line.model, line.aspect_ratio, line.image_size):
-        if text is not None:
-            n += 2
-    for listed in (line.references, line.modalities):
-        if listed is not None:
-            n += 1 + len(listed)
-    return n if line.tags is None else n + 1 + 2 * len(line.tags)
+    if line.model is not None:
+        n += 2
+    if line.aspect_ratio is not None:
+        n += 2
+    if line.image_size is not None:
+        n += 2
+    if line.modalities is not None:
+        n += 1 + len(line.modalities)
+    if line.references is not None:
+        n += 1 + len(line.references)
+    if line.tags is not None:
+        n += 1 + 2 * len(line.tags)
+    return n
 
 
 def _is_usual(line: Line) -> bool:
@@ -157,6 +163,7 @@ def _is_usual(line: Line) -> bool:
     return True
 
 
+_BACKSLASH: Final = ord("\\")
 _PROMPT: Final = b'"turns":[{"prompt":""'
 _decode: Final = msgspec.json.Decoder(Line).decode
 _encode: Final = msgspec.json.Encoder().encode
