@@ -54,10 +54,15 @@ class Line(msgspec.Struct, frozen=True, forbid_unknown_fields=True, gc=False):
 
 @dataclass(frozen=True, slots=True)
 class _Known:
-    """An item that others are like, and what stands before and after the prompt in its key."""
+    """An item that others are like.
+
+    Attributes:
+        hashed: What its key is made of, up to the prompt.
+        after: The same behind the prompt.
+    """
 
     item: Item
-    before: bytes
+    hashed: "hashlib._Hash"
     after: bytes
     warnings: tuple[str, ...]
 
@@ -84,8 +89,10 @@ class Shapes:
             return None
         for warning in known.warnings:
             self._warn_again(warning)
-        hashed = known.before + _encode(line.prompt) + known.after
-        key = hashlib.sha256(hashed).hexdigest()
+        hashed = known.hashed.copy()
+        hashed.update(_encode(line.prompt))
+        hashed.update(known.after)
+        key = hashed.hexdigest()
         tags = known.item.tags if line.tags is None else line.tags
         return _replace(known.item, id=line.id, prompt=line.prompt, key=key, tags=tags)
 
@@ -96,7 +103,7 @@ class Shapes:
         if len(self._known) >= _MAX_SHAPES:
             self._known.clear()
         before, after = key_halves(item)
-        self._known[line.shape] = _Known(item, before, after, warnings)
+        self._known[line.shape] = _Known(item, hashlib.sha256(before), after, warnings)
 
 
 def usual_line(raw: bytes) -> Line | None:
