@@ -105,7 +105,7 @@ class SafetySetting(msgspec.Struct, frozen=True, kw_only=True):
     threshold: str
 
 
-class Item(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+class Item(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, gc=False):
     """One picture to make, with every default already merged in.
 
     Its JSON form is an item of the job file's own syntax, plus what was found out: `key`, and the
