@@ -65,7 +65,7 @@ class Work:
 
     def add_whole(self, item: Item) -> None:
         """Add an item of which nothing was ever done."""
-        self.add(item, range(1, max(len(item.turns), 1) + 1))
+        self.add(item, range(1, 1 + (len(item.turns) or 1)))
 
     def add(self, item: Item, numbers: Sequence[int]) -> None:
         """Add an item, and of its turns those with these numbers."""

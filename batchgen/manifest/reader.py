@@ -181,14 +181,20 @@ class Manifest:
         shapes = Shapes(problems.repeats_warning)
         for n, written in enumerate(self._source.items(), 1):
             if isinstance(written, UsualLine):
-                yield self._read_one(reader, problems, shapes, n, written, written.line)
+                if (item := shapes.like(written.line)) is not None:
+                    yield written, (item,)
+                else:
+                    yield self._read_in_full(reader, problems, shapes, n, written, written.line)
             else:
                 for draft in self._drafts(n, written, problems):
                     line = usual_fields(draft.fields)
-                    read = self._read_one(reader, problems, shapes, n, draft, line)
+                    if line is not None and (item := shapes.like(line)) is not None:
+                        read: _Read = draft, (item,)
+                    else:
+                        read = self._read_in_full(reader, problems, shapes, n, draft, line)
                     yield _varied(draft, read) if draft.from_matrix else read
 
-    def _read_one(
+    def _read_in_full(
         self,
         reader: ItemReader,
         problems: Problems,
@@ -197,9 +203,7 @@ class Manifest:
         entry: UsualLine | Draft,
         line: Line | None,
     ) -> _Read:
-        """Read an item: like one that was read before, or in full."""
-        if line is not None and (item := shapes.like(line)) is not None:
-            return entry, (item,)
+        """Read an item that is like none that was read before."""
         draft, check = entry.draft(), _checker(problems)
         read = reader.read(check, draft.fields)
         problems.tell(n, draft, check)

@@ -12,7 +12,7 @@ import hashlib
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Final, TypeAlias
+from typing import Annotated, Any, Final, TypeAlias
 
 import msgspec
 
@@ -31,25 +31,13 @@ class Line(msgspec.Struct, frozen=True, forbid_unknown_fields=True, gc=False):
     """A usual line: text throughout, and no other fields."""
 
     id: str
-    prompt: str
+    prompt: Annotated[str, msgspec.Meta(min_length=1, max_length=_MAX_PROMPT_CHARS)]
     model: str | None = None
     aspect_ratio: str | None = None
     image_size: str | None = None
     modalities: tuple[str, ...] | None = None
     references: tuple[str, ...] | None = None
     tags: dict[str, str] | None = None
-
-    @property
-    def shape(self) -> Shape:
-        """What it has in common with others."""
-        return (
-            self.model,
-            self.aspect_ratio,
-            self.image_size,
-            self.modalities,
-            self.references,
-            self.tags is None,
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +72,7 @@ class Shapes:
 
     def like(self, line: Line) -> Item | None:
         """The item of a line whose kind is known; None if it has to be read in full."""
-        known = self._known.get(line.shape)
+        known = self._known.get(_shape(line))
         if known is None or not _is_usual(line):
             return None
         for warning in known.warnings:
@@ -103,7 +91,7 @@ class Shapes:
         if len(self._known) >= _MAX_SHAPES:
             self._known.clear()
         before, after = key_halves(item)
-        self._known[line.shape] = _Known(item, hashlib.sha256(before), after, warnings)
+        self._known[_shape(line)] = _Known(item, hashlib.sha256(before), after, warnings)
 
 
 def usual_line(raw: bytes) -> Line | None:
@@ -158,10 +146,21 @@ def _n_strings(line: Line) -> int:
     return n
 
 
+def _shape(line: Line) -> Shape:
+    """What a line has in common with others."""
+    return (
+        line.model,
+        line.aspect_ratio,
+        line.image_size,
+        line.modalities,
+        line.references,
+        line.tags is None,
+    )
+
+
 def _is_usual(line: Line) -> bool:
     """Whether what is the line's own needs no closer look."""
-    prompt = line.prompt
-    if not prompt or prompt.isspace() or len(prompt) > _MAX_PROMPT_CHARS or not _id(line.id):
+    if line.prompt.isspace() or not _id(line.id):
         return False
     if line.tags:
         for text in line.tags.values():

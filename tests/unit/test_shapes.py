@@ -73,6 +73,8 @@ def test_a_line_with_a_key_twice_is_never_usual(raw: bytes) -> None:
         b'{"id":"a"}',
         b'{"id":1,"prompt":"p"}',
         b'{"id":"a","prompt":null}',
+        b'{"id":"a","prompt":""}',
+        b'{"id":"a","prompt":"%s"}' % (b"p" * 100_001),
         b'{"id":"a","prompt":{"file":"p.txt"}}',
         b'{"id":"a","prompt":"p","model":null}',
         b'{"id":"a","prompt":"p","references":"a.png"}',
@@ -88,14 +90,15 @@ def test_a_line_with_a_key_twice_is_never_usual(raw: bytes) -> None:
         rb'{"id":"a","prompt":"\ud800"}',
     ],
 )
-def test_what_is_not_text_throughout_is_not_usual(raw: bytes) -> None:
+def test_what_is_not_text_of_some_length_throughout_is_not_usual(raw: bytes) -> None:
     assert usual_line(raw) is None
 
 
-def test_a_field_that_unsets_a_default_is_not_usual() -> None:
+def test_a_field_that_unsets_a_default_or_is_empty_is_not_usual() -> None:
     fields: dict[str, Any] = {"id": "a", "prompt": "p"}
     assert usual_fields(fields) == Line("a", "p")
     assert usual_fields({**fields, "model": None}) is None
+    assert usual_fields({**fields, "prompt": ""}) is None
 
 
 # --- kinds ------------------------------------------------------------------------------------
@@ -142,9 +145,7 @@ def test_a_field_more_makes_another_kind(line: Line) -> None:
         Line("é", "p"),
         Line("a\n", "p"),
         Line("a" * 181, "p"),
-        Line("b", ""),
         Line("b", " \u00a0"),
-        Line("b", "p" * 100_001),
     ],
 )
 def test_an_odd_id_or_prompt_gets_the_closer_look(line: Line) -> None:
