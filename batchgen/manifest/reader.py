@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, date, datetime
 from functools import cache
+from itertools import chain
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
@@ -48,6 +49,7 @@ _Read: TypeAlias = tuple[Entry, Sequence[Item]]
 
 # So much of what items say is looked through at once.
 _BLOCK_BYTES: Final = 1 << 16
+_BACKSLASH: Final = ord("\\")
 
 
 class Manifest:
@@ -211,7 +213,7 @@ class Manifest:
             return draft, ()
         if line is not None and read.count == 1 and reader.has_room_for_more(read.item):
             shapes.learn(line, read.item, tuple(one.message for one in check.warnings))
-        return entry, copies(read)
+        return draft, copies(read)
 
     def _drafts(self, n: int, written: Written | Unreadable, problems: Problems) -> Iterator[Draft]:
         """Yield what is to be read as an item; nothing is, where what is written makes no sense.
@@ -303,32 +305,43 @@ def _named(reads: Iterable[_Read], name: OutputName, problems: Problems) -> Iter
             yield entry, [msgspec.structs.replace(item, file=name.path(item)) for item in items]
 
 
-def _discreet(reads: Iterable[_Read], secrets: Secrets, problems: Problems) -> Iterator[_Read]:
+def _discreet(reads: Iterator[_Read], secrets: Secrets, problems: Problems) -> Iterator[_Read]:
     """Pass on what was read; one with the key in it, which the service would be told, is a mistake.
 
-    It is looked for in many items at once, which takes hardly longer than in one.
+    To look through a block takes hardly longer than through one item. Where the key is found, it
+    may be in what many items share: from there on each is looked through by itself.
+    """
+    for block, said in _blocks(reads):
+        if secrets.are_in(said):
+            yield from (_discreetly(read, secrets, problems) for read in chain(block, reads))
+        else:
+            yield from block
+
+
+def _blocks(reads: Iterable[_Read]) -> Iterator[tuple[Sequence[_Read], bytes]]:
+    """What was read, in blocks, each with all that its items say and no earlier one does.
+
+    A line that is like an earlier one has nothing of its own but its text, which without a
+    backslash is written as it is meant. The earlier one was looked through if it was good.
     """
     encode_into = msgspec.json.Encoder().encode_into
     block: list[_Read] = []
-    texts = bytearray()
+    said = bytearray()
+    are_good = True
     for read in reads:
         block.append(read)
-        if items := read[1]:
-            encode_into(items[0], texts, -1)
-        if len(texts) > _BLOCK_BYTES:
-            yield from _looked_through(block, bytes(texts), secrets, problems)
-            block.clear()
-            texts.clear()
-    yield from _looked_through(block, bytes(texts), secrets, problems)
-
-
-def _looked_through(
-    block: Sequence[_Read], texts: bytes, secrets: Secrets, problems: Problems
-) -> Iterable[_Read]:
-    """What was read, without the items that hold the key; `texts` is what all of them say."""
-    if not secrets.are_in(texts):
-        return block
-    return [_discreetly(read, secrets, problems) for read in block]
+        entry, items = read
+        if not items:
+            are_good = False
+        elif are_good and isinstance(entry, UsualLine) and _BACKSLASH not in entry.raw:
+            said += entry.raw.rstrip()
+        else:
+            encode_into(items[0], said, -1)
+        if len(said) > _BLOCK_BYTES:
+            yield block, bytes(said)
+            block = []
+            said.clear()
+    yield block, bytes(said)
 
 
 def _discreetly(read: _Read, secrets: Secrets, problems: Problems) -> _Read:

@@ -6,8 +6,11 @@ import json
 import os
 import time
 from collections.abc import Callable
+from itertools import compress
 from pathlib import Path
+from typing import Any
 
+import msgspec
 import pytest
 from PIL import Image
 
@@ -457,23 +460,64 @@ def test_lines_that_are_alike_are_read_like_the_first_of_their_kind(tmp_path: Pa
     assert all(item.key == content_key(item) for item in together)
 
 
-def test_of_many_items_those_with_the_key_in_them_are_refused_and_no_others(tmp_path: Path) -> None:
-    key = "sk-CANARY-0123456789"
-    leaks = {0: key, 700: "&#115;" + key[1:], 701: key.upper(), 1999: f"at 50% {key}"}
-    lines = [{"id": f"i{n}", "prompt": leaks.get(n, f"vase {n} at 50%")} for n in range(2000)]
-    lines[2]["prompt"], lines[3]["id"] = key[:9], key[9:]  # which is no key
-    text = "".join(
-        json.dumps(line) + "\n" for line in [{"job": {"defaults": {"model": "m"}}}, *lines]
-    )
+KEY, WORD = "sk-CANARY-0123456789", "пароль-0123456789"
+LEAKING_HEADS: dict[str, dict[str, object]] = {
+    "in what all items share": {"defaults": {"model": "m", "system_instruction": KEY}},
+    "in what some share": {"references": {"it": f"{KEY}.png"}},
+    "in a name that nobody is told": {"references": {KEY: "photo.png"}},
+    "in where pictures lie": {"output": {"name": KEY + "/{of}-{id}"}},
+    "in what all share, and the first lacks a tag": {
+        "defaults": {"model": "m", "system_instruction": KEY},
+        "output": {"name": "{of}/{id}"},
+    },
+}
+LEAKING_LINES: dict[str, tuple[int, str]] = {
+    "in one line": (900, f'"{KEY}"'),
+    "in the last line, in capitals": (999, f'"at 50% {KEY.upper()}"'),
+    "in a line with escapes": (900, f'"\\u0073{KEY[1:]}"'),
+    "in a line with escapes of some letters": (900, f'"{WORD[0]}{json.dumps(WORD[1:])[1:]}'),
+    "in a line with escapes of HTML": (900, f'"&#115;{KEY[1:]}"'),
+    "nowhere": (900, f'"{KEY[:9]}"'),
+}
+N_LOST = {
+    "in what all items share": 1000,
+    "in what some share": 10,
+    "in a name that nobody is told": 0,
+    "in where pictures lie": 999,
+    "in what all share, and the first lacks a tag": 999,
+    "nowhere": 0,
+}
+
+
+@pytest.mark.parametrize("leaking", [*LEAKING_HEADS, *LEAKING_LINES])
+def test_of_many_items_those_with_the_key_in_them_are_refused_and_no_others(
+    tmp_path: Path, photo: Path, leaking: str
+) -> None:
+    photo.with_name(f"{KEY}.png").write_bytes(photo.read_bytes())
+    head: dict[str, Any] = {"defaults": {"model": "m"}, "references": {"it": "photo.png"}}
+    head |= LEAKING_HEADS.get(leaking, {})
+    leak, prompt = LEAKING_LINES.get(leaking, (0, '"p"'))
+    lines: list[dict[str, object]] = [
+        {"id": f"i{n}", "prompt": f"vase {n} at 50%" * 5, "tags": {"of": "all"}}
+        for n in range(1000)
+    ]
+    lines[0]["tags"], lines[leak]["prompt"] = {}, "…"
+    for one in lines[3::100] if "references" in LEAKING_HEADS.get(leaking, {}) else ():
+        one["references"] = [f"@{name}" for name in head["references"]]
+    written = [json.dumps(line) for line in [{"job": head}, *lines]]
+    text = "\n".join(written).replace(json.dumps("…"), prompt)
+
+    openly = list(opened(tmp_path, text, "job.jsonl").items(ReferenceLibrary()))
+    secrets = Secrets([KEY, WORD])
+    are_kept = [not secrets.are_in(msgspec.json.encode(item)) for item in openly]
     manifest = opened(tmp_path, text, "job.jsonl")
-    items = list(manifest.items(ReferenceLibrary(), secrets=Secrets([key])))
-    assert [item.id for item in items] == [
-        str(one["id"]) for n, one in enumerate(lines) if n not in leaks
-    ]
-    assert [(problem.line, problem.field) for problem in manifest.problems.sorted_errors] == [
-        (n + 2, f"items[i{n}]") for n in leaks
-    ]
-    assert manifest.n_items == 2000
+    discreetly = list(manifest.items(ReferenceLibrary(), secrets=secrets))
+    assert discreetly == list(compress(openly, are_kept))
+    told = [one for one in manifest.problems.sorted_errors if "it holds the API key" in one.message]
+    lost = [item.id for item, is_kept in zip(openly, are_kept, strict=True) if not is_kept]
+    assert len(lost) == N_LOST.get(leaking, 1)
+    assert [one.field for one in told] == [f"items[{one}]" for one in lost]
+    assert manifest.n_items == 1000
 
 
 # --- jobs that are meant to do harm ---------------------------------------------------------------
