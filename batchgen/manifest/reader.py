@@ -349,7 +349,7 @@ def _discreetly(read: _Read, secrets: Secrets, problems: Problems) -> _Read:
     if not items or not secrets.are_in(msgspec.json.encode(items[0])):
         return read
     draft = entry.draft()
-    owner = secrets.redact(written_id(draft.fields) or "")
+    owner = secrets.redact(written_id(draft.fields) or items[0].id)
     message = "it holds the API key, which would be sent as its words: take it out of the job"
     problems.error(draft.home.path, draft.home.place(()), f"items[{owner}]", message)
     return draft, ()
