@@ -41,7 +41,8 @@ MAX_DEPTH: Final = 100
 MAX_IMAGES: Final = 100
 
 # Marks, and strings that are whole, short and without escapes: nearly all of those that there are.
-_STRUCTURE = re.compile(rb'"(?:([^"\\]{0,64})")?|[{}\[\]:,]')
+# A key comes with its colon.
+_STRUCTURE = re.compile(rb'"(?:([^"\\]{0,64})"(?:[ \t\r\n]{0,8}(:))?)?|[{}\[\]:,]')
 _MUCH_SPACE = re.compile(rb"[ \t\r\n]{2,}")
 _LITTLE_BYTES: Final = 64
 _STRING_BODY = re.compile(rb'(?:[^"\\]+|\\.)*+', re.DOTALL)
@@ -54,6 +55,9 @@ _ESCAPE = re.compile(rb"\\(?:u([0-9a-fA-F]{4})|(.))", re.DOTALL)
 _IMAGE_PARENTS: Final = frozenset({"inlineData", "inline_data"})
 _BOM: Final = b"\xef\xbb\xbf"
 _QUOTE: Final = 0x22
+# The groups of a string in _STRUCTURE, by what it is.
+_WHOLE: Final = 1
+_WITH_COLON: Final = 2
 _COMMA: Final = 0x2C
 _WHITESPACE: Final = b" \t\r\n"
 # What JSON lets a backslash stand before, as far as base64 can hold it.
@@ -205,22 +209,27 @@ class ReplyStream:
 
     def _read_structure(self, chunk: bytes, at: int) -> int:
         """Follow braces, brackets, colons and commas up to the next string."""
+        skeleton, stack = self._skeleton, self._stack
         for token in _STRUCTURE.finditer(chunk, at):
             start, end = token.span()
             mark = chunk[start]
             self._n_marks += 1
-            if mark != _QUOTE:
-                self._keep(chunk, at, end)
-                self._follow(mark)
-            elif (text := token[1]) is not None and not self._is_at_image:
-                self._keep(chunk, at, start)
-                self._skeleton += token[0]
-                if self._is_at_key:
-                    self._stack[-1].key = text.decode("utf-8", "replace")
+            if mark == _QUOTE:
+                is_key, kind = self._is_at_key, token.lastindex
+                if is_key and kind == _WITH_COLON:
+                    stack[-1].key = token[1].decode("utf-8", "replace")
+                    stack[-1].at_key = False
+                elif is_key or kind != _WHOLE or self._is_at_image:
+                    self._keep(chunk, at, start + 1)
+                    self._begin_string()
+                    return start + 1
+            if start - at < _LITTLE_BYTES:
+                skeleton += chunk[at:end]
             else:
-                self._keep(chunk, at, start + 1)
-                self._begin_string()
-                return start + 1
+                self._keep(chunk, at, start)
+                skeleton += token[0]
+            if mark != _QUOTE:
+                self._follow(mark)
             at = end
         self._keep(chunk, at, len(chunk))
         return len(chunk)
@@ -228,7 +237,8 @@ class ReplyStream:
     @property
     def _is_at_key(self) -> bool:
         """Whether a string that begins here is a key."""
-        return bool(self._stack) and self._stack[-1].at_key and not self._n_below
+        stack = self._stack
+        return bool(stack) and stack[-1].at_key and not self._n_below
 
     @property
     def _is_at_image(self) -> bool:
@@ -250,6 +260,9 @@ class ReplyStream:
     def _follow(self, mark: int) -> None:
         stack = self._stack
         match mark:
+            case 0x2C if stack and not self._n_below:  # , a key follows in an object
+                stack[-1].at_key = stack[-1].is_object
+                self._end_member(stack[-1], mark)
             case 0x7B | 0x5B if len(stack) == MAX_DEPTH:
                 self._exceeds(f"nested deeper than {MAX_DEPTH} levels")
                 self._n_below += 1
@@ -259,15 +272,9 @@ class ReplyStream:
                 stack.append(_Container(*counted, is_object=mark == 0x7B))  # noqa: PLR2004
             case 0x7D | 0x5D if self._n_below:
                 self._n_below -= 1
-            case 0x7D | 0x5D:  # } ]
-                if stack:
-                    self._end_member(stack.pop(), mark)
-            case _ if self._n_below:
-                pass
-            case 0x2C if stack:  # , a key follows in an object
-                stack[-1].at_key = stack[-1].is_object
-                self._end_member(stack[-1], mark)
-            case 0x3A if stack:  # : a value follows
+            case 0x7D | 0x5D if stack:  # } ]
+                self._end_member(stack.pop(), mark)
+            case 0x3A if stack and not self._n_below:  # : a value follows
                 stack[-1].at_key = False
 
     def _end_member(self, container: _Container, mark: int) -> None:
@@ -275,8 +282,9 @@ class ReplyStream:
         skeleton = self._skeleton
         container.n_members += 1
         self._n_values += 1
-        is_much = self._n_values > MANY_VALUES or len(skeleton) > _MUCH_BYTES
-        is_left_out = is_much and container.n_members > _MAX_MEMBERS
+        is_left_out = container.n_members > _MAX_MEMBERS and (
+            self._n_values > MANY_VALUES or len(skeleton) > _MUCH_BYTES
+        )
         if is_left_out and container.n_images == self.n_images and self._excess is None:
             self.is_shortened = True
             self._n_values = container.n_values
