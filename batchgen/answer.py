@@ -6,6 +6,7 @@
 Nothing here sends, bills or writes to the ledger.
 """
 
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -60,17 +61,17 @@ class Answer:
             taken += self.images.set_aside(_strays(self.receipt, self.reply))
         kept = tuple(image for image in taken if image is not None)
         for folder in _FOLDERS.values():
-            if (self.layout.root / folder).is_dir():
+            if os.path.isdir(f"{self.layout.root}/{folder}"):  # noqa: PTH112 - twice an answer
                 self._remove_others(folder, kept)
         return kept
 
     def _remove_others(self, folder: str, kept: Sequence[ImageFile]) -> None:
         """Remove those of an earlier answer, which would be taken for this one's."""
-        sent, paths = self.receipt.sent, {self.layout.root / image.path for image in kept}
+        sent, names = self.receipt.sent, {image.path for image in kept}
         for number, extension in product(range(1, MAX_IMAGES + 1), EXTENSIONS):
-            other = self.layout.beside(folder, sent.item, sent.turn, number, extension)
-            if other not in paths:
-                other.unlink(missing_ok=True)
+            other = self.layout.beside_name(folder, sent.item, sent.turn, number, extension)
+            if other not in names:
+                (self.layout.root / other).unlink(missing_ok=True)
 
     def set_aside(self) -> tuple[ImageFile, ...]:
         """Keep what was paid for in quarantine: what is no thought or, failing that, anything."""
@@ -154,11 +155,14 @@ def _places(
     if reply.final is not None:
         # That of an earlier turn is no item's picture.
         is_last = turn >= len(item.turns)
-        path = partial(layout.image, item) if is_last else partial(layout.turn, item.id, turn)
-        yield reply.final.index, Place("final" if is_last else "draft", path)
+        if is_last:
+            place = Place("final", partial(layout.image_name, item))
+        else:
+            place = Place("draft", partial(layout.turn_name, item.id, turn))
+        yield reply.final.index, place
     for role, folder in _FOLDERS.items():
         for number, index in enumerate(_kept(reply, acceptance, role), 1):
-            yield index, Place(role, partial(layout.beside, folder, item.id, turn, number))
+            yield index, Place(role, partial(layout.beside_name, folder, item.id, turn, number))
 
 
 def _kept(reply: Reply, acceptance: Acceptance, role: ImageRole) -> list[int]:

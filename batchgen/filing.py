@@ -31,7 +31,6 @@ from batchgen.errors import store_errors
 from batchgen.search import Filing, Search
 from batchgen.store.history import History, Name
 from batchgen.store.images import sha256_of
-from batchgen.store.inside import refuse_links
 from batchgen.store.layout import Layout
 from batchgen.store.ledger import (
     Filed,
@@ -143,8 +142,7 @@ class _Shelf:
                 if not _is(target, move.sha256):
                     draft = self.layout.parts / f"{move.sha256}.draft"
                     (_copy if move.moved_from is None else _link)(self._held(move.sha256), draft)
-                    refuse_links(root, [target.parent])
-                    make_directory(target.parent)
+                    make_directory(root, target.parent)
                     draft.replace(target)
                     draft.unlink(missing_ok=True)  # two names of one file do not replace each other
                 self._take_along(move)
@@ -195,7 +193,7 @@ class _Shelf:
         """What was said in a turn goes with its picture: the conversation goes on with it."""
         held = self._held_content(move.sha256)
         if held.is_file():
-            make_directory(self.layout.root / "turns")
+            make_directory(self.layout.root, self.layout.root / "turns")
             _copy(held, self.layout.turn(move.item_id, move.turn, "json"))
 
     def _remove_what_was_said(self, moves: Sequence[_Move]) -> None:

@@ -98,10 +98,11 @@ class Recorder:
     def _clear(self, leftovers: Iterable[Path]) -> None:
         try:
             for path in leftovers:
-                if path.suffix == RECEIPT and path.parent == self.layout.parts:
+                is_ours = path.parent == self.layout.parts
+                if is_ours and path.suffix == RECEIPT:
                     self.settler.blanks.leave(path)
                 else:
-                    self._found(path).unlink(missing_ok=True)
+                    (path if is_ours else self._found(path)).unlink(missing_ok=True)
         except OSError as error:
             self._unclear = StoreError.of(error, self.layout.parts)
             self.writer.fail(self._unclear)

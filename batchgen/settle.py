@@ -12,7 +12,6 @@ Everything here may wait for the disk, so it runs in a thread, never on the even
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -34,7 +33,6 @@ from batchgen.store.parts import InRoom, as_it_comes
 from batchgen.store.pictures import FindMade, make_room, set_aside_parts
 from batchgen.store.receipts import RECEIPT, Blanks, Receipt, part_name, save_receipt
 from batchgen.store.replace import replaced
-from batchgen.store.room import RECEIPT_BYTES
 from batchgen.suspects import suspects
 from batchgen.wire.grounding import count_queries
 from batchgen.wire.reply import Reply
@@ -120,16 +118,16 @@ class Settler:
             "note": receipt.note or msgspec.UNSET,
         }
         marker = self.layout.parts / f"{part_name(receipt.sent)}{RECEIPT}"
-        leftovers = (marker, *(self.layout.parts / image.part for image in receipt.images))
         try:
             with store_errors(self.layout.root):
                 if not recovered:  # else the receipt lies there, and is all that is known of it
-                    in_room(partial(self._save, receipt), len(receipt.skeleton) + RECEIPT_BYTES)
+                    self._save(receipt, in_room)
                 answer = read_answer(
                     self.layout, receipt, self.acceptance, self.secrets, is_recovered=recovered
                 )
                 line = self._settled(answer, known)
                 displaced = tuple(_displaced(answer.images.displaced))
+                leftovers = (marker, *answer.images.left)
                 return CallEnd(receipt.item, line, answer.error, leftovers, displaced=displaced)
         except AttemptError as unread:
             error = unread
@@ -138,10 +136,11 @@ class Settler:
         except Exception as defect:  # noqa: BLE001 - an answer that trips us up is kept, not lost
             error = bug(defect)
         end = self.failed(receipt.sent, receipt.item, error, known)
+        leftovers = (marker, *(self.layout.parts / image.part for image in receipt.images))
         return CallEnd(receipt.item, end.line, error, leftovers, is_unsettled=True)
 
-    def _save(self, receipt: Receipt) -> None:
-        save_receipt(self.layout.parts, receipt, self.secrets, self.blanks)
+    def _save(self, receipt: Receipt, in_room: InRoom) -> None:
+        save_receipt(self.layout.parts, receipt, self.secrets, self.blanks, in_room)
 
     def failed(
         self, sent: Sent, item: Item, error: AttemptError, known: Mapping[str, Any]

@@ -2,11 +2,14 @@
 
 import hashlib
 import mmap
+import os
 import re
 import struct
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, TypeAlias
+
+from batchgen.store.inside import open_regular
 
 _PNG: Final = b"\x89PNG\r\n\x1a\n"
 # Start-of-frame markers carry the size; C4, C8 and CC share their range and do not.
@@ -51,13 +54,21 @@ def inspect(data: Bytes) -> ImageFacts | None:
 
 
 def inspect_file(path: Path) -> ImageFacts | None:
-    """The same of a file by its name."""
-    with path.open("rb") as file:
-        head = file.read(_SMALL_BYTES)
-        if len(head) < _SMALL_BYTES:
-            return inspect(head)
-        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+    """The same of a regular file by its name.
+
+    Raises:
+        OSError: There is none.
+    """
+    descriptor, size_bytes = open_regular(path)
+    try:
+        if size_bytes < _SMALL_BYTES:
+            head = os.read(descriptor, _SMALL_BYTES)
+            if len(head) >= size_bytes:
+                return inspect(head)
+        with mmap.mmap(descriptor, 0, access=mmap.ACCESS_READ) as data:
             return inspect(data)
+    finally:
+        os.close(descriptor)
 
 
 def sha256_of(path: Path) -> str:

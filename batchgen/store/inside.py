@@ -28,12 +28,19 @@ def open_inside(path: Path, *, to_change: bool = False) -> BinaryIO:
         OSError: It cannot be opened, or is no regular file.
     """
     flags = os.O_RDWR | os.O_NOFOLLOW if to_change else os.O_RDONLY
+    descriptor, _ = open_regular(path, flags)
+    return os.fdopen(descriptor, "r+b" if to_change else "rb")
+
+
+def open_regular(path: Path, flags: int = os.O_RDONLY) -> tuple[int, int]:
+    """The same as a descriptor, and how many bytes there are."""
     # O_NONBLOCK: opening a FIFO must not wait for a writer.
     descriptor = os.open(path, flags | os.O_NONBLOCK | os.O_CLOEXEC)
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+    found = os.fstat(descriptor)
+    if not stat.S_ISREG(found.st_mode):
         os.close(descriptor)
         raise OSError(errno.EINVAL, "it is no regular file", str(path))
-    return os.fdopen(descriptor, "r+b" if to_change else "rb")
+    return descriptor, found.st_size
 
 
 def open_to_append(path: Path) -> BinaryIO:
@@ -55,11 +62,33 @@ def refuse_links(root: Path, paths: Iterable[Path]) -> None:
         StoreError: Something is.
     """
     for path in paths:
-        for one in (path, *path.parents):
-            if one == root:
-                break
-            if one.is_symlink():
-                raise StoreError(
-                    f"{one} is a link, and nothing is written through links: remove it, or choose "
-                    "another directory with -o"
-                )
+        missing_folders(root, path)
+
+
+def missing_folders(root: Path, path: Path) -> list[str]:
+    """What on the way from a job's directory to a path in it is no directory, the path first.
+
+    Raises:
+        StoreError: Something on the way is a link.
+    """
+    missing = []
+    one, ends = os.fspath(path), {os.fspath(root), "", os.sep}
+    while one not in ends:
+        mode = _mode(one)
+        if stat.S_ISLNK(mode):
+            raise StoreError(
+                f"{one} is a link, and nothing is written through links: remove it, or choose "
+                "another directory with -o"
+            )
+        if not stat.S_ISDIR(mode):
+            missing.append(one)
+        one = os.path.dirname(one)  # noqa: PTH120 - a path object for each costs more than the look
+    return missing
+
+
+def _mode(path: str) -> int:
+    """What lies at a path, links not followed; 0 if nothing does."""
+    try:
+        return os.lstat(path).st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        return 0

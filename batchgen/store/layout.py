@@ -169,15 +169,21 @@ class Layout:
 
     def turn(self, item_id: str, turn: int, extension: str) -> Path:
         """What one turn of a conversation came to: the model's content, or its picture."""
-        return self.root / "turns" / f"{file_stem(item_id)}.{turn}.{extension}"
+        return self.root / self.turn_name(item_id, turn, extension)
 
-    def beside(self, kind: str, item_id: str, turn: int, number: int, extension: str) -> Path:
+    @staticmethod
+    def turn_name(item_id: str, turn: int, extension: str) -> str:
+        """The same as it is written into files."""
+        return f"turns/{file_stem(item_id)}.{turn}.{extension}"
+
+    @staticmethod
+    def beside_name(kind: str, item_id: str, turn: int, number: int, extension: str) -> str:
         """A picture of an answer besides the final one: one of its `drafts` or `thoughts`."""
-        return self.root / kind / f"{file_stem(item_id)}.{turn}.{number}.{extension}"
+        return f"{kind}/{file_stem(item_id)}.{turn}.{number}.{extension}"
 
     def text(self, item_id: str) -> Path:
         """The words that came with an item's picture."""
-        return self.root / "text" / f"{file_stem(item_id)}.txt"
+        return self.root / f"text/{file_stem(item_id)}.txt"
 
     def quarantine(self, part_name: str, extension: str) -> Path:
         """Bytes that were paid for and could not be accepted."""

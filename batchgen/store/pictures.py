@@ -10,7 +10,7 @@ An answer that a killed run left may have been half way: an image whose part is 
 under the names that it would have got.
 """
 
-import itertools
+import errno
 import os
 import stat
 import threading
@@ -21,7 +21,7 @@ from typing import Final, TypeAlias
 
 from batchgen.model import ImageFile, ImageRole
 from batchgen.store.images import ImageFacts, inspect_file, sha256_of
-from batchgen.store.inside import refuse_links
+from batchgen.store.inside import missing_folders, refuse_links
 from batchgen.store.layout import EXTENSIONS, Layout
 from batchgen.store.ledger import sync_again, sync_directory, sync_file
 from batchgen.store.receipts import Receipt, ReceivedImage
@@ -31,16 +31,22 @@ NO_PICTURE: Final = "it is no PNG, JPEG or WebP"
 # What was made last under a final path, by its SHA-256; None if nothing was.
 FindMade: TypeAlias = Callable[[str], str | None]
 
+# What there is at a name that holds no regular file.
+_NO_FILE: Final = frozenset({errno.ENOENT, errno.ENOTDIR, errno.EINVAL, errno.ELOOP})
+
 # Of two threads that need a new directory, neither goes on before its name is durable.
 _making_directories: Final = threading.Lock()
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where an image belongs: its role, and its path by the extension that its bytes tell."""
+    """Where an image belongs: its role, and its name by the extension that its bytes tell.
+
+    A name is a path as it is written into files, in which the folders are.
+    """
 
     role: ImageRole
-    path: Callable[[str], Path]
+    name: Callable[[str], str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +74,13 @@ class AnswerImages:
     is_recovered: bool
     displaced: list[tuple[str, str]] = field(default_factory=list)
     _seen: dict[int, Seen] = field(default_factory=dict)
+    _moved: set[int] = field(default_factory=set)
+
+    @property
+    def left(self) -> tuple[Path, ...]:
+        """The part files of images that have not moved."""
+        parts = enumerate(self.receipt.images)
+        return tuple(self.layout.parts / one.part for n, one in parts if n not in self._moved)
 
     def seen(self, index: int) -> Seen:
         """Look at the headers and the end of an image, once."""
@@ -77,8 +90,7 @@ class AnswerImages:
 
     def _look(self, index: int) -> Seen:
         received = self.receipt.images[index]
-        path = self._find(index)
-        facts = None if path is None else inspect_file(path)
+        path, facts = self._find(index)
         if received.fault is not None:
             return Seen(path, facts, f"its base64 holds {received.fault}")
         if received.size_bytes == 0 or path is None:
@@ -88,14 +100,18 @@ class AnswerImages:
             fault = "it is not what was received"
         return Seen(path, facts, fault)
 
-    def _find(self, index: int) -> Path | None:
-        """The part file, or where a killed run came as far as renaming it to."""
+    def _find(self, index: int) -> tuple[Path | None, ImageFacts | None]:
+        """The part file, or where a killed run came as far as renaming it to; and what it is."""
         received = self.receipt.images[index]
         part = self.layout.parts / received.part
-        if part.is_file():
-            return part
+        try:
+            return part, inspect_file(part)
+        except OSError as error:
+            if error.errno not in _NO_FILE:
+                raise
         renamed = (path for path in self._names(index) if path.is_file())
-        return next((path for path in renamed if sha256_of(path) == received.sha256), None)
+        path = next((path for path in renamed if sha256_of(path) == received.sha256), None)
+        return path, None if path is None else inspect_file(path)
 
     def take(self, index: int, find_made: FindMade) -> ImageFile | None:
         """Give a whole image its name, durably; what had it before with another ending goes.
@@ -107,22 +123,28 @@ class AnswerImages:
         if seen.path is None or seen.facts is None or seen.fault is not None:
             return self._set_aside(index)
         place = self.places[index]
-        names = {extension: place.path(extension) for extension in EXTENSIONS}
-        target = names[seen.facts.extension]
-        there = [path for path in names.values() if path != seen.path and os.path.lexists(path)]
+        root, names = self.layout.root, [place.name(extension) for extension in EXTENSIONS]
+        lie = [root / name for name in names if os.path.lexists(f"{root}/{name}")]
+        there = [path for path in lie if path != seen.path]
         if place.role == "final":
             for path in there:
                 if aside := make_room(self.layout, path, find_made):
                     self.displaced.append((self.layout.relative(path), aside))
+        name = place.name(seen.facts.extension)
+        target = root / name
         try:
-            _commit(self.layout.root, seen.path, target, is_recovered=self.is_recovered)
+            self._commit(index, seen.path, target)
         except FileNotFoundError:
             self._put_back()
             raise
         for path in there:
             if path != target:
                 path.unlink(missing_ok=True)
-        return _image_file(self.layout, target, place.role, self.receipt.images[index], seen.facts)
+        return _image_file(name, place.role, self.receipt.images[index], seen.facts)
+
+    def _commit(self, index: int, path: Path, target: Path) -> None:
+        _commit(self.layout.root, path, target, is_recovered=self.is_recovered)
+        self._moved.add(index)
 
     def _put_back(self) -> None:
         """Give what was displaced its place again: what was to come there is here no more.
@@ -146,17 +168,17 @@ class AnswerImages:
             return None
         facts = seen.facts
         target = self._quarantine(index, facts.extension if facts else "bin")
-        _commit(self.layout.root, seen.path, target, is_recovered=self.is_recovered)
+        self._commit(index, seen.path, target)
         received = self.receipt.images[index]
         if self.is_recovered:  # what is there may be less than what was received
             received = ReceivedImage(
                 part=received.part, sha256=sha256_of(target), size_bytes=target.stat().st_size
             )
-        return _image_file(self.layout, target, "quarantine", received, facts)
+        return _image_file(self.layout.relative(target), "quarantine", received, facts)
 
     def _names(self, index: int) -> Iterator[Path]:
         if (place := self.places.get(index)) is not None:
-            yield from map(place.path, EXTENSIONS)
+            yield from (self.layout.root / place.name(extension) for extension in EXTENSIONS)
         for extension in (*EXTENSIONS, "bin"):
             yield self._quarantine(index, extension)
 
@@ -184,19 +206,15 @@ def set_aside_parts(
             path = targets[facts.extension if facts else "bin"]
             _commit(layout.root, part, path)
         received = ReceivedImage(part=part.name, sha256=sha256_of(path), size_bytes=size_bytes)
-        yield _image_file(layout, path, "quarantine", received, facts)
+        yield _image_file(layout.relative(path), "quarantine", received, facts)
 
 
 def _image_file(
-    layout: Layout,
-    path: Path,
-    role: ImageRole,
-    received: ReceivedImage,
-    facts: ImageFacts | None,
+    name: str, role: ImageRole, received: ReceivedImage, facts: ImageFacts | None
 ) -> ImageFile:
-    """An image on disk as the ledger names it."""
+    """An image on disk as the ledger has it."""
     return ImageFile(
-        path=layout.relative(path),
+        path=name,
         role=role,
         sha256=received.sha256,
         bytes=received.size_bytes,
@@ -226,7 +244,7 @@ def make_room(layout: Layout, path: Path, find_made: FindMade) -> str | None:
     if is_file and _digest(path) == find_made(layout.relative(path)):
         return None
     aside = layout.displaced(path)
-    make_directory(aside.parent)
+    make_directory(layout.root, aside.parent)
     path.rename(aside)
     sync_directory(aside.parent)
     return layout.relative(aside)
@@ -242,15 +260,15 @@ def _digest(path: Path) -> str:
 
 def _commit(root: Path, path: Path, target: Path, *, is_recovered: bool = False) -> None:
     """Make a file durable, then visible under its final name, then the name durable."""
-    refuse_links(root, [target.parent])
-    make_directory(target.parent)
+    directory = target.parent
+    make_directory(root, directory)
     if path != target:
         if is_recovered:
             sync_again(path)
         else:
             _sync(path)
         path.replace(target)
-    sync_directory(target.parent)
+    sync_directory(directory)
 
 
 def _sync(path: Path) -> None:
@@ -261,10 +279,17 @@ def _sync(path: Path) -> None:
         os.close(descriptor)
 
 
-def make_directory(path: Path) -> None:
-    """Make a directory and those above it; the name of each new one is durable."""
+def make_directory(root: Path, path: Path) -> None:
+    """Make a directory in a job's and those above it; the name of each new one is durable.
+
+    Raises:
+        StoreError: Something on the way is a link.
+    """
+    # One that is there may have been made just now, and whoever did so holds the lock.
+    if not missing_folders(root, path) and not _making_directories.locked():
+        return
     with _making_directories:
-        missing = itertools.takewhile(lambda one: not one.is_dir(), (path, *path.parents))
-        for directory in reversed(list(missing)):
+        for name in reversed(missing_folders(root, path)):
+            directory = Path(name)
             directory.mkdir(exist_ok=True)
             sync_directory(directory.parent)

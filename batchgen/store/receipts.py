@@ -9,6 +9,7 @@ import hashlib
 import os
 from collections.abc import Iterator
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -19,6 +20,7 @@ from batchgen.model import Attempt, Item
 from batchgen.sanitize import Secrets
 from batchgen.store.inside import open_inside
 from batchgen.store.ledger import Sent
+from batchgen.store.parts import InRoom, as_it_comes
 from batchgen.store.replace import replaced
 
 # What a receipt's name ends in, and that of a directory which was taken from its worker.
@@ -106,7 +108,11 @@ class Blanks:
 
 
 def save_receipt(
-    directory: Path, receipt: Receipt, secrets: Secrets, blanks: Blanks | None = None
+    directory: Path,
+    receipt: Receipt,
+    secrets: Secrets,
+    blanks: Blanks | None = None,
+    in_room: InRoom = as_it_comes,
 ) -> Path:
     """Write a receipt. One that a kill has cut is none: nobody takes half of it for whole.
 
@@ -115,16 +121,21 @@ def save_receipt(
         receipt: What it says.
         secrets: What it must not say.
         blanks: Gives a file to write it on, if it has one.
+        in_room: Runs what writes it, where there is room for it.
     """
     path = directory / f"{part_name(receipt.sent)}{RECEIPT}"
     text = secrets.redact_bytes(msgspec.json.encode(receipt))
+    in_room(partial(_write_whole, path, text, blanks), len(text))
+    return path
+
+
+def _write_whole(path: Path, text: bytes, blanks: Blanks | None) -> None:
     is_blank = blanks is not None and blanks.turn_into(path)
     try:
         _write_new(path, text, 0 if is_blank else os.O_CREAT | os.O_EXCL)
     except FileExistsError:  # a killed run's
         with replaced(path) as file:
             file.write(text)
-    return path
 
 
 def _write_new(path: Path, text: bytes, flags: int) -> None:

@@ -36,8 +36,6 @@ _SPARE_BYTES: Final = 1 << 20
 _SPARE_BYTES_A_CALL: Final = 64 << 10
 # So much may be written between two looks at the disk: less than what stays free.
 _UNSEEN_BYTES: Final = _SPARE_BYTES // 2
-# What a receipt takes besides what the model said.
-RECEIPT_BYTES: Final = 64 << 10
 _BLOCK_BYTES: Final = 4096
 _FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 # What a file system says that does not know how, and one on which files may not be so large.

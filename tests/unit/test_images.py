@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import struct
 import zlib
 from typing import TYPE_CHECKING, Any
@@ -139,6 +140,14 @@ def test_a_file_without_bytes_is_no_image(tmp_path: Path) -> None:
     assert inspect_file(path) is None
     path.write_bytes(WHOLE["large"])
     assert inspect_file(path) == facts(WHOLE["large"])
+
+
+def test_what_is_no_regular_file_is_refused_and_not_waited_for(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    for path in (pipe, tmp_path):
+        with pytest.raises(OSError, match="no regular file"):
+            inspect_file(path)
 
 
 def test_a_decompression_bomb_costs_its_header_only() -> None:

@@ -6,9 +6,10 @@ import io
 import json
 import os
 import random
+from collections.abc import Callable
 from decimal import Decimal
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 import pytest
@@ -32,9 +33,6 @@ from batchgen.store.receipts import (
     part_name,
     save_receipt,
 )
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 ITEM = Item(id="hero 16:9", model="gemini-3-pro-image", prompt="p", key="k", tags={"t": "u"})
 SENT = Sent(
@@ -381,6 +379,27 @@ def test_bytes_that_a_power_cut_took_are_not_taken_for_the_picture(settler: Sett
     assert "not what was received" in end.error.message
     (stays,) = finish(settler, end)
     assert stays.startswith("quarantine/")
+
+
+def test_a_picture_that_has_moved_leaves_no_part_to_clear_away(settler: Settler) -> None:
+    draft, final = (png(colour) for colour in ("red", "green"))
+    receipt = received(settler, [draft, final], [part(0), part(1)])
+    end = settler.settle(receipt)
+    marker = settler.layout.parts / f"{part_name(SENT)}.json"
+    assert end.leftovers == (marker, settler.layout.parts / receipt.images[0].part)
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir])
+def test_what_lies_in_place_of_a_part_and_is_no_file_is_taken_for_none(
+    settler: Settler, make: Callable[[Path], None]
+) -> None:
+    receipt = received(settler, [png("red")], [part(0)])
+    place = settler.layout.parts / receipt.images[0].part
+    place.unlink()
+    make(place)
+    save_receipt(settler.layout.parts, receipt, Secrets([]))
+    end = settler.settle(receipt, recovered=True)
+    assert type(end.error) is BrokenImage
 
 
 def test_a_recovered_answer_that_trips_us_up_is_left_to_be_kept_and_stops_the_run(
