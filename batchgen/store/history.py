@@ -277,7 +277,9 @@ class History:
             self._done.pop(name, None)
         elif before is not None and name not in self._done and _made(self._lines.read(before)):
             self._done[name] = before
-        self._last[name] = place = self._lines.keep(line) if place is None else place
+        place = self._lines.keep(line) if place is None else place
+        self._last[name] = place
+        self._lines.note(place, line)
         if picture is not None:
             self._writers[hash(picture.path)] = place
 

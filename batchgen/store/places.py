@@ -31,6 +31,7 @@ class Places:
         self._paths: list[Path] = []
         self._numbers: dict[Path, int] = {}
         self._kept: list[Attempt | Filed] = []
+        self._latest: tuple[int, Attempt | Filed | None] = (-1, None)
         self._open: OrderedDict[int, int] = OrderedDict()
         self._lock = threading.Lock()
         weakref.finalize(self, _close, self._open)
@@ -50,12 +51,19 @@ class Places:
         self._kept.append(line)
         return _NOWHERE << _OFFSET_BITS | len(self._kept) - 1
 
+    def note(self, place: int, line: Attempt | Filed) -> None:
+        """Have the line that was taken last at hand: it is asked for at once."""
+        self._latest = (place, line)
+
     def read(self, place: int) -> Attempt | Filed:
         """The line at a place.
 
         Raises:
             StoreError: It is not there any more.
         """
+        noted, latest = self._latest
+        if noted == place and latest is not None:
+            return latest
         number, begins = place >> _OFFSET_BITS, place & _OFFSET
         if number == _NOWHERE:
             return self._kept[begins]

@@ -87,7 +87,7 @@ def test_a_line_behind_nuls_is_read_again(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("data", [b"", b"what is this\n", b'{"event":"end"}\n'])
 def test_a_segment_that_was_changed_since_is_told(tmp_path: Path, data: bytes) -> None:
-    path = write(tmp_path / "a.jsonl", attempt("a"))
+    path = write(tmp_path / "a.jsonl", attempt("a"), attempt("b"))
     history = read_history([path])
     path.write_bytes(data)
     with pytest.raises(StoreError, match="changed by another program"):
