@@ -313,14 +313,8 @@ class Pool(Generic[AttemptedT, FinishedT]):
 
     async def _call(self, case: _Case[FinishedT]) -> _Called[FinishedT]:
         """Make one attempt and write it down, even when it is cancelled meanwhile."""
-        call = asyncio.create_task(self._journey.attempt(case.item, case.n))
-        cancelled = False
-        try:
-            attempted = await asyncio.shield(call)
-        except asyncio.CancelledError:
-            call.cancel()
-            attempted = await call
-            cancelled = True
+        attempted = await self._journey.attempt(case.item, case.n)
+        cancelled = _is_cancelled()
         error = attempted.error
         verdict = None if error is None else self._decide(error, case)
         why = verdict.why if isinstance(verdict, GiveUp) else None
@@ -356,6 +350,12 @@ class Pool(Generic[AttemptedT, FinishedT]):
                 return "stop"
             case unknown:
                 assert_never(unknown)
+
+
+def _is_cancelled() -> bool:
+    """Whether the present task was cancelled, though what it waited for gave a value."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
 
 
 async def to_the_end(work: Coroutine[Any, Any, T]) -> T:
