@@ -258,8 +258,9 @@ class Transport:
 
     async def _next_chunk(self, answer: aiohttp.ClientResponse, rate: "Rate") -> bytes:
         """What arrives next, empty at the end. Only the network's time counts, not the disk's."""
-        if not answer.content.at_eof():
-            rate.check()  # now that the chunk before is read, which may have made the answer whole
+        if answer.content.at_eof():
+            return b""
+        rate.check()  # now that the chunk before is read, which may have made the answer whole
         clock = asyncio.get_running_loop()
         began_s = clock.time()
         try:

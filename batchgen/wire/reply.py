@@ -214,7 +214,7 @@ def why_no_image(reply: Reply) -> AttemptError:
 
 def _parse(text: str) -> Any:
     try:
-        document = json.loads(text, strict=False, parse_int=_integer)
+        document = _DECODER.decode(text)
     except (ValueError, RecursionError) as error:
         at_end = isinstance(error, json.JSONDecodeError) and error.pos >= len(text.rstrip())
         what = "the answer was cut" if at_end or not text.strip() else "the answer is no JSON"
@@ -237,6 +237,9 @@ def _encodable(value: Any) -> Any:
 
 def _integer(digits: str) -> int | None:
     return int(digits) if len(digits) <= _MAX_INT_DIGITS else None
+
+
+_DECODER: Final = json.JSONDecoder(strict=False, parse_int=_integer)
 
 
 def _either(mapping: Any, camel: str, snake: str) -> Any:
