@@ -192,10 +192,7 @@ class Sender:
             if response.status not in _SUCCESS:
                 refusal = secrets.redact_bytes(await response.beginning(MAX_FAULT_BYTES))
                 raise read_fault(response.status, headers, refusal, self.clock.now())
-            async for chunk in response.body:
-                # Before the bytes are handed over: afterwards every call would pass at once.
-                await self.writer.room()
-                stream.feed(chunk)
+            await response.pour(stream.feed, self.writer)
         stream.end()
         if response.status not in _WITH_ANSWER:
             raise read_fault(response.status, headers, b"", self.clock.now())

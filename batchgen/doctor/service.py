@@ -40,7 +40,7 @@ from batchgen.errors import (
 )
 from batchgen.known_models import plain_name
 from batchgen.sanitize import Secrets
-from batchgen.transport import Response, Transport
+from batchgen.transport import Transport
 from batchgen.wire.fault import MAX_FAULT_BYTES, read_fault
 from batchgen.wording import counted
 
@@ -80,21 +80,14 @@ async def ask(transport: Transport, secrets: Secrets, clock: Clock) -> Heard:
             half = (clock.now() - began_at) / 2
             ahead_s = _ahead_s(response.headers.get("date"), began_at + half)
             is_taken = response.status in _SUCCESS
-            body = await (_body(response) if is_taken else response.beginning(MAX_FAULT_BYTES))
+            body = await (
+                response.read(_MAX_BYTES) if is_taken else response.beginning(MAX_FAULT_BYTES)
+            )
     except AttemptError as error:
         return Heard(error=error)
     headers = {name: secrets.redact(value) for name, value in response.headers.items()}
     told = read_list(response.status, headers, secrets.redact_bytes(body), clock.now())
     return replace(told, ahead_s=ahead_s)
-
-
-async def _body(response: Response) -> bytes:
-    body = bytearray()
-    async for chunk in response.body:
-        body += chunk
-        if len(body) > _MAX_BYTES:
-            break
-    return bytes(body)
 
 
 def _ahead_s(date: str | None, at: datetime) -> float | None:

@@ -102,8 +102,7 @@ class Buyer:
             if response.status not in _SUCCESS:
                 refusal = self.secrets.redact_bytes(await response.beginning(MAX_FAULT_BYTES))
                 raise read_fault(response.status, headers, refusal, self.clock.now())
-            async for chunk in response.body:
-                stream.feed(chunk)
+            await response.pour(stream.feed)
         stream.end()
         return headers.get(_TIER_HEADER)
 

@@ -2,7 +2,7 @@
 
 One thread writes and hashes for all calls of a run. It lets go of the interpreter lock for nearly
 all of its time, so the loop goes on receiving meanwhile; a bound on the bytes handed over and not
-yet written keeps a slow disk from filling the memory, by making the receivers wait.
+yet written keeps a slow disk from filling the memory: nobody receives meanwhile.
 """
 
 import asyncio
@@ -27,7 +27,7 @@ BATCH_BYTES: Final = 128 << 10
 class Writer:
     """The thread that writes. Work is done in the order in which it was handed over.
 
-    Memory: at most `MAX_PENDING_BYTES` waiting, besides one unfinished batch an open part.
+    Memory: `MAX_PENDING_BYTES` and a piece waiting, besides one unfinished batch an open part.
 
     Attributes:
         failed: The first failure of the disk.
@@ -47,6 +47,7 @@ class Writer:
         self._written_bytes = 0
         self._waiting = False
         self._room = asyncio.Event()
+        self._in_turn = asyncio.Lock()
 
     async def __aenter__(self) -> Self:
         """Start the thread."""
@@ -65,14 +66,25 @@ class Writer:
         self._handed_bytes += n_bytes
         self._jobs.put((job, n_bytes))
 
+    @property
+    def is_full(self) -> bool:
+        """Whether more than the bound is pending."""
+        return self._handed_bytes - self._written_bytes > MAX_PENDING_BYTES
+
     async def room(self) -> None:
-        """Wait until no more than the bound is pending."""
-        while self._handed_bytes - self._written_bytes > MAX_PENDING_BYTES:
-            self._room.clear()
-            self._waiting = True
-            # The thread may have caught up between the check and the flag.
-            if self._handed_bytes - self._written_bytes > MAX_PENDING_BYTES:
-                await self._room.wait()
+        """Wait until no more than the bound is pending; one goes on after the other.
+
+        A round of the event loop lies between them, in which the bytes come that the one before has
+        waited for: else all would go on at once.
+        """
+        async with self._in_turn:
+            while self.is_full:
+                self._room.clear()
+                self._waiting = True
+                # The thread may have caught up between the check and the flag.
+                if self.is_full:
+                    await self._room.wait()
+            await asyncio.sleep(0)
 
     async def call(self, job: Callable[[], Any]) -> Any:
         """Run a job after all that was handed over before it, and return what it returns."""

@@ -6,6 +6,7 @@ aiohttp tells whether a connection was used before, and not whether anything was
 import asyncio
 import socket
 import ssl
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -28,7 +29,7 @@ class IdleClosedError(aiohttp.ClientConnectionError):
         self.lost = lost
 
 
-class _Connection(ResponseHandler):
+class Connection(ResponseHandler):
     """Knows how many requests it was used for, and whether it heard anything since the latest.
 
     A connection that is taken up by other means than `Connector` is never an idle one that was
@@ -37,11 +38,13 @@ class _Connection(ResponseHandler):
 
     n_requests = 0
     is_silent = True
+    _arrived: Callable[[], None] | None = None
 
     def set_response_params(self, *args: Any, **kwargs: Any) -> None:
         """Expect the answer to the next request, which aiohttp says in this way."""
         self.n_requests += 1
         self.is_silent = True
+        self._arrived = None
         super().set_response_params(*args, **kwargs)
 
     def close(self) -> None:
@@ -55,6 +58,36 @@ class _Connection(ResponseHandler):
         """Take what arrives."""
         self.is_silent = False
         super().data_received(data)
+        self._tell()
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """Nothing more comes, which may be the end of an answer."""
+        super().connection_lost(exc)
+        self._tell()
+
+    def begin_flow(self, arrived: Callable[[], None]) -> None:
+        """Call `arrived` whenever a piece of the answer has come, or none will any more."""
+        self._arrived = arrived
+
+    def end_flow(self, arrived: Callable[[], None]) -> None:
+        """Call it no more; unless the connection serves another request already."""
+        if self._arrived == arrived:
+            self._arrived = None
+            self.go_on()  # asyncio closes no TLS connection to its end that is held
+
+    def hold(self) -> None:
+        """Receive nothing."""
+        if self.transport is not None:
+            self.transport.pause_reading()
+
+    def go_on(self) -> None:
+        """Receive again."""
+        if self.transport is not None:
+            self.transport.resume_reading()
+
+    def _tell(self) -> None:
+        if self._arrived is not None:
+            self._arrived()
 
 
 class Connector(aiohttp.TCPConnector):
@@ -64,7 +97,7 @@ class Connector(aiohttp.TCPConnector):
         """Take the options of a TCPConnector; made inside the running loop."""
         super().__init__(**options)
         loop = asyncio.get_running_loop()
-        self._factory = partial(_Connection, loop=loop)  # type: ignore[assignment] # a subclass
+        self._factory = partial(Connection, loop=loop)  # type: ignore[assignment] # a subclass
 
 
 class Answer(aiohttp.ClientResponse):
@@ -76,7 +109,7 @@ class Answer(aiohttp.ClientResponse):
         try:
             return await super().start(connection)
         except (aiohttp.ServerDisconnectedError, OSError) as lost:
-            if isinstance(used, _Connection) and used.n_requests > 1 and used.is_silent:
+            if isinstance(used, Connection) and used.n_requests > 1 and used.is_silent:
                 raise IdleClosedError(lost) from lost
             raise
 

@@ -17,6 +17,7 @@ import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, Self
 
@@ -25,15 +26,11 @@ from yarl import URL
 
 from batchgen.errors import (
     AttemptError,
-    BadReply,
     Cancelled,
-    NoAnswer,
-    Unterminated,
 )
 from batchgen.provider import Provider
 from batchgen.sanitize import Hidden
 from batchgen.timeouts import Timeouts
-from batchgen.transport.body import Rate, check_size, inflater
 from batchgen.transport.connections import (
     Answer,
     Connector,
@@ -42,8 +39,11 @@ from batchgen.transport.connections import (
     tls_context,
 )
 from batchgen.transport.failures import translate
+from batchgen.transport.flow import Flow, Pace
 
-READ_BUFFER_BYTES: Final = 64 << 10
+# aiohttp holds an answer back where more than twice as much is unread. asyncio receives as much as
+# this at once, which is taken then: no piece alone should have it held back.
+READ_BUFFER_BYTES: Final = 256 << 10
 # A server that closed an idle connection tells so at once; one that is lost later may have been
 # drawing. The round trip is what it takes, and that of a satellite is 0.6 s.
 IDLE_CLOSED_WITHIN_S: Final = 1.0
@@ -51,27 +51,49 @@ SENT_AGAIN: Final = "sent again on a new connection: the idle one had been close
 _KEEPALIVE_S: Final = 3.5
 
 
+class _EnoughError(Exception):
+    """No more is wanted."""
+
+
 @dataclass(slots=True)
 class Response:
-    """A status, headers in lower case, and the body as it arrives, decompressed.
+    """A status, headers in lower case, and the body, which is poured once.
 
     A header that came several times is one value, joined by commas.
     """
 
     status: int
     headers: Mapping[str, str]
-    body: AsyncIterator[bytes] = field(init=False)
-    n_bytes: int = 0
+    _flow: Flow
+
+    @property
+    def n_bytes(self) -> int:
+        """How much of the body has been received."""
+        return self._flow.n_bytes
+
+    async def pour(self, take: Callable[[bytes], None], pace: Pace | None = None) -> None:
+        """Give each piece of the body to `take`, as it arrives, and as fast as `pace` allows."""
+        await self._flow.pour(take, pace)
+
+    async def read(self, most_bytes: int) -> bytes:
+        """The body, or so much of it."""
+        read = bytearray()
+        with suppress(_EnoughError):
+            await self.pour(partial(_gather, read, most_bytes))
+        return bytes(read[:most_bytes])
 
     async def beginning(self, most_bytes: int) -> bytes:
         """The first part of a refusal's body; what cannot be read of it does not matter."""
         read = bytearray()
-        with suppress(AttemptError):
-            async for chunk in self.body:
-                read += chunk
-                if len(read) >= most_bytes:
-                    break
+        with suppress(_EnoughError, AttemptError):
+            await self.pour(partial(_gather, read, most_bytes))
         return bytes(read[:most_bytes])
+
+
+def _gather(read: bytearray, most_bytes: int, piece: bytes) -> None:
+    read += piece
+    if len(read) >= most_bytes:
+        raise _EnoughError
 
 
 class Transport:
@@ -93,6 +115,7 @@ class Transport:
         """Keep the settings; nothing is opened before `async with`."""
         self._base_url = provider.base_url
         self._timeouts = timeouts
+        self._under_way: set[Flow] = set()
         self._tls = tls_context(ca_file)
         self._proxy = proxy
         # aiohttp's exceptions show the headers of their request in their `repr()`.
@@ -205,13 +228,9 @@ class Transport:
 
     @asynccontextmanager
     async def _handed_out(self, answer: aiohttp.ClientResponse) -> AsyncIterator[Response]:
-        response = Response(answer.status, _by_name(answer.headers))
-        body = self._body(answer, response)
-        response.body = body
-        try:
-            yield response
-        finally:
-            await body.aclose()  # here, not whenever the garbage collector comes
+        yield Response(
+            answer.status, _by_name(answer.headers), Flow(answer, self._timeouts, self._under_way)
+        )
 
     async def _answered(self, request: "_Request") -> aiohttp.ClientResponse:
         """Send it until an answer begins: twice at most."""
@@ -235,41 +254,6 @@ class Transport:
             allow_redirects=False,
             proxy=self._proxy,
         )
-
-    async def _body(
-        self, answer: aiohttp.ClientResponse, response: Response
-    ) -> AsyncGenerator[bytes, None]:
-        inflate = inflater(answer.headers.get("Content-Encoding", ""))
-        n_inflated_bytes = 0
-        rate = Rate(self._timeouts)
-        try:
-            while chunk := await self._next_chunk(answer, rate):
-                response.n_bytes += len(chunk)
-                check_size(response.n_bytes)
-                for piece in inflate(chunk) if inflate else (chunk,):
-                    n_inflated_bytes += len(piece)
-                    check_size(n_inflated_bytes)
-                    yield piece
-        except (aiohttp.ClientPayloadError, ConnectionError) as error:
-            kind = BadReply if inflate else Unterminated
-            raise kind(f"the answer was cut after {response.n_bytes} bytes") from error
-        if inflate:
-            inflate.check_end()
-
-    async def _next_chunk(self, answer: aiohttp.ClientResponse, rate: "Rate") -> bytes:
-        """What arrives next, empty at the end. Only the network's time counts, not the disk's."""
-        if answer.content.at_eof():
-            return b""
-        rate.check()  # now that the chunk before is read, which may have made the answer whole
-        clock = asyncio.get_running_loop()
-        began_s = clock.time()
-        try:
-            async with asyncio.timeout(self._timeouts.idle):
-                chunk = await answer.content.readany()
-        except TimeoutError as error:
-            raise NoAnswer(f"the answer stalled for {self._timeouts.idle:g} s") from error
-        rate.count(chunk, clock.time() - began_s)
-        return chunk
 
 
 class _Upload:

@@ -8,6 +8,7 @@ with something unread: nothing of a whole answer is lost, and nobody waits for a
 from __future__ import annotations
 
 import array
+import asyncio
 import fcntl
 import json
 import ssl
@@ -16,16 +17,20 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+import aiohttp
 import pytest
 
+from batchgen.provider import Provider
+from batchgen.timeouts import Timeouts
+from batchgen.transport import Transport
 from tests import servers
 from tests.fault.test_network import certificate, needs_openssl, tls_with
-from tests.runs import Ran, run_job, write_job
+from tests.runs import KEY, Ran, run_job, write_job
 from tests.servers import Answer, Asked, End, FaultServer, http, image_part, png, refuses, sends
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Callable
+    from collections.abc import AsyncGenerator, Callable
     from pathlib import Path
 
 KIB = 1 << 10
@@ -34,6 +39,9 @@ ONE_TRY = {"unsure": 0, "no_image": 0, "transport": 0, "rate_limit": 0, "patienc
 SHORT_PX = (112, 158, 170)
 EDGES_PX = (*SHORT_PX, 224, 450)
 LAST = {"Connection": "close"}
+# What asyncio receives, or decrypts, and hands out at once.
+PIECE_BYTES = 320 * KIB
+MOST_BYTES = 4096 * KIB
 
 
 @pytest.fixture(params=[False, pytest.param(True, marks=needs_openssl)], ids=["TCP", "TLS"])
@@ -203,3 +211,70 @@ async def test_an_answer_in_very_many_chunks_is_whole(
     with served(lambda asked: sends(in_chunks(asked.prompt)), pem) as server:
         ran = await a_run(server, items, pem, tmp_path)
     check_pictures(ran, items)
+
+
+# --- what has come and is not dealt with ----------------------------------------------------------
+
+
+class Disk:
+    """Takes the bytes of all answers; has too much to do once it has more than its bound."""
+
+    def __init__(self) -> None:
+        self.has_too_much = asyncio.Event()
+        self.is_going_on = asyncio.Event()
+        self.n_bytes = 0
+        self._in_turn = asyncio.Lock()
+
+    @property
+    def is_full(self) -> bool:
+        return self.n_bytes > MOST_BYTES
+
+    def take(self, piece: bytes) -> None:
+        self.n_bytes += len(piece)
+        if self.is_full:
+            self.has_too_much.set()
+
+    async def room(self) -> None:
+        async with self._in_turn:
+            await self.is_going_on.wait()
+            self.n_bytes = min(self.n_bytes, MOST_BYTES)
+            await asyncio.sleep(0)
+
+
+async def chunks() -> AsyncGenerator[bytes, None]:
+    yield b"{}"
+
+
+async def test_nothing_more_is_received_of_any_answer_while_the_disk_has_too_much_to_do(
+    pem: Path | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    n_answers, body = 32, b"A" * (3000 * KIB)
+    unread_bytes: dict[aiohttp.StreamReader, int] = {}
+    most_unread_bytes = 0
+    feed_data = aiohttp.StreamReader.feed_data
+
+    def fed(reader: aiohttp.StreamReader, data: bytes, size: int = 0) -> bool:
+        nonlocal most_unread_bytes
+        is_more = feed_data(reader, data, size)
+        unread_bytes.update({one: one._size for one in (*unread_bytes, reader)})
+        most_unread_bytes = max(most_unread_bytes, sum(unread_bytes.values()))
+        return is_more
+
+    async def received(transport: Transport) -> int:
+        async with transport.post("/v1beta", 2, chunks, print) as response:
+            await response.pour(disk.take, disk)
+            return response.n_bytes
+
+    monkeypatch.setattr(aiohttp.StreamReader, "feed_data", fed)
+    disk = Disk()
+    with served(lambda _: sends(http(200, body)), pem) as server:
+        provider = Provider(name="x", base_url=server.url)
+        async with Transport(provider, KEY, Timeouts(), ca_file=pem) as transport:
+            receiving = [asyncio.create_task(received(transport)) for _ in range(n_answers)]
+            await disk.has_too_much.wait()
+            await asyncio.sleep(0.3)  # whoever received on would do so now
+            # What had come with the heads is taken all the same.
+            assert disk.n_bytes <= MOST_BYTES + (n_answers + 1) * PIECE_BYTES
+            disk.is_going_on.set()
+            assert await asyncio.gather(*receiving) == [len(body)] * n_answers
+    assert most_unread_bytes <= n_answers * PIECE_BYTES

@@ -137,6 +137,15 @@ async def test_a_short_answer_that_ended_is_told_as_what_it_is_however_long_it_t
     assert ran.told == [("bad_reply", "retry", "maybe"), DONE]
 
 
+class SlowDisk:
+    """Has too much to do after each piece."""
+
+    is_full = True
+
+    async def room(self) -> None:
+        await asyncio.sleep(0.05)
+
+
 async def test_the_time_that_the_disk_takes_is_not_the_networks() -> None:
     body = b"x" * 2_000_000
     impatient = replace(Timeouts(), min_rate_bytes_s=10_000_000, min_rate_over_s=0.3)
@@ -153,8 +162,6 @@ async def test_the_time_that_the_disk_takes_is_not_the_networks() -> None:
             Transport(provider, KEY, impatient) as transport,
             transport.post("/", 2, nothing, note=print) as response,
         ):
-            n_bytes = 0
-            async for chunk in response.body:
-                n_bytes += len(chunk)
-                await asyncio.sleep(0.05)  # the disk
-    assert n_bytes == len(body)
+            taken: list[int] = []
+            await response.pour(lambda piece: taken.append(len(piece)), SlowDisk())
+    assert sum(taken) == len(body)

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import textwrap
 import threading
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -257,6 +258,32 @@ async def test_all_who_wait_for_room_go_on_when_there_is_some() -> None:
         assert not any(one.done() for one in waiting)
         gate.set()
         await asyncio.wait_for(asyncio.gather(*waiting), 10)
+
+
+def waits_for(gate: threading.Event) -> None:
+    gate.wait()
+
+
+async def test_who_waits_for_room_is_let_on_when_the_one_before_has_handed_over() -> None:
+    gates = [threading.Event() for _ in range(4)]
+    n_let_on = 0
+
+    async def wait_and_fill(gate: threading.Event) -> None:
+        nonlocal n_let_on
+        await writer.room()
+        n_let_on += 1
+        await asyncio.sleep(0)  # as what is received then comes in the next round of the loop
+        writer.hand_over(partial(waits_for, gate), MAX_PENDING_BYTES + 1)
+
+    async with Writer() as writer:
+        writer.hand_over(partial(waits_for, gates[0]), MAX_PENDING_BYTES + 1)
+        filling = [asyncio.create_task(wait_and_fill(gate)) for gate in gates[1:]]
+        for n, gate in enumerate(gates):
+            for _ in range(20):
+                await asyncio.sleep(0.001)
+            assert n_let_on <= n + 1
+            gate.set()
+        await asyncio.wait_for(asyncio.gather(*filling), 10)
 
 
 async def test_a_job_returns_its_value_or_raises_its_error() -> None:
