@@ -57,11 +57,13 @@ async def test_nothing_of_a_new_job_is_read_again_before_it_begins(
     assert await begun(tmp_path, IDS, readings) == (0, 20, 0, 0)
 
 
-async def test_a_finished_job_is_read_once_and_what_lacks_its_picture_once_more(
+async def test_a_finished_job_is_read_once_or_not_at_all_and_what_lacks_its_picture_once_more(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     readings = Readings(monkeypatch)
     await begun(tmp_path, IDS, readings)
+    assert await begun(tmp_path, IDS, readings) == (0, 20, 20, 0)
+    (tmp_path / "output/job/.seal").unlink()
     assert await begun(tmp_path, IDS, readings) == (20, 20, 20, 0)
     # Who else has such a picture, and is any in the way? That is a reading each.
     (tmp_path / "output/job/images/picture-7.png").unlink()
