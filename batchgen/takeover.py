@@ -101,7 +101,7 @@ class Takeover:
 
     @classmethod
     def of_nothing(cls, layout: Layout, selection: Selection) -> Self:
-        """What there is to take over in a directory that is as the last report sealed it."""
+        """What there is to take over in a directory that is as the last run sealed it."""
         history = History()
         return cls(layout, history, selection, Search(layout, history, tuple), Redo())
 

@@ -142,7 +142,7 @@ class Layout:
 
     @property
     def seal(self) -> Path:
-        """What the next run may take as the last report left it; it may go away at any time."""
+        """What the next run may take as the last one left it; it may go away at any time."""
         return self.root / ".seal"
 
     @property

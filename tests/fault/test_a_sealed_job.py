@@ -314,15 +314,31 @@ async def test_a_seal_that_cannot_be_left_costs_nothing(job: Path) -> None:
     assert (first.exit_code, again.exit_code, is_taken) == (0, 0, False)
 
 
+def forge_seal(file: Path) -> None:
+    """Let the seal take a file for one that was left so."""
+    seal, now = file.with_name(".seal"), file.stat()
+    left = json.loads(seal.read_bytes())
+    left["stamps"][file.name] = [now.st_ino, now.st_size, now.st_mtime_ns, now.st_ctime_ns]
+    seal.write_text(json.dumps(left))
+
+
+async def test_results_that_make_no_sense_are_written_anew(job: Path) -> None:
+    with FaultServer(draws) as server:
+        first = await run_job(job, server)
+        results = first.directory / "results.jsonl"
+        results.write_bytes(b"\xff\n" + results.read_bytes())
+        forge_seal(results)
+        ran, _ = await run_again(job, server)
+    assert ran.summary.items.reused == 3
+    assert len((ran.directory / "results.jsonl").read_bytes().splitlines()) == 3
+
+
 async def test_a_forged_seal_passes_on_no_markup(job: Path) -> None:
     with FaultServer(draws) as server:
         first = await run_job(job, server)
-        page, seal = first.directory / "report.html", first.directory / ".seal"
+        page = first.directory / "report.html"
         page.write_text(page.read_text("utf-8").replace("a mug", "<meta http-equiv>"), "utf-8")
-        left, now = json.loads(seal.read_bytes()), page.stat()
-        stamp = [now.st_ino, now.st_size, now.st_mtime_ns, now.st_ctime_ns]
-        left["stamps"]["report.html"] = stamp
-        seal.write_text(json.dumps(left))
+        forge_seal(page)
         ran, _ = await run_again(job, server)
     assert "<meta http-equiv>" not in (ran.directory / "report.html").read_text("utf-8")
 
